@@ -1,0 +1,62 @@
+"""What can go wrong, and the one table of exit codes.
+
+A failure belongs to a family, and the family decides what happens next: a user's mistake is never retried and should be
+found before anything expensive, a transient failure is retried, a preempted attempt is retried and resumes. Messages are
+for people: what was expected, what was found, where, what to do next.
+"""
+
+import enum
+
+
+class ExitCode(enum.IntEnum):
+    """Exit codes of the CLI and of every component. This is the only place where they are defined."""
+
+    OK = 0
+    BUG = 1
+    """An exception nobody foresaw; the traceback is in the log."""
+    USER_ERROR = 2
+    """Bad input or configuration. Retrying can't help."""
+    DAMAGED = 65
+    """Stored bytes aren't those that were written. Retrying can't help, `bertline store verify` tells more."""
+    TRANSIENT = 75
+    """The network, a full disk, another run at work: the same command may succeed later."""
+    PREEMPTED = 76
+    """Asked to stop in mid-work (SIGTERM, spot node). The next attempt goes on from the last checkpoint."""
+    INTERRUPTED = 130
+    """Ctrl-C. Like preempted, but by the user."""
+
+
+class BertlineError(Exception):
+    """Base of all failures that have a message for people. Printed without a traceback."""
+
+    exit_code: ExitCode = ExitCode.BUG
+
+
+class UserError(BertlineError):
+    """Bad input: names the field or file, the value found and what is accepted."""
+
+    exit_code = ExitCode.USER_ERROR
+
+
+class DamagedError(BertlineError):
+    """An object's size or checksum isn't what its manifest says. Names the object."""
+
+    exit_code = ExitCode.DAMAGED
+
+
+class TransientError(BertlineError):
+    """Something outside failed that may work the next time."""
+
+    exit_code = ExitCode.TRANSIENT
+
+
+class PreemptedError(BertlineError):
+    """The attempt was told to stop. What it had reached is saved."""
+
+    exit_code = ExitCode.PREEMPTED
+
+
+def by_exit_code(code: int) -> type[BertlineError]:
+    """The family that an exit code stands for; an unknown code is a bug's."""
+    families: tuple[type[BertlineError], ...] = (UserError, DamagedError, TransientError, PreemptedError)
+    return next((family for family in families if family.exit_code == code), BertlineError)
