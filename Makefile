@@ -24,3 +24,34 @@ $(READY): requirements.lock pyproject.toml
 lock: ## write requirements.lock anew from pyproject.toml (no URLs, with hashes)
 	@test -x $(BIN)/uv || ($(PYTHON) -m venv $(VENV) && $(BIN)/pip install --quiet uv==$(UV_VERSION))
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --extra dev -o requirements.lock pyproject.toml
+
+demo: $(READY) ## the nano experiment from nothing to out/demo/report.html
+	@$(BIN)/bertline run pipelines/experiments/nano.yaml --store out/demo/store --out out/demo
+
+demo-real: $(READY) ## the same on real Wikipedia pages and real MNLI, to out/demo-real/report.html
+	@if [ -e $(WIKI) ]; then \
+	  $(BIN)/bertline run pipelines/experiments/real-data.yaml --store out/demo-real/store --out out/demo-real; \
+	else echo "skipped: $(WIKI) is not there; it needs the real dumps and MNLI files"; fi
+
+test: $(READY) ## formatting, types, import contracts, and all tests but the slow ones
+	@$(MAKE) --no-print-directory check
+	@$(BIN)/pytest -m "not slow"
+
+test-all: $(READY) ## all tests
+	@$(BIN)/pytest
+
+check: $(READY) ## formatting, lint, types, import contracts
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(READY) ## format the code and fix what can be fixed
+	@$(BIN)/ruff format --quiet .
+	@$(BIN)/ruff check --fix --quiet .
+
+bench: $(READY) ## words/s of the corpus build, sequences/s of pre-training and fine-tuning
+	@$(BIN)/python tests/bench.py
+
+clean: ## remove what was built (out/ and .venv)
+	rm -rf out .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,8 +1,8 @@
 """What can go wrong, and the one table of exit codes.
 
-A failure belongs to a family, and the family decides what happens next: a user's mistake is never retried and should be
-found before anything expensive, a transient failure is retried, a preempted attempt is retried and resumes. Messages are
-for people: what was expected, what was found, where, what to do next.
+A failure belongs to a family, and the family decides what happens next: a user's mistake is never retried and should
+be found before anything expensive, a transient failure is retried, a preempted attempt is retried and resumes.
+Messages are for people: what was expected, what was found, where, what to do next.
 """
 
 import enum

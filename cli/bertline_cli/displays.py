@@ -1,0 +1,104 @@
+"""What `bertline run` shows: a line a task when it ends, and on a terminal live bars for those at work."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from bertline_pipelines.local import State, Watcher
+
+MARKS = {"done": "✓", "failed": "✗", "skipped": "-"}
+
+
+@contextmanager
+def choose(stream: TextIO) -> Iterator["Watcher"]:
+    """Bars on a terminal, lines elsewhere."""
+    if not stream.isatty():
+        yield Lines(stream)
+        return
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console(file=stream)
+    with Live(console=console, refresh_per_second=4, transient=True) as live:
+        yield Bars(live)
+
+
+class Lines:
+    """One line a task, when it ends."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def changed(self, state: "State") -> None:
+        """Print what has ended."""
+        if state.phase in MARKS:
+            self._stream.write(line(state) + "\n")
+            self._stream.flush()
+
+    def tick(self, states: Sequence["State"]) -> None:
+        """Nothing between the lines."""
+
+
+class Bars:
+    """The same lines above live bars."""
+
+    def __init__(self, live: Any) -> None:
+        self._live = live
+
+    def changed(self, state: "State") -> None:
+        """Print what has ended above the bars."""
+        if state.phase in MARKS:
+            self._live.console.print(line(state), highlight=False, markup=False)
+
+    def tick(self, states: Sequence["State"]) -> None:
+        """Draw a row for each task at work."""
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+
+        table = Table.grid(padding=(0, 1))
+        for state in states:
+            if state.phase != "running":
+                continue
+            bar = state.bar or {"done": 0, "total": 0}
+            table.add_row(
+                f"  {state.task.name}",
+                ProgressBar(total=bar["total"] or None, completed=bar["done"], width=30, pulse=not state.bar),
+                amount(bar) if state.bar else "starting",
+                duration(state.seconds),
+            )
+        waiting = sum(state.phase == "waiting" for state in states)
+        if waiting:
+            table.add_row(f"  {waiting} more wait", "", "", "")
+        self._live.update(table)
+
+
+def line(state: "State") -> str:
+    """A task that has ended: mark, name, state, time, and the last thing it said."""
+    said = next((sentence for sentence in reversed(state.said) if ":" in sentence), "")
+    what = (
+        state.message
+        if state.phase == "failed"
+        else "not run: what it needs failed"
+        if state.phase == "skipped"
+        else said
+    )
+    return f"{MARKS[state.phase]} {state.task.name:28} {state.phase:8} {duration(state.seconds):>8}  {what}".rstrip()
+
+
+def amount(bar: dict[str, Any]) -> str:
+    """How far a bar is, and how long it may take."""
+    scale, unit = (1e-6, "MB") if bar["unit"] == "B" else (1, bar["unit"])
+    text = f"{bar['label']}: {bar['done'] * scale:,.0f}/{bar['total'] * scale:,.0f} {unit}"
+    if bar["rate"] > 0 and bar["done"] < bar["total"]:
+        text += f", {bar['rate'] * scale:,.1f}/s, {duration((bar['total'] - bar['done']) / bar['rate'])} left"
+    return text
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people read them: 42 s, 3 min 20 s, 5 h 12 min."""
+    minutes, left = divmod(round(seconds), 60)
+    if not minutes:
+        return f"{left} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {left:02d} s"

@@ -1,0 +1,94 @@
+"""`bertline run`: the whole experiment on this machine."""
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bertline_cli import arguments
+
+if TYPE_CHECKING:
+    from bertline_pipelines.local import State
+
+EXAMPLE = "Example:  bertline run my.yaml --store out/store"
+
+
+def command(
+    path: arguments.ExperimentFile,
+    store: arguments.Store = arguments.DEFAULT_STORE,
+    out: Annotated[Path | None, typer.Option(help="Folder for the report and logs.", show_default="out/NAME")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Tasks side by side.", show_default="one a core, up to 4; 1 with a GPU")
+    ] = None,
+) -> None:
+    """Run an experiment on this machine, from the dump to the report.
+
+    What is done already isn't done again, and a run that was killed goes on where it was: just run it again.
+    """
+    from bertline.errors import ExitCode
+    from bertline.store import realizations, references
+    from bertline.store.objects import connect
+    from bertline_cli import displays
+    from bertline_pipelines import local, plans
+
+    begun = time.monotonic()
+    experiment, graph = arguments.load(path)
+    out = out or Path("out") / experiment.name
+    connected = connect(store)
+    reference = references.write(connected, experiment.name, graph.document())
+    plan = plans.plan(graph, connected)
+    missing = plan.missing
+    kept = len(plan.tasks) - len(missing)
+    if missing:
+        typer.echo(f"{experiment.name}: {len(missing)} tasks to run, {kept} done already; logs in {out}/logs")
+        with displays.choose(sys.stdout) as display:
+            states = local.run(experiment.name, missing, connected.uri, out, workers or _workers(), display)
+        failed = [state for state in states if state.phase == "failed"]
+        if failed:
+            _explain(failed, sum(state.phase == "skipped" for state in states), path, store)
+            raise typer.Exit(failed[0].exit_code)
+    else:
+        typer.echo(f"{experiment.name}: all {kept} tasks are done already, nothing is recomputed")
+    made = realizations.require(connected, "report", plan.tasks[-1].configs[0].derivation().key)
+    _deliver(made, out)
+    typer.echo(f"report: {out / 'report.html'}  ({reference.name}, {time.monotonic() - begun:.0f} s)")
+    raise typer.Exit(ExitCode.OK)
+
+
+def _workers() -> int:
+    """Several small tasks use a few cores better than one at a time does; a GPU is for one."""
+    from bertline_pipelines import local
+
+    return 1 if Path("/dev/nvidia0").exists() else min(4, local.cores())
+
+
+def _deliver(made: object, out: Path) -> None:
+    """Copy the report's files out of the store."""
+    import shutil
+    import tempfile
+
+    from bertline.store.realizations import Realization
+
+    assert isinstance(made, Realization)
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="bertline-") as directory:
+        for name, found in zip(made.paths(), made.stage(made.paths(), Path(directory)), strict=True):
+            shutil.copyfile(found, out / name)
+
+
+def _explain(failed: list["State"], skipped: int, path: Path, store: str) -> None:
+    """Why, with the log's end where the sentence isn't enough."""
+    from bertline.errors import ExitCode
+    from bertline_pipelines import local
+
+    for state in failed:
+        typer.echo(f"\n{state.task.name} failed: {state.message}", err=True)
+        if state.exit_code == ExitCode.BUG:
+            for line in local.last_lines(state.log):
+                typer.echo(f"  | {line}", err=True)
+        typer.echo(f"  log: {state.log}", err=True)
+    if skipped:
+        typer.echo(f"{skipped} tasks that need these were not run", err=True)
+    typer.echo(f"What is done is kept. Next:  bertline run {path} --store {store}", err=True)

@@ -1,0 +1,324 @@
+"""`bertline store`: what a store holds, whether it is intact, what can go."""
+
+import contextlib
+import datetime
+import itertools
+import json
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from bertline.store.objects import ObjectStore, Stat
+    from bertline.store.realizations import Realization
+
+app = typer.Typer(no_args_is_help=True, help="Look into the store, check it, and clean it up.")
+
+Store = Annotated[
+    str,
+    typer.Option("--store", envvar="BERTLINE_STORE", help="A directory, file:///dir, or gs://bucket/prefix."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, for programs.")]
+DEFAULT = "out/store"
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a listing tells of one derivation."""
+
+    stage: str
+    key: str
+    state: str
+    """complete, or unfinished."""
+    files: int
+    size: int
+    """Bytes."""
+    modified: float
+    experiments: tuple[str, ...]
+
+
+@app.command("ls", epilog="Example:  bertline store ls --store gs://my-bucket/bert")
+def list_(store: Store = DEFAULT, as_json: Json = False) -> None:
+    """List what the store holds: each result with its size, age, and the experiments that need it."""
+    places = _places(_connect(store))
+    if as_json:
+        _print_json([_document(place) for place in places])
+        return
+    rows = [
+        (
+            place.stage,
+            place.key[:12],
+            place.state,
+            str(place.files),
+            _bytes(place.size),
+            _date(place.modified),
+            ", ".join(place.experiments) or "-",
+        )
+        for place in places
+    ]
+    _print_table(("stage", "key", "state", "files", "size", "modified", "experiments"), rows, right={3, 4})
+    _print(f"{len(places)} results, {_bytes(sum(place.size for place in places))}, in {store}")
+
+
+@app.command(epilog="Example:  bertline store show 3f9a")
+def show(
+    key: Annotated[str, typer.Argument(help="The first digits of a key, as many as make it unambiguous.")],
+    store: Store = DEFAULT,
+    as_json: Json = False,
+) -> None:
+    """Show one result: what was asked, what came out, with which versions, and every attempt at it."""
+    from bertline.store import attempts, derivations, realizations
+    from bertline.store.objects import NotFoundError
+
+    connected = _connect(store)
+    place = _choose(_places(connected), key, store)
+    prefix = derivations.prefix(place.stage, place.key)
+    try:
+        derivation = json.loads(connected.get(f"{prefix}{realizations.DERIVATION}")[0])
+    except (NotFoundError, ValueError):
+        derivation = None  # `verify` complains, here the rest is still worth seeing
+    found = realizations.find(connected, place.stage, place.key)
+    logs = list(attempts.read(connected, prefix))
+    document = _document(place) | {
+        "derivation": derivation,
+        "manifest": found.manifest.model_dump(mode="json") if found else None,
+        "attempts": logs,
+    }
+    if as_json:
+        _print_json(document)
+        return
+    _print(f"{place.stage} {place.key}\n{place.state}, {place.files} files, {_bytes(place.size)}, in {store}/{prefix}")
+    _print(f"needed by: {', '.join(place.experiments) or 'no experiment'}")
+    _print_section("asked for", document["derivation"])
+    if found:
+        _print_section("results", found.manifest.results)
+        _print_section("measurements", found.manifest.measurements)
+        _print_section("provenance", found.manifest.provenance)
+        rows = [(file.path, _bytes(file.size), file.sha256[:12]) for file in found.manifest.files]
+        _print_table(("file", "size", "sha256"), rows, right={1})
+    for number, events in enumerate(logs, start=1):
+        last = events[-1]
+        _print(f"attempt {number}: {len(events)} events, the last: {last['event']}, {_date(last['time'])}")
+        if "message" in last:
+            _print(f"  {last['message'].strip().splitlines()[-1]}")
+
+
+@app.command(epilog="Examples:  bertline store verify          everything\n\nbertline store verify 3f9a     one result")
+def verify(
+    key: Annotated[str, typer.Argument(help="The first digits of a key; everything without it.")] = "",
+    store: Store = DEFAULT,
+    as_json: Json = False,
+) -> None:
+    """Read every byte and compare it with the manifests. Exit code 65 if something is damaged."""
+    from bertline.errors import DamagedError, ExitCode
+    from bertline.store import realizations
+
+    connected = _connect(store)
+    places = _places(connected)
+    chosen = [_choose(places, key, store)] if key else places
+    damages: list[str] = []
+    found: list[Realization] = []
+    for place in chosen:
+        try:
+            found += filter(None, [realizations.find(connected, place.stage, place.key)])
+        except DamagedError as error:
+            damages.append(str(error))
+    total = sum(file.size for realization in found for file in realization.manifest.files)
+    with _bar("verifying", total, is_bytes=True) as advance:
+        for realization in found:
+            damages += realization.verify(advance)
+    if as_json:
+        _print_json({"verified": len(found), "bytes": total, "damages": damages})
+    elif not damages:
+        unfinished = len(chosen) - len(found)
+        _print(
+            f"{len(found)} results, {_bytes(total)}: every byte is as it was written"
+            + (f"; {unfinished} unfinished, not looked at" if unfinished else "")
+        )
+    for damage in damages:
+        typer.echo(f"damaged: {damage}", err=True)
+    if damages:
+        typer.echo(
+            f"{len(damages)} objects are damaged. Delete a damaged result's manifest.json, and the next run of its "
+            "experiment makes it again.",
+            err=True,
+        )
+        raise typer.Exit(int(ExitCode.DAMAGED))
+
+
+@app.command(
+    epilog="Examples:  bertline store gc                      what could go\n\n"
+    "bertline store gc --superseded --delete   delete, also what only older versions of experiments need"
+)
+def gc(
+    store: Store = DEFAULT,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete. Without it nothing is touched.")] = False,
+    superseded: Annotated[
+        bool, typer.Option("--superseded", help="Also what only older versions of an experiment need.")
+    ] = False,
+    older_than: Annotated[
+        float,
+        typer.Option(
+            "--older-than",
+            min=0,
+            metavar="HOURS",
+            help="Spare what was written in the last hours before the store's newest write (its clock, not ours).",
+        ),
+    ] = 24.0,
+    as_json: Json = False,
+) -> None:
+    """List, or delete, what no experiment needs: results, unfinished attempts, left-over files."""
+    from bertline.store import garbage
+
+    connected = _connect(store)
+    found = garbage.collect(connected, superseded=superseded, grace_s=older_than * 3600)
+    gone = []
+    if delete:
+        with _bar("deleting", sum(len(item.objects) for item in found), is_bytes=False) as advance:
+            gone = garbage.delete(connected, found, advance)
+    if as_json:
+        _print_json({"garbage": [_item(item) for item in found], "deleted": [item.place for item in gone]})
+        return
+    shown = gone if delete else found
+    rows = [(item.place, str(len(item.objects)), _bytes(item.size), item.reason) for item in shown]
+    if rows:
+        _print_table(("place", "objects", "size", "why"), rows, right={1, 2})
+    total = f"{len(shown)} places, {sum(len(item.objects) for item in shown)} objects, "
+    total += _bytes(sum(item.size for item in shown))
+    if not found:
+        _print(f"nothing to delete in {store}")
+    elif delete:
+        spared = f"; {len(found) - len(gone)} spared, an experiment needs them now" if len(gone) < len(found) else ""
+        _print(f"deleted {total}{spared}")
+    else:
+        options = f" --store {shlex.quote(store)}" + (" --superseded" if superseded else "")
+        options += f" --older-than {older_than:g}" if older_than != 24 else ""
+        _print(f"could be deleted: {total}\nto delete:  bertline store gc{options} --delete")
+
+
+def _connect(uri: str) -> "ObjectStore":
+    from bertline.store import objects
+
+    return objects.connect(uri)
+
+
+def _places(store: "ObjectStore") -> list[Place]:
+    """All places of realizations, from listings alone; by stage and key."""
+    from bertline.store import garbage, references
+    from bertline.store.realizations import MANIFEST
+
+    needed: dict[str, set[str]] = {}
+    for version in references.read(store):
+        for key in garbage.keys([version]):
+            needed.setdefault(key, set()).add(version.name)
+
+    def place(found: "Stat") -> str:
+        match = garbage.PLACE.match(found.name)
+        return match[0] if match else ""
+
+    places = []
+    for prefix, objects in itertools.groupby(store.list("objects/"), place):
+        if not prefix:
+            continue
+        found = list(objects)
+        _, stage, key, _ = prefix.split("/")
+        state = "complete" if any(item.name == f"{prefix}{MANIFEST}" for item in found) else "unfinished"
+        size, modified = sum(item.size for item in found), max(item.modified for item in found)
+        places.append(Place(stage, key, state, len(found), size, modified, tuple(sorted(needed.get(key, ())))))
+    return places
+
+
+def _choose(places: list[Place], beginning: str, store: str) -> Place:
+    """The one place whose key starts so."""
+    from bertline.errors import UserError
+
+    found = [place for place in places if place.key.startswith(beginning.lower())]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise UserError(f"store {store} has no key that starts with {beginning!r}; `bertline store ls` lists all")
+    candidates = "\n".join(f"  {place.key[:16]}  {place.stage}" for place in found[:20])
+    more = f"\n  … {len(found) - 20} more" if len(found) > 20 else ""
+    raise UserError(
+        f"{beginning!r} is ambiguous, {len(found)} keys start with it; give more digits:\n{candidates}{more}"
+    )
+
+
+@contextlib.contextmanager
+def _bar(label: str, total: int, *, is_bytes: bool) -> Iterator[Callable[[int], None]]:
+    """A progress bar on stderr, so that stdout stays the answer; nothing where nobody looks."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich import progress
+    from rich.console import Console
+
+    unit = progress.DownloadColumn() if is_bytes else progress.MofNCompleteColumn()
+    columns = (progress.TextColumn("{task.description}"), progress.BarColumn(), unit, progress.TimeRemainingColumn())
+    with progress.Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(label, total=total)
+        yield lambda amount: bar.advance(task, amount)
+
+
+def _print_table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]], right: set[int]) -> None:
+    """A table for eyes on a terminal; tab-separated lines for `cut` and `awk` in a pipe."""
+    if not sys.stdout.isatty():
+        for row in (columns, *rows):
+            _print("\t".join(row))
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD)
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="right" if index in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+def _print_section(title: str, document: dict[str, Any] | None) -> None:
+    _print(f"{title}:")
+    for line in json.dumps(document, indent=2, ensure_ascii=False, sort_keys=True).splitlines()[1:-1]:
+        _print(line)
+
+
+def _print_json(document: object) -> None:
+    _print(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def _print(line: str) -> None:
+    typer.echo(line)
+
+
+def _document(place: Place) -> dict[str, Any]:
+    return {
+        "stage": place.stage,
+        "key": place.key,
+        "state": place.state,
+        "files": place.files,
+        "bytes": place.size,
+        "modified": place.modified,
+        "experiments": list(place.experiments),
+    }
+
+
+def _item(item: Any) -> dict[str, Any]:
+    return {"place": item.place, "reason": item.reason, "objects": len(item.objects), "bytes": item.size}
+
+
+def _bytes(amount: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if amount < 1000:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} TB"
+
+
+def _date(seconds: float) -> str:
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")

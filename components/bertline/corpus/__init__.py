@@ -1,0 +1,1 @@
+"""The corpus stage: from a dump to TFRecords, in two passes."""

@@ -1,0 +1,97 @@
+"""Between the passes: token-id documents of one slice of the dump, sorted into buckets, in one file.
+
+    document_ids      [documents] uint64   sorted by (bucket, id)
+    sentence_counts   [documents] int32    sentences of each
+    sentence_lengths  [sentences] int32    tokens of each
+    tokens            [tokens]    int32
+    ends              [buckets, 3] int64   where each bucket ends in documents, sentences and tokens
+
+safetensors maps the file into memory, so a reduce worker reads its bucket's part of every file and nothing else.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from bertline.corpus.instances import Document
+
+
+class Spread:
+    """Which bucket a document belongs to: a function of its id, the same in every worker.
+
+    Buckets [0, shards) are for training. Those after it hold the held-out documents, among themselves, so that their
+    random next sentences are held out too.
+    """
+
+    def __init__(self, shards: int, held_out: float) -> None:
+        self.shards = shards
+        self.held_out_shards = max(1, round(shards * held_out)) if held_out else 0
+        self._threshold = round(held_out * 2**64)
+
+    @property
+    def count(self) -> int:
+        """All buckets."""
+        return self.shards + self.held_out_shards
+
+    def bucket(self, document: int) -> int:
+        """The bucket of a document id."""
+        digest = hashlib.blake2b(document.to_bytes(8, "little"), digest_size=16).digest()
+        if int.from_bytes(digest[:8], "little") < self._threshold:
+            return self.shards + int.from_bytes(digest[8:], "little") % self.held_out_shards
+        return int.from_bytes(digest[8:], "little") % self.shards
+
+    def name(self, bucket: int, compression: str) -> str:
+        """The shard that a bucket becomes."""
+        suffix = ".tfrecord.gz" if compression == "gzip" else ".tfrecord"
+        if bucket < self.shards:
+            return f"train-{bucket:05d}-of-{self.shards:05d}{suffix}"
+        return f"held-out-{bucket - self.shards:05d}-of-{self.held_out_shards:05d}{suffix}"
+
+
+def write(path: Path, documents: Sequence[Document], spread: Spread) -> None:
+    """Write one slice's documents."""
+    placed = sorted(
+        ((spread.bucket(document.id), document.id, document) for document in documents), key=lambda each: each[:2]
+    )
+    buckets = np.array([bucket for bucket, _, _ in placed], np.int64)
+    counts = np.array([len(document.sentences) for _, _, document in placed], np.int32)
+    sentences = [sentence for _, _, document in placed for sentence in document.sentences]
+    lengths = np.array([len(sentence) for sentence in sentences], np.int32)
+    document_ends = np.searchsorted(buckets, np.arange(spread.count), side="right")
+    sentence_ends = np.concatenate([[0], np.cumsum(counts)])[document_ends]
+    token_ends = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])[sentence_ends]
+    safetensors.numpy.save_file(
+        {
+            "document_ids": np.array([identity for _, identity, _ in placed], np.uint64),
+            "sentence_counts": counts,
+            "sentence_lengths": lengths,
+            "tokens": np.concatenate(sentences).astype(np.int32) if sentences else np.zeros(0, np.int32),
+            "ends": np.stack([document_ends, sentence_ends, token_ends], axis=1).astype(np.int64),
+        },
+        path,
+    )
+
+
+def read(paths: Iterable[Path], bucket: int) -> list[Document]:
+    """One bucket's documents from all slices, by id: so it doesn't matter how the dump was sliced."""
+    documents = []
+    for path in paths:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            ends = file.get_tensor("ends")
+            begin, end = (ends[bucket - 1] if bucket else np.zeros(3, np.int64)), ends[bucket]
+            if begin[0] == end[0]:
+                continue
+            identities, counts, lengths, tokens = (
+                file.get_slice(name)[int(begin[axis]) : int(end[axis])]
+                for name, axis in (("document_ids", 0), ("sentence_counts", 0), ("sentence_lengths", 1), ("tokens", 2))
+            )
+            sentences = np.split(tokens, np.cumsum(lengths)[:-1])
+            last = 0
+            for identity, count in zip(identities.tolist(), counts.tolist(), strict=True):
+                documents.append(Document(identity, sentences[last : last + count]))
+                last += count
+    return sorted(documents, key=lambda document: document.id)

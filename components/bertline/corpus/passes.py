@@ -1,0 +1,121 @@
+"""The two passes, each a function of one unit of work that any process may do.
+
+map      a slice of the dump → its articles' token ids, sorted into buckets
+reduce   a bucket, from all slices → one TFRecord shard
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bertline import wordpiece
+from bertline.corpus import buckets, instances, shards
+from bertline.corpus.buckets import Spread
+from bertline.corpus.instances import Document, InstanceOptions
+from bertline.experiments import Corpus
+from bertline.store.staging import File
+from bertline.wikipedia import dumps, extraction, sentences
+
+BATCH = 64  # articles tokenized together: enough for the tokenizer's batches, little memory
+
+
+@dataclass(frozen=True)
+class MapUnit:
+    """One slice of the dump."""
+
+    dump: Path
+    part: dumps.Slice
+    corpus: Corpus
+    vocabulary: Path
+    lower_case: bool
+    output: Path
+
+
+@dataclass
+class Counts:
+    """What a slice holds; added up they are the corpus' statistics."""
+
+    pages: int = 0
+    articles: int = 0
+    documents: int = 0
+    words: int = 0
+    sentences: int = 0
+    tokens: int = 0
+    skipped_bytes: int = 0
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
+
+
+@dataclass(frozen=True)
+class ReduceUnit:
+    """One bucket."""
+
+    bucket: int
+    slices: tuple[Path, ...]
+    corpus: Corpus
+    vocabulary: Path
+    output: Path
+
+
+@dataclass(frozen=True)
+class Shard:
+    """What a bucket became."""
+
+    file: File
+    examples: int
+    documents: int
+
+
+def map_slice(unit: MapUnit) -> Counts:
+    """Read, clean, split and tokenize one slice; write its buckets to `unit.output`."""
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are the parallelism
+    counts, read = Counts(), extraction.Read()
+    tokenizer = wordpiece.Tokenizer(wordpiece.read(unit.vocabulary), unit.lower_case)
+    documents: list[Document] = []
+    waiting: list[tuple[int, list[str]]] = []
+
+    def tokenize() -> None:
+        encoded = iter(tokenizer.encode_batch([sentence for _, texts in waiting for sentence in texts]))
+        for identity, texts in waiting:
+            tokens = [np.array(ids, np.int32) for ids in (next(encoded) for _ in texts) if ids]
+            if tokens:
+                documents.append(Document(identity, tokens))
+                counts.documents += 1
+                counts.sentences += len(tokens)
+                counts.tokens += sum(map(len, tokens))
+        waiting.clear()
+
+    for identity, paragraphs in extraction.prose(unit.dump, unit.part, unit.corpus, read):
+        counts.words += sum(len(paragraph.split()) for paragraph in paragraphs)
+        waiting.append(
+            (identity, [each for part in paragraphs for each in sentences.split(part, unit.corpus.language)])
+        )
+        if len(waiting) == BATCH:
+            tokenize()
+    tokenize()
+    counts.pages, counts.articles, counts.skipped_bytes = read.pages, read.articles, read.skipped_bytes
+    buckets.write(unit.output, documents, Spread(unit.corpus.shards, unit.corpus.held_out))
+    return counts
+
+
+def reduce_bucket(unit: ReduceUnit) -> Shard:
+    """Make the instances of one bucket; write its shard to `unit.output`. Held-out documents are used once."""
+    corpus = unit.corpus
+    held_out = unit.bucket >= corpus.shards
+    options = InstanceOptions(
+        max_seq_length=corpus.sequence_length,
+        max_predictions_per_seq=corpus.max_predictions,
+        masked_lm_prob=corpus.masking_rate,
+        short_seq_prob=corpus.short_sequence_rate,
+        dupe_factor=1 if held_out else corpus.duplicates,
+        whole_word_masking=corpus.whole_word_masking,
+        seed=corpus.seed,
+    )
+    documents = buckets.read(unit.slices, unit.bucket)
+    made = instances.make(documents, options, wordpiece.read(unit.vocabulary), bucket=unit.bucket)
+    stats = shards.write(unit.output, made, corpus.compression)
+    name = Spread(corpus.shards, corpus.held_out).name(unit.bucket, corpus.compression)
+    return Shard(File(path=name, size=stats.bytes, sha256=stats.sha256), stats.examples, len(documents))

@@ -1,0 +1,118 @@
+"""How a component is started: `python -m bertline.<component> --store URI --config JSON`, or as a KFP task.
+
+Both end here: parse the configuration, run the stage, turn failures into a sentence and an exit code.
+"""
+
+import argparse
+import json
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from bertline import progress
+from bertline.errors import BertlineError, ExitCode, UserError
+from bertline.stages import StageConfig
+from bertline.store.objects import ObjectStore, connect
+from bertline.store.realizations import Realization
+
+Config = TypeVar("Config", bound=StageConfig)
+Run = Callable[[Config, ObjectStore], Realization]
+
+PARENT = "BERTLINE_PARENT"
+"""Pid of the `bertline run` that this task belongs to."""
+
+
+def main(config_type: type[Config], run: Run[Config], argv: Sequence[str] | None = None) -> int:
+    """Command line of a component; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m bertline.{config_type.STAGE}",
+        description=(config_type.__doc__ or "").split("\n\n")[0],
+        epilog="Exit codes: bertline/errors.py. What is finished already isn't done again.",
+    )
+    parser.add_argument("--store", required=True, help="root of the store: file:///dir or gs://bucket/prefix")
+    parser.add_argument("--config", required=True, help="JSON of the stage's config, a list of them, or @FILE")
+    arguments = parser.parse_args(argv)
+    text = arguments.config
+    try:
+        if text.startswith("@"):
+            text = Path(text[1:]).read_text(encoding="utf-8")
+    except OSError as error:
+        return _failed(UserError(f"can't read the config: {error}"))
+    return _attempt(config_type, run, arguments.store, text)
+
+
+def task(config_type: type[Config], run: Run[Config], store: str, config: str) -> str:
+    """Body of a KFP task: like `main`; the keys of what was realized, separated by spaces.
+
+    Raises:
+        SystemExit: with the exit code of the failure's family; KFP's executor passes it on.
+    """
+    _end_with_parent()
+    code = _attempt(config_type, run, store, config)
+    if code:
+        sys.exit(code)
+    return " ".join(each.derivation().key for each in _parse(config_type, config))
+
+
+def _attempt(config_type: type[Config], run: Run[Config], store: str, config: str) -> int:
+    try:
+        connected = connect(store)
+        for each in _parse(config_type, config):
+            realization = run(each, connected)
+            sys.stdout.write(f"{each.STAGE} {realization.manifest.key}: {len(realization.manifest.files)} files\n")
+    except BertlineError as error:
+        return _failed(error)
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - the last resort: a traceback for the log, an exit code for the caller
+        progress.fail(ExitCode.BUG, f"{type(error).__name__}: {error}")
+        traceback.print_exc()
+        return ExitCode.BUG
+    return ExitCode.OK
+
+
+def _parse(config_type: type[Config], text: str) -> list[Config]:
+    try:
+        document: Any = json.loads(text)
+        return [config_type.model_validate(each) for each in (document if isinstance(document, list) else [document])]
+    except (ValueError, ValidationError) as error:
+        raise UserError(f"--config isn't a {config_type.__name__}: {error}") from error
+
+
+def _failed(error: BertlineError) -> ExitCode:
+    progress.fail(error.exit_code, str(error))
+    sys.stderr.write(f"error: {error}\n")
+    return error.exit_code
+
+
+def _end_with_parent() -> None:
+    """End when the `bertline run` that started this task is gone, even by kill -9: nobody would read the result.
+
+    What is done stays done; the next run goes on from the last checkpoint.
+    """
+    parent = int(os.environ.get(PARENT, 0))
+    if not parent:
+        return
+
+    def watch() -> None:
+        while _lives(parent):
+            time.sleep(1)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

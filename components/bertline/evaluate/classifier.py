@@ -1,0 +1,177 @@
+"""The milestone's encoder with a head, its fine-tuning, and its logits.
+
+Nothing here draws from a global generator: the head's first weights and dropout follow from the seed, the order of the
+examples too (`batches`). So a seed gives the same bits in a process of its own and after another seed's run.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+import tf_keras
+from official.modeling.optimization import legacy_adamw
+from official.nlp.modeling import layers, models
+
+from bertline import encoders, schedules
+from bertline.errors import UserError
+from bertline.evaluate import batches
+from bertline.evaluate.batches import Batch, Pairs
+from bertline.evaluate.config import EvaluateConfig
+from bertline.experiments import Model
+
+UNDECAYED = (r"(bias|gamma|beta):0$",)
+"""What AdamW's decay leaves alone, as expressions that the variables' names are searched for."""
+
+PREDICTION_BATCH = 64
+"""Not the experiment's: a batch's size may touch a logit's last bit, and no figure should depend on such a setting."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Classifier:
+    """An encoder with a head."""
+
+    encoder: Any
+    """Model Garden's `BertEncoder`."""
+    head: Any
+    """Model Garden's `ClassificationHead`."""
+    network: Any
+    """The two together, Model Garden's `BertClassifier`: the encoder's inputs to logits [batch, classes]."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Pace:
+    """How fast a fine-tuning went."""
+
+    sequences: int
+    """Counted from the second step on: the first one waits for TensorFlow to trace and plan."""
+    seconds: float
+
+    @property
+    def sequences_per_s(self) -> float | None:
+        """None if there was no second step."""
+        return self.sequences / self.seconds if self.sequences else None
+
+
+def build(model: Model, vocabulary_size: int, classes: int, seed: int) -> Classifier:
+    """The head has its first weights, the encoder hasn't: assign a milestone's.
+
+    Dropout comes once, before the projection, as in BERT. `BertClassifier` by itself would drop out twice, before its
+    head and in it.
+    """
+    tf_keras.backend.clear_session()  # else the second model of a process has other layer names, so other first weights
+    encoder = encoders.build(model, vocabulary_size)
+    head = layers.ClassificationHead(
+        inner_dim=0, num_classes=classes, dropout_rate=model.dropout, name="sentence_prediction"
+    )
+    network = models.BertClassifier(network=encoder, num_classes=classes, dropout_rate=0.0, cls_head=head)
+    encoders.initialize(encoders.named(head.trainable_variables), model.initializer_range, seed)
+    return Classifier(encoder, head, network)
+
+
+def learning_rates(peak: float, warmup_share: float, steps: int) -> npt.NDArray[np.float32]:
+    """Rise from 0 over the first share of the steps, then fall to 0, as BERT did. Shape [steps]."""
+    line = schedules.Linear(schedule="linear", peak=peak, warmup_steps=round(steps * warmup_share))
+    return np.array(
+        [piece.at(step) for piece in line.of_round(0, steps, [steps]) for step in range(piece.begin, piece.end)],
+        np.float32,
+    )
+
+
+def fine_tune(
+    classifier: Classifier, pairs: Pairs, config: EvaluateConfig, advance: Callable[[], None] = lambda: None
+) -> Pace:
+    """`config.epochs` passes over the pairs. Calls `advance` after each step.
+
+    Raises:
+        UserError: the loss became infinite or no number.
+    """
+    orders = [batches.epoch(pairs.lengths, config.batch_size, config.seed, number) for number in range(config.epochs)]
+    steps = sum(map(len, orders))
+    optimizer = optimizer_of(config, steps)
+    train, losses = _train_step(classifier, optimizer, config.seed)
+    sequences, since, first = 0, time.perf_counter(), True
+    for number, order in enumerate(orders, start=1):
+        for places in order:
+            batch = batches.assemble(pairs, places, config.sequence_length)
+            train(batch.word_ids, batch.mask, batch.type_ids, batch.labels)
+            advance()
+            if first:
+                losses.numpy()  # waits for the device
+                since, first = time.perf_counter(), False
+            else:
+                sequences += len(places)
+        # The loss is read once an epoch, not once a step: the device needn't wait for the host.
+        if not np.isfinite(losses.numpy()):
+            raise UserError(
+                f"fine-tuning on {config.task} diverged: by the end of epoch {number} the loss is no number; "
+                f"lower evaluate.learning_rate, which is {config.learning_rate}"
+            )
+    return Pace(sequences, time.perf_counter() - since)
+
+
+def optimizer_of(config: EvaluateConfig, steps: int) -> Any:
+    """Model Garden's AdamW, as BERT used it: the whole gradient's norm is clipped, not all variables are decayed."""
+    rates = tf.constant(learning_rates(config.learning_rate, config.warmup_share, steps))  # [steps]
+    optimizer: Any = legacy_adamw.AdamWeightDecay(
+        learning_rate=lambda: tf.gather(rates, optimizer.iterations),
+        beta_1=config.optimizer.beta_1,
+        beta_2=config.optimizer.beta_2,
+        epsilon=config.optimizer.epsilon,
+        weight_decay_rate=config.optimizer.weight_decay,
+        exclude_from_weight_decay=list(UNDECAYED),
+        gradient_clip_norm=config.optimizer.clip_norm,
+    )
+    return optimizer
+
+
+def _train_step(classifier: Classifier, optimizer: Any, seed: int) -> tuple[Any, Any]:
+    """The step as one graph for batches of all shapes, and the variable that the losses are summed in."""
+    network, variables = classifier.network, classifier.network.trainable_variables
+    generators = encoders.generators([network])
+    losses = tf.Variable(0.0, trainable=False, name="losses")
+    optimizer._create_all_weights(variables)  # else the first step makes them, and TensorFlow traces the step twice
+
+    def train(word_ids: tf.Tensor, mask: tf.Tensor, type_ids: tf.Tensor, labels: tf.Tensor) -> None:
+        encoders.seed_generators(generators, seed, optimizer.iterations)
+        with tf.GradientTape() as tape:
+            logits = network(_inputs(word_ids, mask, type_ids), training=True)  # [batch, classes]
+            loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+        optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+        losses.assign_add(loss)
+
+    return tf.function(train, input_signature=[*_SIGNATURE, tf.TensorSpec([None], tf.int32)]), losses
+
+
+def logits(
+    classifier: Classifier, pairs: Pairs, sequence_length: int, advance: Callable[[int], None] = lambda examples: None
+) -> npt.NDArray[np.float32]:
+    """Logits of every pair, in the order of the pairs. Shape [pairs, classes]."""
+
+    def network(word_ids: tf.Tensor, mask: tf.Tensor, type_ids: tf.Tensor) -> tf.Tensor:
+        return classifier.network(_inputs(word_ids, mask, type_ids), training=False)
+
+    predict = tf.function(network, input_signature=_SIGNATURE)
+    found = np.full((len(pairs), classifier.head.num_classes), np.nan, np.float32)  # [pairs, classes]
+    for places in batches.by_length(pairs.lengths, PREDICTION_BATCH):
+        batch: Batch = batches.assemble(pairs, places, sequence_length)
+        found[places] = predict(batch.word_ids, batch.mask, batch.type_ids).numpy()
+        advance(len(places))
+    return found
+
+
+def mean_cross_entropy(logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int32]) -> float:
+    """Of logits [examples, classes], in nats."""
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)  # [examples, classes]
+    surprises = np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(labels)), labels]  # [examples]
+    return float(surprises.mean())
+
+
+_SIGNATURE = [tf.TensorSpec([None, None], tf.int32)] * 3  # batch and length vary; one trace serves all
+
+
+def _inputs(word_ids: tf.Tensor, mask: tf.Tensor, type_ids: tf.Tensor) -> dict[str, tf.Tensor]:
+    return {"input_word_ids": word_ids, "input_mask": mask, "input_type_ids": type_ids}

@@ -1,0 +1,137 @@
+"""Fine-tune one milestone on one task with one seed, and report every example of the dev set.
+
+Results: see `EvaluateConfig`; they follow from the key. Measurements: `seconds` (the whole attempt), `sequences_per_s`
+(fine-tuning, from the second step on), `host_memory_peak_bytes` (of the process), `gpu_present` (0 or 1) and, with a
+GPU, `gpu_memory_peak_bytes`.
+
+What can be wrong with the input is found first, in a second or two; only then TensorFlow is imported.
+"""
+
+import functools
+import os
+import resource
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bertline import progress, wordpiece
+from bertline.errors import UserError
+from bertline.evaluate import batches, glue
+from bertline.evaluate.batches import Ints, Pairs
+from bertline.evaluate.config import EvaluateConfig
+from bertline.evaluate.glue import Example, Examples
+from bertline.sources import Source
+from bertline.store import realizations
+from bertline.store.objects import ObjectStore
+from bertline.store.realizations import Build, Outcome, Realization
+
+THREADS = "BERTLINE_THREADS"
+"""Environment: threads of TensorFlow's pools; unset for all cores."""
+
+
+def run(config: EvaluateConfig, store: ObjectStore) -> Realization:
+    """The evaluation: found, or made.
+
+    Raises:
+        UserError: a task file isn't in its format, the milestone has another vocabulary, or fine-tuning diverges.
+    """
+    return realizations.realize(store, config.derivation(), functools.partial(_build, config))
+
+
+def _build(config: EvaluateConfig, build: Build) -> Outcome:
+    began = time.monotonic()
+    milestone = realizations.require(build.store, "pretrain", config.milestone)
+    tokenizer = _tokenizer(config, milestone, build)
+    train = glue.read(_fetch(config.files.train, build.work / "train"))
+    dev = glue.read(_fetch(config.files.dev, build.work / "dev"))
+    chosen = batches.choice(len(train.examples), config.max_train_examples, config.seed)  # [train examples]
+    _say_what_is_left_out(train, dev)
+    training = batches.encode([train.examples[place] for place in chosen], tokenizer, config.sequence_length)
+    testing = batches.encode(dev.examples, tokenizer, config.sequence_length)
+    [weights] = milestone.stage(["encoder.safetensors"], build.work / "milestone", label="fetching the milestone")
+
+    predictions, loss, measurements = _fine_tune(config, build, weights, tokenizer.vocabulary.size, training, testing)
+
+    _write(build.payload / "predictions.tsv", dev.examples, predictions)
+    correct = int((predictions == testing.labels).sum())
+    results = {
+        "task": config.task,
+        "labels": list(glue.LABELS),
+        "examples": len(testing),
+        "correct": correct,
+        "accuracy": correct / len(testing),
+        "loss": loss,
+        "train_examples": len(training),
+        "dropped": dev.dropped,
+    }
+    seconds = time.monotonic() - began
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return Outcome(results, {"seconds": seconds, "host_memory_peak_bytes": peak, **measurements})
+
+
+def _tokenizer(config: EvaluateConfig, milestone: Realization, build: Build) -> wordpiece.Tokenizer:
+    """Of the vocabulary that the milestone was pre-trained with."""
+    realization = realizations.require(build.store, "vocabulary", config.vocabulary)
+    [path] = realization.stage(["vocab.txt"], build.work / "vocabulary")
+    vocabulary = wordpiece.read(path)
+    expected = milestone.manifest.results.get("vocabulary_size")
+    if vocabulary.size != expected:
+        raise UserError(
+            f"vocabulary {config.vocabulary[:12]}… has {vocabulary.size} pieces, but milestone "
+            f"{config.milestone[:12]}… was pre-trained with {expected}; evaluate it with its own vocabulary"
+        )
+    return wordpiece.Tokenizer(vocabulary, config.lower_case)
+
+
+def _fetch(source: Source, directory: Path) -> Path:
+    directory.mkdir()  # one each: two files of one name mustn't meet
+    return source.fetch(directory)
+
+
+def _say_what_is_left_out(train: Examples, dev: Examples) -> None:
+    for name, examples in (("train", train), ("dev", dev)):
+        if examples.dropped:
+            progress.say(f"{examples.dropped:,} rows of the {name} file have no gold label and are left out")
+
+
+def _fine_tune(
+    config: EvaluateConfig, build: Build, weights: Path, vocabulary_size: int, training: Pairs, testing: Pairs
+) -> tuple[Ints, float, dict[str, Any]]:
+    """Predicted labels of the testing pairs [pairs], their loss, and measurements."""
+    import tensorflow as tf
+
+    from bertline import encoders
+    from bertline.evaluate import classifier
+
+    encoders.use_threads(int(os.environ.get(THREADS) or 0))
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        tf.config.experimental.reset_memory_stats("GPU:0")  # an earlier seed of this process may have needed more
+
+    model = classifier.build(config.model, vocabulary_size, len(glue.LABELS), config.seed)
+    values, _ = encoders.load(weights)
+    encoders.assign(encoders.named(model.encoder.trainable_variables), values, f"milestone {config.milestone[:12]}…")
+    steps = -(-len(training) // config.batch_size) * config.epochs
+    with progress.bar(f"fine-tuning on {config.task}", steps, "steps") as advance:
+
+        def step() -> None:
+            advance(1)
+            build.check()
+
+        pace = classifier.fine_tune(model, training, config, step)
+    with progress.bar(f"evaluating on {config.task}", len(testing), "examples") as advance:
+        logits = classifier.logits(model, testing, config.sequence_length, advance)  # [pairs, classes]
+    measurements: dict[str, Any] = {"sequences_per_s": pace.sequences_per_s, "gpu_present": int(bool(gpus))}
+    if gpus:
+        measurements["gpu_memory_peak_bytes"] = tf.config.experimental.get_memory_info("GPU:0")["peak"]
+    predictions = logits.argmax(axis=1).astype(np.int32)  # [pairs]
+    return predictions, classifier.mean_cross_entropy(logits, testing.labels), measurements
+
+
+def _write(path: Path, examples: tuple[Example, ...], predictions: Ints) -> None:
+    lines = ["index\tlabel\tprediction"]
+    for example, prediction in zip(examples, predictions, strict=True):
+        lines.append(f"{example.index}\t{glue.LABELS[example.label]}\t{glue.LABELS[prediction]}")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -1,0 +1,1 @@
+"""The pretrain stage: one round of one model, resumable at any step."""

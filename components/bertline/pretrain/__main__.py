@@ -1,0 +1,9 @@
+"""`python -m bertline.pretrain`: one round, by hand or as an image's entry point."""
+
+import sys
+
+from bertline.entrypoints import main
+from bertline.pretrain.config import PretrainConfig
+from bertline.pretrain.stage import run
+
+sys.exit(main(PretrainConfig, run))

@@ -1,0 +1,58 @@
+"""What the pretrain stage is asked for."""
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from bertline.experiments import Checkpoints, Model, Optimizer
+from bertline.schedules import Piece
+from bertline.stages import Operational, StageConfig
+from bertline.store.derivations import Key
+
+
+class Label(Operational):
+    """Whose round this is, for people: logs, metrics."""
+
+    experiment: str
+    run: str
+    """Model and seed, as `6L` or `6L-seed2`."""
+
+
+class PretrainConfig(StageConfig):
+    """One round: epochs `begin_epoch` (exclusive) to `end_epoch` of one model, from the milestone before.
+
+    Payload: `encoder.safetensors` (weights by variable name, what evaluation needs) and `state.safetensors` (heads and
+    optimizer: with the encoder, all that the next round needs). Results and measurements: see `pretrain.stage`.
+    """
+
+    STAGE: ClassVar[str] = "pretrain"
+    ALGORITHM_VERSION: ClassVar[int] = 1
+    INPUTS: ClassVar[tuple[str, ...]] = ("corpus", "vocabulary", "milestone")
+
+    model: Model
+    optimizer: Optimizer
+    learning_rate: tuple[Piece, ...]
+    """The schedule, clipped to this round."""
+    next_sentence: bool
+    seed: int
+    steps_per_epoch: int = Field(ge=1)
+    begin_epoch: int = Field(ge=0)
+    """Epochs that the milestone before has; 0 starts from scratch."""
+    end_epoch: int = Field(ge=1)
+    held_out_examples: int
+    corpus: Key
+    vocabulary: Key
+    milestone: Key | None
+    """What this round starts from; None starts from scratch."""
+    checkpoints: Checkpoints
+    label: Label
+
+    @property
+    def begin_step(self) -> int:
+        """First step of the round."""
+        return self.begin_epoch * self.steps_per_epoch
+
+    @property
+    def end_step(self) -> int:
+        """Steps that are done when the round is."""
+        return self.end_epoch * self.steps_per_epoch

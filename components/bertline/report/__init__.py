@@ -1,0 +1,1 @@
+"""The report stage: Markdown and one self-contained HTML page, from manifests alone."""

@@ -1,0 +1,22 @@
+"""What the report stage is asked for."""
+
+from typing import ClassVar
+
+from bertline.stages import StageConfig
+
+
+class ReportConfig(StageConfig):
+    """The report of one version of an experiment. The graph's digest stands for all keys in it.
+
+    Payload: `report.html` (self-contained), `report.md`, and the charts they show: `wallclock-accuracy` and
+    `wallclock-loss`, each as `.svg` and `.png`. Results and measurements: see `report.stage`.
+    """
+
+    STAGE: ClassVar[str] = "report"
+    ALGORITHM_VERSION: ClassVar[int] = 1
+    INPUTS: ClassVar[tuple[str, ...]] = ()
+
+    name: str
+    """The experiment's name: where its graph is, see `bertline.store.references`."""
+    graph: str
+    """Digest of the graph."""

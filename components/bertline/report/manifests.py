@@ -1,0 +1,159 @@
+"""What the report reads in the manifests of the other stages.
+
+Results are what a stage promises: one that is missing or of another type means that the manifest is damaged.
+Measurements are what could be observed where it ran: each may be missing, and shows as a dash.
+"""
+
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+
+class _Shape(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+class Duration(_Shape):
+    """Measured by every stage."""
+
+    seconds: float | None = None
+
+
+class VocabularyResults(_Shape):
+    """Of `vocabulary`."""
+
+    pieces: int
+    sha256: str
+
+
+class CorpusResults(_Shape):
+    """Of `corpus`."""
+
+    documents: int
+    words: int
+    sentences: int
+    tokens: int
+    examples: int
+    held_out_documents: int
+    held_out_examples: int
+    skipped_bytes: int
+
+
+class Losses(_Shape):
+    """Loss in nats and accuracies on one set; `nsp_*` is absent if next sentences aren't trained."""
+
+    loss: float
+    mlm_loss: float
+    mlm_accuracy: float
+    nsp_loss: float | None = None
+    nsp_accuracy: float | None = None
+
+
+class Epoch(_Shape):
+    """One epoch of a round."""
+
+    epoch: int
+    step: int
+    train: Losses
+    held_out: Losses | None = None
+    """None if nothing was held out."""
+
+    @field_validator("held_out", mode="before")
+    @classmethod
+    def _nothing(cls, value: Any) -> Any:
+        return value or None
+
+
+class Parameters(_Shape):
+    """How many weights a model has."""
+
+    encoder: int
+    heads: int
+    total: int
+
+
+class PretrainResults(_Shape):
+    """Of one round of `pretrain`."""
+
+    step: int
+    epochs: tuple[Epoch, ...] = Field(min_length=1)
+    parameters: Parameters
+    sequences: int
+    tokens: int
+
+
+class PretrainMeasurements(_Shape):
+    """Of one round of `pretrain`; wall-clock counts training only."""
+
+    wall_clock_s: float | None = None
+    """Of all rounds so far."""
+    round_wall_clock_s: float | None = None
+    epoch_wall_clock_s: tuple[float, ...] | None = None
+    """Of all rounds so far, at the end of each of this round's epochs."""
+    sequences_per_s: float | None = None
+    tokens_per_s: float | None = None
+    host_memory_peak_bytes: int | None = None
+    gpu_present: int | None = None
+    gpu_memory_peak_bytes: int | None = None
+    lost_steps: int | None = None
+    lost_s: float | None = None
+    attempts: int | None = None
+
+
+class EvaluateResults(_Shape):
+    """Of one fine-tuning."""
+
+    task: str
+    labels: tuple[str, ...] = Field(min_length=2)
+    examples: int = Field(ge=1)
+    correct: int
+    accuracy: float
+    loss: float
+    train_examples: int
+    dropped: int
+
+
+class EvaluateMeasurements(Duration):
+    """Of one fine-tuning."""
+
+    sequences_per_s: float | None = None
+    host_memory_peak_bytes: int | None = None
+
+
+class VocabularyManifest(_Shape):
+    """The parts of the manifest that the report reads."""
+
+    results: VocabularyResults
+    measurements: Duration
+    provenance: dict[str, Any]
+
+
+class CorpusManifest(_Shape):
+    """The parts of the manifest that the report reads."""
+
+    results: CorpusResults
+    measurements: Duration
+    provenance: dict[str, Any]
+
+
+class PretrainManifest(_Shape):
+    """The parts of the manifest that the report reads."""
+
+    results: PretrainResults
+    measurements: PretrainMeasurements
+    provenance: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _times_match(self) -> Self:
+        times, epochs = self.measurements.epoch_wall_clock_s, self.results.epochs
+        if times is not None and len(times) != len(epochs):
+            raise ValueError(f"epoch_wall_clock_s has {len(times)} entries for {len(epochs)} epochs")
+        return self
+
+
+class EvaluateManifest(_Shape):
+    """The parts of the manifest that the report reads."""
+
+    results: EvaluateResults
+    measurements: EvaluateMeasurements
+    provenance: dict[str, Any]

@@ -1,0 +1,73 @@
+"""The report stage: read the manifests that an experiment leads to, and tell what they say."""
+
+import time
+from pathlib import Path
+
+from bertline.errors import UserError
+from bertline.report import pages
+from bertline.report.collect import Collected, collect
+from bertline.report.config import ReportConfig
+from bertline.store import realizations, references
+from bertline.store.objects import ObjectStore
+from bertline.store.realizations import Build, Outcome, Realization
+from bertline.store.references import Reference
+
+
+def run(config: ReportConfig, store: ObjectStore) -> Realization:
+    """The report as a realization: of a finished experiment, because a realization never changes.
+
+    Results: `accuracies`: [{task, run, epoch, seed, accuracy, key}], what its conclusion rests on. Measurements:
+    `seconds`.
+
+    Raises:
+        UserError: the store has no such version of the experiment.
+        DamagedError: something isn't done yet, or a manifest is damaged; names it.
+    """
+
+    def build(build: Build) -> Outcome:
+        begun = time.monotonic()
+        collected = collect(store, _reference(config, store))
+        for gap in collected.gaps():
+            realizations.require(store, gap.stage, gap.key)
+        pages.write(collected, build.payload)
+        return Outcome({"accuracies": _accuracies(collected)}, {"seconds": time.monotonic() - begun})
+
+    return realizations.realize(store, config.derivation(), build)
+
+
+def render(store: ObjectStore, reference: Reference, directory: Path) -> Path:
+    """The report of an experiment as far as it is done, into a directory, at any time; the HTML page.
+
+    What is missing shows as a gap with its reason.
+
+    Raises:
+        DamagedError: a manifest is damaged; names it.
+    """
+    return pages.write(collect(store, reference), directory)
+
+
+def _reference(config: ReportConfig, store: ObjectStore) -> Reference:
+    for reference in references.read(store, config.name):
+        if reference.digest == config.graph:
+            return reference
+    raise UserError(
+        f"store {store.uri} has no version {config.graph} of experiment {config.name!r}; "
+        "`bertline run EXPERIMENT.yaml` writes it before anything runs"
+    )
+
+
+def _accuracies(collected: Collected) -> list[dict[str, object]]:
+    return [
+        {
+            "task": evaluation.task,
+            "run": run.name,
+            "epoch": turn.epoch,
+            "seed": evaluation.seed,
+            "accuracy": evaluation.item.manifest.results.accuracy,
+            "key": evaluation.item.key,
+        }
+        for run in collected.runs
+        for turn in run.rounds
+        for evaluation in turn.evaluations
+        if evaluation.item.manifest
+    ]

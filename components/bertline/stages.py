@@ -1,0 +1,42 @@
+"""What a stage's configuration has in common: from its fields follow the derivation and so the key."""
+
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, SerializationInfo, SerializerFunctionWrapHandler, model_serializer
+
+from bertline.store.derivations import Derivation
+
+
+class Operational(BaseModel):
+    """Settings that change how a stage runs and never what it makes: they aren't part of the key."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    @model_serializer(mode="wrap")
+    def _not_in_the_key(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> Any:
+        return None if info.context and info.context.get("key") else handler(self)
+
+
+class StageConfig(BaseModel):
+    """Base of `CorpusConfig`, `PretrainConfig` and the others. JSON in and out: that is how it reaches a pod."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+    STAGE: ClassVar[str]
+    """The stage's name, as in architecture and store."""
+    ALGORITHM_VERSION: ClassVar[int]
+    """Raised when the same config would give another result."""
+    INPUTS: ClassVar[tuple[str, ...]]
+    """The fields that hold keys of other realizations (None if absent)."""
+
+    def derivation(self) -> Derivation:
+        """What this configuration asks for. Everything counts but `Operational` fields and the place of sources."""
+        config = self.model_dump(mode="json", context={"key": True})
+        inputs = {name: config.pop(name) for name in self.INPUTS}
+        config = {name: value for name, value in config.items() if not isinstance(getattr(self, name), Operational)}
+        return Derivation(
+            self.STAGE,
+            self.ALGORITHM_VERSION,
+            config,
+            {name: key for name, key in inputs.items() if key is not None},
+        )

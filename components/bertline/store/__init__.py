@@ -1,0 +1,14 @@
+"""The store: content-addressed, immutable realizations on a disk or in a bucket. Architecture: README, "The store".
+
+Modules, from the ground up:
+    objects        what an object store must offer, and its errors; `connect` picks one by URI
+    filesystem     file://
+    gcs            gs://
+    derivations    what was asked for, and its key
+    realizations   what was made of it: payload, manifest, verification
+    leases         one writer a realization
+    attempts       the event log of every attempt
+    staging        many files between the store and local disk, in parallel
+    references     named experiments, the roots of garbage collection
+    garbage        what nothing refers to
+"""

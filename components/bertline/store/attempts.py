@@ -1,0 +1,69 @@
+"""The event log of every attempt at a realization: `attempts/<n>.jsonl`.
+
+Object stores have no append, so the whole log is written again at each event. Events are rare (start, resume,
+checkpoint, epoch, preempted, failed, finished), a log stays within kilobytes. From the logs the lost work is computed:
+steps that were done after the last checkpoint of an attempt that didn't finish.
+"""
+
+import json
+import os
+import platform
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from bertline.errors import DamagedError
+from bertline.store.objects import ConflictError, ObjectStore
+
+
+class Attempt:
+    """One attempt's log. The number is taken create-only, so no two attempts share a log."""
+
+    def __init__(self, store: ObjectStore, prefix: str) -> None:
+        self._store = store
+        self._lock = threading.Lock()
+        self._events: list[dict[str, Any]] = [_event("start", {"host": platform.node(), "pid": os.getpid()})]
+        self.number = 1 + len(list(store.list(f"{prefix}attempts/")))
+        while True:
+            self._name = f"{prefix}attempts/{self.number:04d}.jsonl"
+            try:
+                store.create(self._name, self._content())
+            except ConflictError:
+                self.number += 1
+            else:
+                return
+
+    def record(self, event: str, **details: Any) -> None:
+        """Add an event with the time of now."""
+        with self._lock:
+            self._drop_alive()
+            self._events.append(_event(event, details))
+            self._store.put(self._name, self._content())
+
+    def alive(self, **details: Any) -> None:
+        """Say how far it is, as the log's last line, which the next one replaces: a killed attempt's loss is known."""
+        with self._lock:
+            self._drop_alive()
+            self._events.append(_event("alive", details))
+            self._store.put(self._name, self._content())
+
+    def _drop_alive(self) -> None:
+        if self._events[-1]["event"] == "alive":
+            self._events.pop()
+
+    def _content(self) -> bytes:
+        return "".join(json.dumps(event) + "\n" for event in self._events).encode()
+
+
+def read(store: ObjectStore, prefix: str) -> Iterator[list[dict[str, Any]]]:
+    """The events of each attempt, in the order of attempts."""
+    for found in store.list(f"{prefix}attempts/"):
+        try:
+            yield [json.loads(line) for line in store.get(found.name)[0].splitlines()]
+        except ValueError as error:
+            raise DamagedError(f"{store.uri}/{found.name} is damaged: {error}") from error
+
+
+def _event(event: str, details: dict[str, Any]) -> dict[str, Any]:
+    return {"event": event, "time": time.time(), **details}

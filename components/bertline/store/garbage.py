@@ -1,0 +1,141 @@
+"""What nothing refers to.
+
+The roots are the versions of all experiments (`references`): each is a graph that lists every key it needs, so whatever
+looks like a key in it is kept, and nothing is followed further. Outside of `objects/<stage>/<key>/` nothing is touched.
+
+Age is measured by the store's own clock: an object's time of modification against the newest one that the store
+reports. Our clock may be wrong by hours, and then new work would look old and be deleted. The newest time lies at or
+before the store's "now", so things look at most too young, never too old: what is deleted by mistake costs days of
+computing, what is kept by mistake costs cents. While anybody works, leases are renewed every few seconds, and the
+newest time is as good as "now". Where nobody does, the last things written stay young; `grace_s=0` takes them as well.
+"""
+
+import itertools
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from bertline.store import derivations, leases, references
+from bertline.store.derivations import Key
+from bertline.store.objects import NotFoundError, ObjectStore, Stat
+from bertline.store.realizations import MANIFEST, ROLLING
+
+GRACE_S = 24 * 3600.0
+LEASE_S = 3 * leases.EXPIRE_S  # a lease this young may be alive, whatever the grace
+
+PLACE = re.compile(r"objects/(?P<stage>[^/]+)/(?P<key>[0-9a-f]{64})/")
+KEY = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """Objects that may be deleted together."""
+
+    place: str
+    """The prefix of the realization, or a single object's name."""
+    reason: str
+    objects: tuple[Stat, ...]
+    key: Key | None
+    """Of the realization that goes; None where what goes is no part of a result."""
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return sum(found.size for found in self.objects)
+
+
+def collect(store: ObjectStore, *, superseded: bool = False, grace_s: float = GRACE_S) -> list[Garbage]:
+    """List what nothing refers to; deletes nothing.
+
+    Args:
+        store: Where.
+        superseded: Also what only older versions of an experiment refer to.
+        grace_s: Spare realizations with an object that is younger than this, by the store's clock.
+
+    Raises:
+        DamagedError: an experiment can't be read, so nothing can be said of what it refers to.
+    """
+    # Objects first, references after: what is referred to while we look is found to be referred to.
+    places = [(place, tuple(found)) for place, found in itertools.groupby(store.list("objects/"), _place) if place]
+    leftovers = list(store.leftovers())
+    versions = list(references.read(store))
+    current = keys(_newest(versions))
+    older = keys(versions) - current
+    everything = itertools.chain(*(objects for _, objects in places), leftovers, store.list(references.ROOT))
+    newest = max((found.modified for found in everything), default=0.0)
+
+    garbage = []
+    for place, objects in places:
+        key = place.split("/")[2]
+        names = {found.name.removeprefix(place): found for found in objects}
+        if key in current or (key in older and not superseded):
+            if MANIFEST in names and (rolling := [f for n, f in names.items() if n.startswith(ROLLING)]):
+                garbage.append(Garbage(f"{place}{ROLLING}", "left over; the work is complete", tuple(rolling), None))
+            continue
+        is_young = newest - max(found.modified for found in objects) < grace_s
+        if is_young or _may_be_held(store, names.get(leases.NAME), newest):
+            continue
+        reason = "only older versions of an experiment need it" if key in older else "no experiment needs it"
+        if MANIFEST not in names:
+            reason = f"never finished, and {reason}"
+        garbage.append(Garbage(place, reason, objects, key))
+    for found in leftovers:
+        if newest - found.modified >= grace_s:
+            garbage.append(Garbage(found.name, "left by a killed writer", (found,), None))
+    return garbage
+
+
+def delete(
+    store: ObjectStore, garbage: Iterable[Garbage], advance: Callable[[int], None] = lambda _: None
+) -> list[Garbage]:
+    """Delete; returns what is gone. What became needed since `collect` is spared.
+
+    Args:
+        store: Where.
+        garbage: What `collect` found.
+        advance: Called with the number of objects just deleted.
+    """
+    gone = []
+    seen: tuple[Stat, ...] | None = None
+    needed: set[Key] = set()
+    for item in garbage:
+        # An experiment submitted a moment ago may count on a finished realization that nobody needed until then.
+        if (versions := tuple(store.list(references.ROOT))) != seen:
+            seen, needed = versions, keys(_newest(references.read(store)))
+        if item.key in needed:
+            continue
+        # The manifest goes first: a realization that is half deleted must not be taken for a complete one.
+        for found in sorted(item.objects, key=lambda found: not found.name.endswith(f"/{MANIFEST}")):
+            store.delete(found.name)
+            advance(1)
+        gone.append(item)
+    return gone
+
+
+def keys(versions: Iterable[references.Reference]) -> set[Key]:
+    """All that looks like a key anywhere in the graphs."""
+    return {key for version in versions for key in KEY.findall(derivations.canonical_json(version.graph))}
+
+
+def _newest(versions: Iterable[references.Reference]) -> list[references.Reference]:
+    """The current version of each experiment."""
+    newest: dict[str, references.Reference] = {}
+    for version in versions:
+        if version.name not in newest or newest[version.name].submitted < version.submitted:
+            newest[version.name] = version
+    return list(newest.values())
+
+
+def _place(found: Stat) -> str:
+    match = PLACE.match(found.name)
+    return match[0] if match else ""
+
+
+def _may_be_held(store: ObjectStore, lease: Stat | None, newest: float) -> bool:
+    if lease is None or newest - lease.modified > LEASE_S:
+        return False
+    try:
+        content, _ = store.get(lease.name)
+    except NotFoundError:
+        return False
+    return not leases.is_left(content)

@@ -1,0 +1,274 @@
+"""`gs://`: a prefix in a bucket of Google Cloud Storage, or of an emulator at `STORAGE_EMULATOR_HOST`.
+
+A version is an object's generation, and the conditional writes are the bucket's own `ifGenerationMatch`, which are
+atomic. Every request has a timeout, and the client repeats what may be repeated until `PATIENCE_S`; what still fails
+then is a TransientError, for the task's own retry.
+
+A repeated conditional write needs care: if the first try arrived and only its answer was lost, the second one is
+refused because of what the first one wrote. So every write carries a random token in the object's metadata, and after a
+refusal the object is asked for its token: if it is ours, the write was made. (Content wouldn't do: a rival's may be
+equal.)
+
+Big files move in chunks, each with its own timeout and retries: a cut connection costs one chunk, and memory is one
+chunk a thread, whatever the size of the file.
+"""
+
+import contextlib
+import os
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import requests
+from google.api_core import exceptions as api
+from google.auth import exceptions as auth
+from google.cloud import storage  # type: ignore[import-untyped]
+from google.cloud.storage import exceptions as media  # type: ignore[import-untyped]
+from google.cloud.storage import retry
+
+from bertline.errors import TransientError, UserError
+from bertline.store import disks
+from bertline.store.objects import ConflictError, NotFoundError, Progress, Stat, Version, no_progress
+
+TOKEN = "bertline-write"
+EMULATOR = "STORAGE_EMULATOR_HOST"
+CHUNK = 8 << 20  # a multiple of 256 KiB, as the protocol wants; 8 threads hold 64 MiB
+TIMEOUT_S = (10, 60)  # to connect, and between two bytes
+PATIENCE_S = 120.0  # of repeating one request
+
+
+class GoogleCloudStore:
+    """An `ObjectStore` in a bucket. The bucket must exist; who runs needs roles/storage.objectAdmin on it."""
+
+    def __init__(
+        self,
+        bucket: str,
+        prefix: str,
+        *,
+        patience_s: float = PATIENCE_S,
+        timeout_s: tuple[float, float] = TIMEOUT_S,
+        chunk: int = CHUNK,
+    ) -> None:
+        """Prepare; nothing is sent before the first operation.
+
+        Args:
+            bucket: Its name.
+            prefix: Where in the bucket; "" is the bucket's root.
+            patience_s: How long one request is repeated.
+            timeout_s: Seconds to connect, and seconds without a byte.
+            chunk: Bytes a request of an upload or download; a multiple of 256 KiB.
+        """
+        if not bucket:
+            raise UserError("store gs://: the bucket's name is missing; it looks like gs://my-bucket/experiments")
+        self.uri = f"gs://{bucket}/{prefix}".rstrip("/")
+        self._name = bucket
+        self._prefix = f"{prefix}/" if prefix else ""
+        self._chunk = chunk
+        self._options: dict[str, Any] = {
+            "timeout": timeout_s,
+            "retry": retry.DEFAULT_RETRY.with_timeout(patience_s).with_delay(initial=0.5, maximum=10.0),
+        }
+        self._lock = threading.Lock()
+        self._connected: tuple[int, storage.Bucket] | None = None
+        self._is_known = False
+
+    def get(self, name: str) -> tuple[bytes, Version]:  # noqa: D102 - the protocol says it
+        with self._sentences(name):
+            blob = self._blob(name)
+            content = bytes(blob.download_as_bytes(**self._options))
+            return content, str(blob.generation)
+
+    def stat(self, name: str) -> Stat | None:  # noqa: D102
+        with self._sentences(name):
+            blob = self._bucket().get_blob(self._prefix + name, **self._options)
+            if blob is None:
+                self._check_bucket()
+                return None
+            return self._stat(blob)
+
+    def list(self, prefix: str) -> Iterator[Stat]:  # noqa: D102
+        with self._sentences(prefix):
+            for blob in self._bucket().list_blobs(prefix=self._prefix + prefix, **self._options):
+                yield self._stat(blob)
+
+    def leftovers(self) -> Iterator[Stat]:  # noqa: D102
+        return iter(())  # the bucket forgets an unfinished upload by itself, after a week
+
+    def put(self, name: str, content: bytes) -> Version:  # noqa: D102
+        with self._sentences(name):
+            return self._write(name, content, None, _token())
+
+    def create(self, name: str, content: bytes) -> Version:  # noqa: D102
+        return self._write_if(name, content, 0, "exists already")
+
+    def replace(self, name: str, content: bytes, version: Version) -> Version:  # noqa: D102
+        return self._write_if(name, content, int(version), "was changed by somebody else")
+
+    def delete(self, name: str) -> None:  # noqa: D102
+        with contextlib.suppress(NotFoundError), self._sentences(name):
+            self._blob(name).delete(**self._options)
+
+    def upload(self, path: Path, name: str, progress: Progress = no_progress) -> None:  # noqa: D102
+        try:
+            with self._sentences(name), path.open("rb") as file:
+                self._blob(name, self._chunk).upload_from_file(
+                    _Reader(file, progress), size=path.stat().st_size, **self._options
+                )
+        except NotFoundError as error:  # the bucket is there, so what got lost is the session of this upload
+            raise TransientError(
+                f"the upload of {self.uri}/{name} was broken off; run the same command again"
+            ) from error
+
+    def download(self, name: str, path: Path, progress: Progress = no_progress) -> None:  # noqa: D102
+        with self._sentences(name):
+            blob = self._bucket().get_blob(self._prefix + name, **self._options)
+            if blob is None:
+                self._check_bucket()
+                raise NotFoundError(f"{self.uri}/{name} is not there")
+            blob.chunk_size = self._chunk
+            # The blob knows its generation: all chunks are of one state, even if somebody overwrites the object.
+            with disks.sentences("write", path), path.open("wb") as file:
+                if blob.size:  # a range of nothing can't be asked for
+                    blob.download_to_file(_Writer(file, progress), **self._options)
+
+    def local_path(self, name: str) -> Path | None:  # noqa: D102
+        return None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Connections and locks stay in their process."""
+        return {**self.__dict__, "_lock": None, "_connected": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=threading.Lock())
+
+    def _write(self, name: str, content: bytes, generation: int | None, token: str) -> Version:
+        blob = self._blob(name)
+        blob.metadata = {TOKEN: token}
+        blob.upload_from_string(
+            content, content_type="application/octet-stream", if_generation_match=generation, **self._options
+        )
+        return str(blob.generation)
+
+    def _write_if(self, name: str, content: bytes, generation: int, refusal: str) -> Version:
+        token = _token()
+        try:
+            with self._sentences(name):
+                return self._write(name, content, generation, token)
+        except ConflictError as error:
+            with self._sentences(name):
+                found = self._bucket().get_blob(self._prefix + name, **self._options)
+            if found is not None and (found.metadata or {}).get(TOKEN) == token:
+                return str(found.generation)
+            raise ConflictError(f"{self.uri}/{name} {refusal}") from error
+
+    def _blob(self, name: str, chunk: int | None = None) -> storage.Blob:
+        return self._bucket().blob(self._prefix + name, chunk_size=chunk)
+
+    def _stat(self, blob: storage.Blob) -> Stat:
+        return Stat(blob.name.removeprefix(self._prefix), blob.size, blob.updated.timestamp())
+
+    def _bucket(self) -> storage.Bucket:
+        """One client a process: sockets must not be shared with a forked child."""
+        with self._lock:
+            if self._connected is None or self._connected[0] != os.getpid():
+                # The client asks for the bucket's metadata in threads of its own, to label traces that nobody collects;
+                # that takes a permission on the bucket which we don't need otherwise.
+                os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
+                # With an emulator the client takes anonymous credentials by itself; a project is for making buckets.
+                client = storage.Client(project="emulator") if os.environ.get(EMULATOR) else storage.Client()
+                self._connected = os.getpid(), client.bucket(self._name)
+            return self._connected[1]
+
+    def _check_bucket(self) -> None:
+        """Tell a missing bucket from a missing object: both are 404. Asked once, and only after a 404."""
+        if not self._is_known:
+            # A listing needs no permission beyond those for objects, unlike `bucket.exists`.
+            next(iter(self._bucket().list_blobs(max_results=1, **self._options)), None)
+            self._is_known = True
+
+    @contextlib.contextmanager
+    def _sentences(self, name: str) -> Iterator[None]:
+        where = f"{self.uri}/{name}"
+        try:
+            try:
+                yield
+            except api.NotFound as error:
+                self._check_bucket()
+                raise NotFoundError(f"{where} is not there") from error
+        except api.NotFound as error:
+            raise UserError(
+                f"store {self.uri}: bucket {self._name!r} doesn't exist; "
+                f"create it with `gcloud storage buckets create gs://{self._name}` or correct the name"
+            ) from error
+        except api.PreconditionFailed as error:
+            raise ConflictError(f"{where} isn't in the expected state") from error
+        except (api.Forbidden, api.Unauthorized) as error:
+            raise UserError(
+                f"no permission for {where}: {_short(error)}; whoever runs this needs roles/storage.objectAdmin on "
+                f"bucket {self._name!r}"
+            ) from error
+        except auth.DefaultCredentialsError as error:
+            raise UserError(
+                f"no credentials for {self.uri}: run `gcloud auth application-default login`, set "
+                f"GOOGLE_APPLICATION_CREDENTIALS, or in a pod bind its service account (for an emulator: {EMULATOR})"
+            ) from error
+        except auth.GoogleAuthError as error:
+            if isinstance(error, auth.TransportError) or error.retryable:
+                raise TransientError(f"signing in for {self.uri} failed: {_short(error)}; try again") from error
+            raise UserError(f"the credentials for {self.uri} aren't accepted: {_short(error)}") from error
+        except PASSING as error:
+            raise TransientError(f"can't reach {where} now: {_short(error)}; run the same command again") from error
+        except (api.ClientError, ValueError) as error:
+            raise UserError(f"{where} was refused: {_short(error)}") from error
+
+
+PASSING = (
+    api.ServerError,
+    api.TooManyRequests,
+    api.RetryError,
+    media.DataCorruption,  # of one transfer: the client compares its checksum with the bucket's
+    media.InvalidResponse,
+    requests.RequestException,
+    ConnectionError,
+    TimeoutError,
+)
+
+
+def _token() -> str:
+    return uuid.uuid4().hex
+
+
+def _short(error: Exception) -> str:
+    """One line. The client's messages repeat the URL and the whole answer; `__cause__` keeps them."""
+    if isinstance(error, api.RetryError) and error.cause is not None:
+        return _short(error.cause)
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:300]
+
+
+class _Reader:
+    """A file that tells how much of it was read. Chunks are kept by the client, so a repeated one isn't read again."""
+
+    def __init__(self, file: IO[bytes], progress: Progress) -> None:
+        self._file, self._progress = file, progress
+        self.tell: Callable[[], int] = file.tell
+        self.seek: Callable[..., int] = file.seek
+
+    def read(self, size: int = -1) -> bytes:
+        content = self._file.read(size)
+        self._progress(len(content))
+        return content
+
+
+class _Writer:
+    """A file that tells how much was written to it."""
+
+    def __init__(self, file: IO[bytes], progress: Progress) -> None:
+        self._file, self._progress = file, progress
+
+    def write(self, content: bytes) -> int:
+        count = self._file.write(content)
+        self._progress(count)
+        return count

@@ -1,0 +1,110 @@
+"""What bertline needs of an object store: few operations, two of them conditional.
+
+Names are relative to the store's root, with `/` between parts: `objects/corpus/<key>/manifest.json`.
+Every implementation must give read-after-write consistency and make `create` and `replace` atomic: of two
+processes that create one name at the same moment exactly one wins. All the store's promises rest on that.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import unquote, urlsplit
+
+from bertline.errors import BertlineError, ExitCode, UserError
+
+Version = str
+"""Opaque token of one state of one object; `replace` succeeds only if it is still current."""
+
+Progress = Callable[[int], None]
+"""Called with the number of bytes just moved."""
+
+
+def no_progress(_: int) -> None:
+    """A `Progress` that shows nothing."""
+
+
+class NotFoundError(BertlineError):
+    """There is no object of that name."""
+
+    exit_code = ExitCode.DAMAGED
+
+
+class ConflictError(BertlineError):
+    """`create` found an object there, or `replace` found another version of it."""
+
+    exit_code = ExitCode.TRANSIENT
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """What a listing says of an object."""
+
+    name: str
+    size: int
+    """Bytes."""
+    modified: float
+    """Seconds since 1970, by the store's clock."""
+
+
+class ObjectStore(Protocol):
+    """One root in one object store. Safe to use from several threads."""
+
+    uri: str
+
+    def get(self, name: str) -> tuple[bytes, Version]:
+        """Content and version of a small object. Raises NotFoundError."""
+
+    def stat(self, name: str) -> Stat | None:
+        """Size and time of an object, None if it isn't there."""
+
+    def list(self, prefix: str) -> Iterator[Stat]:
+        """All objects whose name starts with `prefix`, in the order of their names."""
+
+    def put(self, name: str, content: bytes) -> Version:
+        """Write a small object, whatever was there."""
+
+    def create(self, name: str, content: bytes) -> Version:
+        """Write a small object where there is none. Raises ConflictError."""
+
+    def replace(self, name: str, content: bytes, version: Version) -> Version:
+        """Write a small object if `version` is still current. Raises ConflictError, also if the object is gone."""
+
+    def delete(self, name: str) -> None:
+        """Remove an object; not an error if it isn't there."""
+
+    def upload(self, path: Path, name: str, progress: Progress = no_progress) -> None:
+        """Copy a local file of any size to an object, whatever was there."""
+
+    def download(self, name: str, path: Path, progress: Progress = no_progress) -> None:
+        """Copy an object of any size to a local file. Raises NotFoundError."""
+
+    def leftovers(self) -> Iterator[Stat]:
+        """What killed writers left and `list` doesn't show; `delete` removes it. Nothing, for a bucket."""
+
+    def local_path(self, name: str) -> Path | None:
+        """Where the object can be read in place, without a copy; None if it is remote."""
+
+
+def connect(uri: str) -> ObjectStore:
+    """The store at `file:///dir`, a plain path, or `gs://bucket[/prefix]`.
+
+    Raises:
+        UserError: the scheme isn't known, or the URI names no place.
+    """
+    parts = urlsplit(uri)
+    if not uri.strip() or (parts.scheme == "file" and not parts.path):
+        raise UserError(f"store {uri!r} names no place; give a directory, as out/store, or a bucket, as gs://my-bucket")
+    match parts.scheme:
+        case "" | "file":
+            from bertline.store.filesystem import FileSystemStore
+
+            if parts.netloc not in ("", "localhost"):
+                raise UserError(f"store {uri}: a file URI has three slashes, as file:///data/store")
+            return FileSystemStore(Path(unquote(parts.path) if parts.scheme else uri))
+        case "gs":
+            from bertline.store.gcs import GoogleCloudStore
+
+            return GoogleCloudStore(parts.netloc, parts.path.strip("/"))
+        case scheme:
+            raise UserError(f"store {uri}: unknown scheme {scheme!r}; use file:// or gs://")

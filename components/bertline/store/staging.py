@@ -1,0 +1,116 @@
+"""Many files between a store and local disk: in parallel, checksummed on the way, with a progress bar."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict, field_validator
+
+from bertline import progress
+from bertline.errors import DamagedError
+from bertline.store import disks
+from bertline.store.objects import NotFoundError, ObjectStore, Progress, no_progress
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+THREADS = 8  # enough to hide a bucket's latency; memory is THREADS * the client's chunk
+CHUNK = 1 << 20
+
+
+class File(BaseModel):
+    """One payload file as the manifest lists it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str
+    """Relative to the realization's place, `/` between parts."""
+    size: int
+    """Bytes."""
+    sha256: str
+
+    @field_validator("path")
+    @classmethod
+    def _stays_inside(cls, path: str) -> str:
+        # A manifest comes from a bucket that others may write to, and its paths are joined to local directories.
+        if not path or path.startswith("/") or ".." in path.split("/"):
+            raise ValueError(f"{path!r} leads out of its realization")
+        return path
+
+
+def checksum(path: Path, advance: Progress = no_progress) -> str:
+    """sha256 of a file, streamed: memory doesn't depend on its size."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+            advance(len(chunk))
+    return digest.hexdigest()
+
+
+def put(store: ObjectStore, prefix: str, path: Path, name: str) -> File:
+    """Upload one file; its entry for the manifest."""
+    file = File(path=name, size=path.stat().st_size, sha256=checksum(path))
+    store.upload(path, f"{prefix}{name}")
+    return file
+
+
+def send(store: ObjectStore, prefix: str, directory: Path, names: Sequence[str]) -> list[File]:
+    """Upload files of a directory."""
+    return _in_parallel(lambda name: put(store, prefix, directory / name, name), names)
+
+
+def fetch(
+    store: ObjectStore, prefix: str, files: Sequence[File], directory: Path, *, label: str | None = None
+) -> list[Path]:
+    """Local, verified files in the order asked for; see `Realization.stage`."""
+    with progress.bar(label, sum(file.size for file in files), "B") as advance:
+        return _in_parallel(lambda file: _fetch(store, prefix, file, directory, advance), files)
+
+
+def damages(
+    store: ObjectStore, prefix: str, files: Sequence[File], directory: Path, advance: Progress = no_progress
+) -> list[str]:
+    """Read files and throw them away; a sentence for each that isn't what its entry says."""
+
+    def examine(file: File) -> str | None:
+        path = directory / file.path
+        try:
+            _fetch(store, prefix, file, directory, advance)
+        except DamagedError as error:
+            return str(error)
+        finally:
+            path.unlink(missing_ok=True)
+        return None
+
+    return [damage for damage in _in_parallel(examine, files) if damage]
+
+
+def _fetch(store: ObjectStore, prefix: str, file: File, directory: Path, advance: Progress) -> Path:
+    name = f"{prefix}{file.path}"
+    path = store.local_path(name)
+    try:
+        if path is None:
+            path = directory / file.path
+            with disks.sentences("write", path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+            store.download(name, path, advance)
+            size, sha256 = path.stat().st_size, checksum(path)
+        else:
+            with disks.sentences("read", path):
+                size, sha256 = path.stat().st_size, checksum(path, advance)
+    except (NotFoundError, FileNotFoundError) as error:
+        raise DamagedError(f"{store.uri}/{name} is missing, though its manifest lists it") from error
+    if (size, sha256) != (file.size, file.sha256):
+        raise DamagedError(
+            f"{store.uri}/{name} is damaged: its manifest says {file.size} bytes with sha256 {file.sha256[:12]}…, "
+            f"found {size} bytes with {sha256[:12]}…; see `bertline store verify`"
+        )
+    return path
+
+
+def _in_parallel(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    with ThreadPoolExecutor(max(1, min(THREADS, len(items)))) as pool:
+        return list(pool.map(function, items))

@@ -1,0 +1,10 @@
+"""`python -m bertline.vocabulary`: the stage by hand, or as an image's entry point."""
+
+import sys
+
+from bertline.entrypoints import main
+from bertline.vocabulary.config import VocabularyConfig
+from bertline.vocabulary.stage import run
+
+if __name__ == "__main__":  # worker processes import this module
+    sys.exit(main(VocabularyConfig, run))

@@ -1,0 +1,21 @@
+"""What the vocabulary stage is asked for."""
+
+from typing import ClassVar
+
+from bertline.experiments import Articles, Vocabulary
+from bertline.stages import StageConfig
+
+
+class VocabularyConfig(StageConfig):
+    """A vocabulary from a file, or trained on articles.
+
+    Payload: `vocab.txt`. Results: `pieces`, `sha256`, and if trained `characters` (read) and `articles`.
+    """
+
+    STAGE: ClassVar[str] = "vocabulary"
+    ALGORITHM_VERSION: ClassVar[int] = 1
+    INPUTS: ClassVar[tuple[str, ...]] = ()
+
+    vocabulary: Vocabulary
+    articles: Articles | None = None
+    """What to train on; None if the vocabulary is a file."""

@@ -1,0 +1,69 @@
+"""A WordPiece vocabulary: a file that is checked, or one trained on the articles' prose."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from bertline import progress, wordpiece
+from bertline.errors import UserError
+from bertline.experiments import Articles, TrainVocabulary
+from bertline.store.objects import ObjectStore
+from bertline.store.realizations import Build, Outcome, Realization, realize
+from bertline.vocabulary.config import VocabularyConfig
+from bertline.wikipedia import dumps, extraction
+
+PAYLOAD = "vocab.txt"
+SLICE = 4 << 20  # bytes of the dump between two looks at how much has been read
+
+
+def run(config: VocabularyConfig, store: ObjectStore) -> Realization:
+    """The vocabulary as `vocab.txt`.
+
+    Raises:
+        UserError: special pieces are missing, a cased vocabulary with `lower_case`, a dump that can't be read.
+    """
+    return realize(store, config.derivation(), lambda build: _build(config, build))
+
+
+def _build(config: VocabularyConfig, build: Build) -> Outcome:
+    begun = time.perf_counter()
+    results: dict[str, Any] = {}
+    lower_case = config.vocabulary.lower_case
+    if config.vocabulary.file:
+        vocabulary = wordpiece.read(config.vocabulary.file.fetch(build.work))
+    else:
+        assert config.vocabulary.train is not None
+        assert config.articles is not None
+        dump = config.articles.dump.fetch(build.work)
+        dumps.check(dump, config.articles.on_corrupt)
+        texts = _Texts(dump, config.articles, config.vocabulary.train)
+        vocabulary = wordpiece.train(iter(texts), config.vocabulary.train.size, lower_case, min_frequency=2)
+        if not texts.read.articles:
+            raise UserError(f"{config.articles.dump.url} has no article with prose to train a vocabulary on")
+        results = {"characters": texts.characters, "articles": texts.read.articles}
+    wordpiece.Tokenizer(vocabulary, lower_case)
+    (build.payload / PAYLOAD).write_text(vocabulary.text, encoding="utf-8")
+    results |= {"pieces": vocabulary.size, "sha256": vocabulary.sha256}
+    return Outcome(results, {"seconds": time.perf_counter() - begun})
+
+
+class _Texts:
+    """Paragraphs from the dump's beginning, `max_characters` of them at most."""
+
+    def __init__(self, dump: Path, articles: Articles, options: TrainVocabulary) -> None:
+        self._dump, self._articles, self._options = dump, articles, options
+        self.characters = 0
+        self.read = extraction.Read()
+
+    def __iter__(self) -> Iterator[str]:
+        size = self._dump.stat().st_size
+        with progress.bar("reading the dump for its words", size, "B") as advance:
+            for part in dumps.slices(self._dump, SLICE):
+                for _, paragraphs in extraction.prose(self._dump, part, self._articles, self.read):
+                    for paragraph in paragraphs:
+                        yield paragraph
+                        self.characters += len(paragraph)
+                        if self.characters >= self._options.max_characters:
+                            return
+                advance(part.end - part.begin)

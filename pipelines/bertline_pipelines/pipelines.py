@@ -1,0 +1,48 @@
+"""The Kubeflow pipeline: a plan's missing tasks as a flat, static graph.
+
+No loops, conditions or artifacts of KFP: the loop was unrolled by `graphs`, data goes through the store by key, and
+order comes from `after`. Why each of these: README, "The pipeline".
+"""
+
+from typing import Any
+
+from kfp import dsl
+from kfp.dsl.base_component import BaseComponent
+
+from bertline.corpus.component import corpus
+from bertline.evaluate.component import evaluate
+from bertline.pretrain.component import pretrain
+from bertline.report.component import report
+from bertline.vocabulary.component import vocabulary
+from bertline_pipelines.plans import Task
+
+COMPONENTS: dict[str, BaseComponent] = {
+    "vocabulary": vocabulary,
+    "corpus": corpus,
+    "pretrain": pretrain,
+    "evaluate": evaluate,
+    "report": report,
+}
+
+
+def build(name: str, tasks: tuple[Task, ...], store_uri: str) -> BaseComponent:
+    """The pipeline of these tasks; `store` is its one parameter.
+
+    Args:
+        name: The experiment's name.
+        tasks: `Plan.missing`, or a part of it whose needs are met.
+        store_uri: Default of the parameter.
+    """
+
+    @dsl.pipeline(name=f"bertline-{name.lower().replace('.', '-').replace('_', '-')}")
+    def experiment(store: str = store_uri) -> None:
+        made: dict[str, Any] = {}
+        for task in tasks:
+            made[task.name] = COMPONENTS[task.stage](store=store, config=task.missing)
+            made[task.name].set_display_name(task.name)
+            # KFP's cache keys on image names and parameters, not on bytes; the store is the cache.
+            made[task.name].set_caching_options(enable_caching=False)
+            made[task.name].after(*(made[before] for before in task.after if before in made))
+
+    pipeline: BaseComponent = experiment
+    return pipeline

