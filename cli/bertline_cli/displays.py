@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 if TYPE_CHECKING:
     from bertline_pipelines.local import State, Watcher
 
-MARKS = {"done": "✓", "failed": "✗", "skipped": "-"}
+MARKS = {"done": "✓", "failed": "✗"}
 
 
 @contextmanager
@@ -76,13 +76,7 @@ class Bars:
 def line(state: "State") -> str:
     """A task that has ended: mark, name, state, time, and the last thing it said."""
     said = next((sentence for sentence in reversed(state.said) if ":" in sentence), "")
-    what = (
-        state.message
-        if state.phase == "failed"
-        else "not run: what it needs failed"
-        if state.phase == "skipped"
-        else said
-    )
+    what = state.message.partition("\n")[0] if state.phase == "failed" else said
     return f"{MARKS[state.phase]} {state.task.name:28} {state.phase:8} {duration(state.seconds):>8}  {what}".rstrip()
 
 

@@ -12,18 +12,46 @@ os.environ.setdefault(
     "TF_FORCE_GPU_ALLOW_GROWTH", "true"
 )  # else TensorFlow takes all memory and every gauge reads 100 %
 
+import contextlib
+import gc
 import json
+import sys
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import safetensors
 import safetensors.numpy
-import tensorflow as tf
-import tf_keras
-from official.nlp.modeling import networks
+
+
+@contextlib.contextmanager
+def _quickly() -> Iterator[None]:
+    """Importing TensorFlow is a task's fixed cost: 14 s of a slow core, 10 s this way.
+
+    tf_keras imports pandas only to accept its frames, which nobody gives it; and the million objects that live as long
+    as the process needn't be searched for garbage again and again while they are made.
+    """
+    absent = "pandas" not in sys.modules
+    collecting = gc.isenabled()
+    gc.disable()
+    if absent:
+        sys.modules["pandas"] = None  # type: ignore[assignment] # how import is told that there is none
+    try:
+        yield
+    finally:
+        if absent:
+            del sys.modules["pandas"]
+        gc.freeze()
+        if collecting:
+            gc.enable()
+
+
+with _quickly():
+    import tensorflow as tf
+    import tf_keras
+    from official.nlp.modeling import networks
 
 from bertline.errors import DamagedError, UserError
 from bertline.experiments import Model

@@ -11,7 +11,7 @@ import psutil
 
 import bertline
 
-PACKAGES = ("tensorflow", "tf-models-official", "tf-keras", "numpy", "tokenizers", "safetensors", "kfp")
+PACKAGES = ("tensorflow", "tf-models-official", "tf-keras", "numpy", "safetensors", "kfp")
 
 
 def provenance() -> dict[str, Any]:

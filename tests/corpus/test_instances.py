@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from bertline import errors, wordpiece
 from bertline.corpus import instances
-from bertline.corpus.instances import Document, InstanceOptions
+from bertline.corpus.config import CorpusConfig
+from bertline.corpus.instances import InstanceOptions
+from bertline.corpus.segments import Document
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.exists(), reason="the shared data folder isn't beside this repository")
@@ -254,7 +256,7 @@ DIGESTS = {
 @pytest.mark.parametrize("name", DIGESTS)
 def test_what_is_made_changes_only_with_the_algorithm_version(name):
     changes, digest = DIGESTS[name]
-    assert instances.ALGORITHM_VERSION == 1
+    assert CorpusConfig.ALGORITHM_VERSION == 1
     # Sentences by arithmetic: numpy doesn't promise the same Generator numbers for ever.
     bucket = [
         Document(i, [np.arange(i * 7 + s, i * 7 + s * 5 + 9, dtype=np.int32) % 95 + 5 for s in range(i + 1)])

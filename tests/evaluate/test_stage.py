@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bertline import samples, wordpiece
+from bertline import samples
 from bertline.errors import DamagedError, UserError
 from bertline.evaluate import stage
 from bertline.evaluate.config import EvaluateConfig
@@ -18,6 +18,7 @@ from bertline.store import realizations
 from bertline.store.derivations import Derivation
 from bertline.store.filesystem import FileSystemStore
 from bertline.store.realizations import Outcome
+from bertline.vocabulary import training
 
 MODEL = Model(layers=1, batch_size=8, hidden=16, heads=2, intermediate=32, max_positions=48)
 
@@ -38,7 +39,7 @@ def world(tmp_path_factory):
     folder = tmp_path_factory.mktemp("world")
     store = FileSystemStore(folder / "store")
     texts = [samples.write(name, folder).read_text() for name in ("nli/train", "nli/dev")]
-    vocabulary = wordpiece.train(iter(texts[0].splitlines()), 150, lower_case=True)
+    vocabulary = training.train(iter(texts[0].splitlines()), 150, lower_case=True)
 
     def write_vocabulary(build):
         (build.payload / "vocab.txt").write_text(vocabulary.text)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bertline.corpus import shards
+from bertline import shards
 from bertline.experiments import Checkpoints, Model, Optimizer
 from bertline.pretrain.config import Label, PretrainConfig
 from bertline.schedules import Constant

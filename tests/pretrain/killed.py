@@ -1,54 +1,66 @@
-"""Runs a pretrain stage again and again, killed -9 at random moments, five times, then to its end.
+"""Runs a pretrain stage again and again, killed -9 five times at random moments, then to its end.
 
 Usage: killed.py STORE CONFIG.json SEED. Not a test: the tests start it.
 """
 
+import json
 import os
 import random
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from bertline.pretrain import checkpoints, stage, trainer
 from bertline.pretrain.config import PretrainConfig
-from bertline.store.objects import connect
+from bertline.store.objects import NotFoundError, ObjectStore, connect
 
 assert checkpoints
 assert trainer  # TensorFlow is imported before the forks, and nothing of it has run
 
-KILLS = 5
 
-
-def attempt(config: PretrainConfig, uri: str, patience: float) -> float | None:
-    """Fork an attempt, kill it after `patience` seconds; how long it took if it ended before."""
-    began = time.monotonic()
+def start(config: PretrainConfig, store: ObjectStore) -> int:
+    """Fork an attempt; its pid."""
     pid = os.fork()
     if pid == 0:
-        os._exit(0 if stage.run(config, connect(uri)) else 1)
-    while time.monotonic() - began < patience:
+        os._exit(0 if stage.run(config, connect(store.uri)) else 1)
+    return pid
+
+
+def kill_when(moment: Callable[[], bool], pid: int) -> None:
+    """kill -9 at the moment; the attempt must not have ended before."""
+    while not moment():
         ended, status = os.waitpid(pid, os.WNOHANG)
-        if ended:
-            assert status == 0, status
-            return time.monotonic() - began
-        time.sleep(0.01)
+        assert not ended, f"ended before it was killed: {status}"
+        time.sleep(0.001)
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
-    return None
+
+
+def saved(config: PretrainConfig, store: ObjectStore) -> int:
+    """Step of the last committed checkpoint."""
+    try:
+        content, _ = store.get(f"{config.derivation().prefix}rolling/latest.json")
+    except NotFoundError:
+        return 0
+    return int(json.loads(content)["progress"]["step"])
 
 
 def main() -> None:
-    """Kills fall over the second half of what an attempt needs: the first is TensorFlow tracing the step."""
+    """Twice while TensorFlow traces, three times a random moment after another checkpoint is saved."""
     uri, path, seed = sys.argv[1:]
-    config = PretrainConfig.model_validate_json(Path(path).read_text())
-    draw = random.Random(seed)
-    other = config.model_copy(update={"seed": config.seed + 1})
-    whole = attempt(other, uri, 300)
-    assert whole
-    for _ in range(KILLS):
-        if attempt(config, uri, whole * draw.uniform(0.3, 1.0)):
-            break
-    assert attempt(config, uri, 300) is not None
+    config, store, draw = PretrainConfig.model_validate_json(Path(path).read_text()), connect(uri), random.Random(seed)
+    for patience in (draw.uniform(0, 1.5), None, draw.uniform(0, 1.5), None, None):
+        before, since, pid = saved(config, store), time.monotonic(), start(config, store)
+        if patience is None:
+            while saved(config, store) <= before:
+                time.sleep(0.001)
+            patience, since = draw.uniform(0, 0.05), time.monotonic()
+        kill_when(lambda until=since + patience: time.monotonic() > until, pid)
+        sys.stdout.write(f"killed with step {saved(config, store)} saved\n")
+    _, status = os.waitpid(start(config, store), 0)
+    assert status == 0, status
 
 
 main()

@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -382,23 +380,3 @@ def test_a_large_experiment_is_told_in_seconds(fill: Fill, tmp_path: Path):
     stage.render(filled.store, filled.reference, tmp_path / "out")
     # The machine may be busy with other things: its processor time tells, as long as nothing sleeps.
     assert min(time.monotonic() - begun, time.process_time() - worked) < 10
-
-
-def test_importing_the_stage_brings_nothing_heavy():
-    program = (
-        "import sys, bertline.report; assert 'altair' not in sys.modules; import bertline.report.stage; "
-        "print([m for m in ('tensorflow', 'kfp', 'bertline_pipelines', 'pandas', 'numpy') if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
-
-
-def test_as_a_component(fill: Fill, tmp_path: Path):
-    filled = fill()
-    config = ReportConfig(name="original", graph=filled.reference.digest).model_dump_json()
-    command = [sys.executable, "-m", "bertline.report", "--store", filled.store.uri, "--config"]
-    done = subprocess.run([*command, config], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    done = subprocess.run([*command, '{"name": "original", "graph": "0000"}'], capture_output=True, text=True)
-    assert done.returncode == 2
-    assert "no version 0000" in done.stderr

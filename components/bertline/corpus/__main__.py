@@ -6,5 +6,5 @@ from bertline.corpus.config import CorpusConfig
 from bertline.corpus.stage import run
 from bertline.entrypoints import main
 
-if __name__ == "__main__":  # worker processes import this module
+if __name__ == "__main__":
     sys.exit(main(CorpusConfig, run))

@@ -17,7 +17,8 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from bertline.corpus.instances import Document
+from bertline.corpus.segments import Document
+from bertline.store import disks
 
 
 class Spread:
@@ -64,16 +65,18 @@ def write(path: Path, documents: Sequence[Document], spread: Spread) -> None:
     document_ends = np.searchsorted(buckets, np.arange(spread.count), side="right")
     sentence_ends = np.concatenate([[0], np.cumsum(counts)])[document_ends]
     token_ends = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])[sentence_ends]
-    safetensors.numpy.save_file(
+    content = safetensors.numpy.save(
         {
             "document_ids": np.array([identity for _, identity, _ in placed], np.uint64),
             "sentence_counts": counts,
             "sentence_lengths": lengths,
             "tokens": np.concatenate(sentences).astype(np.int32) if sentences else np.zeros(0, np.int32),
             "ends": np.stack([document_ends, sentence_ends, token_ends], axis=1).astype(np.int64),
-        },
-        path,
+        }
     )
+    # Not save_file: a full disk is an OSError here, and there an exception of safetensors' own.
+    with disks.sentences("write", path):
+        path.write_bytes(content)
 
 
 def read(paths: Iterable[Path], bucket: int) -> list[Document]:

@@ -13,6 +13,9 @@ class CorpusConfig(StageConfig):
     Payload: `train-00000-of-00256.tfrecord` … and `held-out-00000-of-00256.tfrecord` … (empty ones are left out).
     Results: `pages`, `articles`, `documents` (with at least one sentence), `words`, `sentences`, `tokens`, `examples`,
     `held_out_documents`, `held_out_examples`, `skipped_bytes`, and `shards`: {path: examples}.
+
+    ALGORITHM_VERSION stands for all that decides the bytes: `wikipedia` (extraction and sentences), `wordpiece`,
+    `corpus.instances` with its `randomness`, `segments` and `masks`, `corpus.buckets`, `shards` and `records`.
     """
 
     STAGE: ClassVar[str] = "corpus"

@@ -4,17 +4,19 @@ map      a slice of the dump → its articles' token ids, sorted into buckets
 reduce   a bucket, from all slices → one TFRecord shard
 """
 
-import os
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from bertline import wordpiece
-from bertline.corpus import buckets, instances, shards
+from bertline import shards, wordpiece
+from bertline.corpus import buckets, instances
 from bertline.corpus.buckets import Spread
-from bertline.corpus.instances import Document, InstanceOptions
+from bertline.corpus.instances import InstanceOptions
+from bertline.corpus.segments import Document
 from bertline.experiments import Corpus
+from bertline.store import disks
 from bertline.store.staging import File
 from bertline.wikipedia import dumps, extraction, sentences
 
@@ -71,9 +73,8 @@ class Shard:
 
 def map_slice(unit: MapUnit) -> Counts:
     """Read, clean, split and tokenize one slice; write its buckets to `unit.output`."""
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are the parallelism
     counts, read = Counts(), extraction.Read()
-    tokenizer = wordpiece.Tokenizer(wordpiece.read(unit.vocabulary), unit.lower_case)
+    tokenizer = _tokenizer(unit.vocabulary, unit.lower_case)
     documents: list[Document] = []
     waiting: list[tuple[int, list[str]]] = []
 
@@ -115,7 +116,22 @@ def reduce_bucket(unit: ReduceUnit) -> Shard:
         seed=corpus.seed,
     )
     documents = buckets.read(unit.slices, unit.bucket)
-    made = instances.make(documents, options, wordpiece.read(unit.vocabulary), bucket=unit.bucket)
-    stats = shards.write(unit.output, made, corpus.compression)
+    made = instances.make(documents, options, _vocabulary(unit.vocabulary), bucket=unit.bucket)
+    with disks.sentences("write", unit.output):
+        stats = shards.write(unit.output, made, corpus.compression)
     name = Spread(corpus.shards, corpus.held_out).name(unit.bucket, corpus.compression)
     return Shard(File(path=name, size=stats.bytes, sha256=stats.sha256), stats.examples, len(documents))
+
+
+# Once a process, not once a unit: a vocabulary of 120,000 pieces takes half a second to read, and a tokenizer remembers
+# what it has cut.
+
+
+@functools.lru_cache(maxsize=1)
+def _vocabulary(path: Path) -> wordpiece.Vocabulary:
+    return wordpiece.read(path)
+
+
+@functools.lru_cache(maxsize=1)
+def _tokenizer(path: Path, lower_case: bool) -> wordpiece.Tokenizer:
+    return wordpiece.Tokenizer(_vocabulary(path), lower_case)

@@ -7,33 +7,32 @@ The slices depend on the dump's size alone and the shards not even on them, so a
 attempts, makes the same bytes.
 """
 
-import multiprocessing
-import os
+import signal
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn
 
 from bertline import progress, wordpiece
-from bertline.corpus import passes
+from bertline.corpus import passes, workers
 from bertline.corpus.buckets import Spread
 from bertline.corpus.config import CorpusConfig
 from bertline.corpus.passes import Counts, MapUnit, ReduceUnit, Shard
-from bertline.errors import TransientError, UserError
+from bertline.errors import PreemptedError, UserError
 from bertline.store import staging
 from bertline.store.objects import ObjectStore
 from bertline.store.realizations import ROLLING, Build, Outcome, Realization, realize, require
 from bertline.store.staging import File
 from bertline.wikipedia import dumps
 
-Unit = TypeVar("Unit")
-Result = TypeVar("Result")
+Receipt = dict[str, Any]
 
-WORKERS = "BERTLINE_WORKERS"
+MAP = f"{ROLLING}map/"
+THREADS = 8  # enough to hide a bucket's latency
 
 # A slice is what a kill loses: at most 16 MiB of bz2, about 64 MB of XML, under a minute. Small dumps get small slices,
 # so that all cores have work: blocks are up to 900 kB of text, 256 KiB of bz2.
@@ -47,13 +46,27 @@ def run(config: CorpusConfig, store: ObjectStore) -> Realization:
 
     Raises:
         UserError: the dump is damaged, not a dump, or holds no article; the vocabulary doesn't fit.
+        PreemptedError: SIGTERM came. What units had finished is kept.
     """
-    return realize(store, config.derivation(), lambda build: _build(config, build))
+    with _preemptible():
+        return realize(store, config.derivation(), lambda build: _build(config, build))
 
 
-def workers() -> int:
-    """Processes to use: `BERTLINE_WORKERS`, or one a core."""
-    return int(os.environ.get(WORKERS, 0)) or len(os.sched_getaffinity(0))
+@contextmanager
+def _preemptible() -> Iterator[None]:
+    """SIGTERM ends the attempt at once, but properly: workers killed, lease released for the next attempt."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread can have handlers
+        return
+
+    def stop(*_: object) -> NoReturn:
+        raise PreemptedError("told to stop by SIGTERM; what is finished is kept, run it again to go on")
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _build(config: CorpusConfig, build: Build) -> Outcome:
@@ -64,7 +77,7 @@ def _build(config: CorpusConfig, build: Build) -> Outcome:
     (vocabulary,) = require(build.store, "vocabulary", config.vocabulary).stage(["vocab.txt"], build.work)
     wordpiece.Tokenizer(wordpiece.read(vocabulary), config.lower_case)  # refuses a vocabulary that doesn't fit
 
-    with _pool() as pool:
+    with workers.pool() as pool:
         counts, slices = _map(config, build, pool, dump, vocabulary)
         if not counts.documents:
             raise UserError(
@@ -85,7 +98,7 @@ def _build(config: CorpusConfig, build: Build) -> Outcome:
             "held_out_examples": sum(shard.examples for shard in held_out),
             "shards": {shard.file.path: shard.examples for shard in made if shard.examples},
         },
-        {"seconds": seconds, "workers": workers(), "words_per_s": counts.words / seconds},
+        {"seconds": seconds, "workers": workers.count(), "words_per_s": counts.words / seconds},
     )
 
 
@@ -95,28 +108,40 @@ def _map(
     """All slices: their statistics, and their buckets on local disk."""
     size = dump.stat().st_size
     parts = dumps.slices(dump, max(SMALLEST_SLICE, min(LARGEST_SLICE, size // SLICES)))
-    receipts: dict[int, dict[str, Any] | None] = {
-        part.index: build.rolling(f"map/{part.index:05d}.json") for part in parts
+    # A receipt of another program's slice with this number is of no use: programs may slice differently.
+    receipts = {
+        index: receipt
+        for index, receipt in _receipts(build, "map").items()
+        if index < len(parts) and receipt["slice"] == [parts[index].begin, parts[index].end]
     }
     units = [
-        MapUnit(dump, part, config.corpus, vocabulary, config.lower_case, build.work / f"{part.index:05d}.safetensors")
+        MapUnit(
+            dump, part, config.corpus, vocabulary, config.lower_case, build.work / f"{MAP}{part.index:05d}.safetensors"
+        )
         for part in parts
-        if receipts[part.index] is None
+        if part.index not in receipts
     ]
+    (build.work / MAP).mkdir(parents=True, exist_ok=True)
     done = size - sum(unit.part.end - unit.part.begin for unit in units)
     with progress.bar("reading the dump", size, "B", done) as advance:
-        for unit, counts in _finished(pool, passes.map_slice, units):
-            name = f"{unit.part.index:05d}"
-            file = staging.put(build.store, build.prefix, unit.output, f"{ROLLING}map/{name}.safetensors")
-            unit.output.unlink()
-            receipt: dict[str, Any] = {"file": file.model_dump(), "counts": asdict(counts)}
-            build.roll(f"map/{name}.json", receipt)
+        for unit, counts in workers.finished(pool, passes.map_slice, units):
+            file = staging.put(build.store, build.prefix, unit.output, f"{MAP}{unit.output.name}")
+            receipt: Receipt = {
+                "slice": [unit.part.begin, unit.part.end],
+                "file": file.model_dump(),
+                "counts": asdict(counts),
+            }
+            build.roll(f"map/{unit.part.index:05d}.json", receipt)
             receipts[unit.part.index] = receipt
+            if build.store.local_path(f"{build.prefix}{file.path}") is not None:
+                unit.output.unlink()  # the store's copy serves as well
             advance(unit.part.end - unit.part.begin)
-    found = [receipt for receipt in receipts.values() if receipt is not None]
-    files = [File.model_validate(receipt["file"]) for receipt in found]
-    local = staging.fetch(build.store, build.prefix, files, build.work)
-    return sum((Counts(**receipt["counts"]) for receipt in found), Counts()), tuple(local)
+    files = [File.model_validate(receipt["file"]) for receipt in receipts.values()]
+    local = [build.work / file.path for file in files]
+    elsewhere = [file for file, path in zip(files, local, strict=True) if not path.exists()]
+    local = [path for path in local if path.exists()]
+    local += staging.fetch(build.store, build.prefix, elsewhere, build.work)
+    return sum((Counts(**receipt["counts"]) for receipt in receipts.values()), Counts()), tuple(local)
 
 
 def _reduce(
@@ -124,20 +149,18 @@ def _reduce(
 ) -> list[Shard]:
     """All buckets as shards, uploaded. Empty ones are left out of the payload."""
     count = Spread(config.corpus.shards, config.corpus.held_out).count
-    receipts: dict[int, dict[str, Any] | None] = {
-        bucket: build.rolling(f"reduce/{bucket:05d}.json") for bucket in range(count)
-    }
+    receipts = _receipts(build, "reduce")
     units = [
         ReduceUnit(bucket, slices, config.corpus, vocabulary, build.work / f"bucket-{bucket:05d}")
         for bucket in range(count)
-        if receipts[bucket] is None
+        if bucket not in receipts
     ]
     with progress.bar("making examples", count, "shards", count - len(units)) as advance:
-        for unit, shard in _finished(pool, passes.reduce_bucket, units):
+        for unit, shard in workers.finished(pool, passes.reduce_bucket, units):
             if shard.examples:
                 build.store.upload(unit.output, f"{build.prefix}{shard.file.path}")
             unit.output.unlink()
-            receipt: dict[str, Any] = {
+            receipt: Receipt = {
                 "file": shard.file.model_dump(),
                 "examples": shard.examples,
                 "documents": shard.documents,
@@ -146,39 +169,17 @@ def _reduce(
             receipts[unit.bucket] = receipt
             advance(1)
     made = []
-    for receipt in filter(None, receipts.values()):
+    for _, receipt in sorted(receipts.items()):
         made.append(Shard(File.model_validate(receipt["file"]), receipt["examples"], receipt["documents"]))
         if receipt["examples"]:
             build.keep(made[-1].file)
     return made
 
 
-def _finished(
-    pool: ProcessPoolExecutor, function: Callable[[Unit], Result], units: Sequence[Unit]
-) -> Iterator[tuple[Unit, Result]]:
-    """Results as they come. Only a few units are handed out ahead, so that a failure ends the pass soon."""
-    left = iter(units)
-    running: dict[Future[Result], Unit] = {}
-    try:
-        while True:
-            while len(running) < 2 * workers() and (unit := next(left, None)) is not None:
-                running[pool.submit(function, unit)] = unit
-            if not running:
-                return
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                yield running.pop(future), future.result()
-    except BrokenProcessPool as error:
-        raise TransientError(
-            "a worker process was killed, probably for lack of memory: use fewer workers (BERTLINE_WORKERS) or more "
-            "corpus.shards"
-        ) from error
-
-
-@contextmanager
-def _pool() -> Iterator[ProcessPoolExecutor]:
-    # Not fork: this process has threads (the lease, uploads), and a fork would copy their locks as they are.
-    pool = ProcessPoolExecutor(workers(), mp_context=multiprocessing.get_context("spawn"))
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
+def _receipts(build: Build, folder: str) -> dict[int, Receipt]:
+    """What earlier attempts finished. A fresh build asks once, not once a unit."""
+    found = build.store.list(f"{build.prefix}{ROLLING}{folder}/")
+    numbers = [int(Path(each.name).stem) for each in found if each.name.endswith(".json")]
+    with ThreadPoolExecutor(THREADS) as threads:
+        documents = threads.map(lambda number: build.rolling(f"{folder}/{number:05d}.json"), numbers)
+        return {number: document for number, document in zip(numbers, documents, strict=True) if document is not None}

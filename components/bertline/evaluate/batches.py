@@ -20,10 +20,11 @@ Ints = npt.NDArray[np.int32]
 Places = npt.NDArray[np.int64]
 
 WINDOW = 50
-"""Batches that are sorted by length together: enough that a batch's lengths are nearly equal (5 % padding on MNLI)."""
+"""Batches that are sorted by length together: enough that lengths are nearly equal (MNLI: 3 % padding)."""
 
 ROUND_UP = 8
-"""Batches are padded to a multiple of this: a few shapes instead of a hundred, and what a GPU's matrix units like."""
+"""Batches are padded to a multiple of this: a few shapes instead of a hundred, and what a GPU's matrix units
+like. On MNLI it makes the 3 % of padding 11 %."""
 
 CHUNK = 10_000
 """Pairs that are tokenized at a time: token lists of Python integers are ten times the arrays they end in."""

@@ -143,7 +143,7 @@ def _train_step(classifier: Classifier, optimizer: Any, seed: int) -> tuple[Any,
         optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
         losses.assign_add(loss)
 
-    return tf.function(train, input_signature=[*_SIGNATURE, tf.TensorSpec([None], tf.int32)]), losses
+    return tf.function(train, autograph=False, input_signature=[*_SIGNATURE, tf.TensorSpec([None], tf.int32)]), losses
 
 
 def logits(
@@ -154,7 +154,7 @@ def logits(
     def network(word_ids: tf.Tensor, mask: tf.Tensor, type_ids: tf.Tensor) -> tf.Tensor:
         return classifier.network(_inputs(word_ids, mask, type_ids), training=False)
 
-    predict = tf.function(network, input_signature=_SIGNATURE)
+    predict = tf.function(network, autograph=False, input_signature=_SIGNATURE)
     found = np.full((len(pairs), classifier.head.num_classes), np.nan, np.float32)  # [pairs, classes]
     for places in batches.by_length(pairs.lengths, PREDICTION_BATCH):
         batch: Batch = batches.assemble(pairs, places, sequence_length)

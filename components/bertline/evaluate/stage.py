@@ -56,6 +56,7 @@ def _build(config: EvaluateConfig, build: Build) -> Outcome:
 
     _write(build.payload / "predictions.tsv", dev.examples, predictions)
     correct = int((predictions == testing.labels).sum())
+    progress.say(f"{config.task}: {correct / len(testing):.1%} of {len(testing):,} right (seed {config.seed})")
     results = {
         "task": config.task,
         "labels": list(glue.LABELS),

@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bertline import progress
-from bertline.corpus import shards
+from bertline import progress, shards
 from bertline.errors import PreemptedError, UserError
 from bertline.pretrain import inputs
 from bertline.pretrain.config import PretrainConfig

@@ -72,10 +72,11 @@ class Trainer:
         features = {name: tf.TensorSpec([None, None, *shape], kind) for name, (shape, kind) in _FEATURES.items()}
         self._train = tf.function(
             self._train_steps,
+            autograph=False,  # converting all of Keras and the Model Garden takes longer than tracing it
             input_signature=[features, tf.TensorSpec([None], tf.float32), tf.TensorSpec([], tf.int64)],
         )
         flat = {name: tf.TensorSpec([None, *shape], kind) for name, (shape, kind) in _FEATURES.items()}
-        self._measure = tf.function(self._metric_sums, input_signature=[flat])
+        self._measure = tf.function(self._metric_sums, autograph=False, input_signature=[flat])
 
     def parameters(self) -> dict[str, int]:
         """Numbers of weights."""
@@ -156,18 +157,20 @@ class Trainer:
     def _train_steps(self, batches: Mapping[str, Any], rates: Any, first_step: Any) -> Any:
         """A loop on the device: nothing goes to the host until all steps are done."""
         count = tf.size(rates)
-        metrics = tf.TensorArray(tf.float32, size=count, element_shape=[len(METRICS)])
-        for index in tf.range(count):
+        variables = list(self._trained.values())
+
+        def step(index: Any, metrics: Any) -> tuple[Any, Any]:
             encoders.seed_generators(self._generators, self._seed, first_step + tf.cast(index, tf.int64))
             self._rate.assign(rates[index])
             batch = {name: values[index] for name, values in batches.items()}
             with tf.GradientTape() as tape:
                 means = self._means(self._losses(batch, training=True))
-            variables = list(self._trained.values())
             gradients = tape.gradient(means[0], variables)
             self._optimizer.apply_gradients(zip(gradients, variables, strict=True))
-            metrics = metrics.write(index, tf.stack(means))
-        return metrics.stack()
+            return index + 1, metrics.write(index, tf.stack(means))
+
+        metrics = tf.TensorArray(tf.float32, size=count, element_shape=[len(METRICS)])
+        return tf.while_loop(lambda index, _: index < count, step, (tf.constant(0), metrics))[1].stack()
 
     def _means(self, sums: Any) -> list[Any]:
         """`METRICS` from `_SUMS`; a batch always has a masked position, so nothing is divided by 0."""

@@ -17,8 +17,8 @@ the premise has none. The third says of how many of some things a property holds
 opposition gives the label; premises about other things are neutral.
 
 Each hypothesis comes three times, once with each label: whoever reads hypotheses alone is right a third of the time. A
-count of the premises' words gets to 84 %: more takes both sentences. No sentence of dev is in train. Only
-`Random.random` is drawn from, whose numbers Python promises for all its versions.
+count of the premises' words gets to 84 %; more takes both sentences. No sentence of dev is in train. Of `random` only
+`Random.random` is called, whose numbers Python promises for all its versions.
 """
 
 import functools

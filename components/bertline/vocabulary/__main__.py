@@ -6,5 +6,5 @@ from bertline.entrypoints import main
 from bertline.vocabulary.config import VocabularyConfig
 from bertline.vocabulary.stage import run
 
-if __name__ == "__main__":  # worker processes import this module
+if __name__ == "__main__":
     sys.exit(main(VocabularyConfig, run))

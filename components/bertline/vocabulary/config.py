@@ -10,6 +10,9 @@ class VocabularyConfig(StageConfig):
     """A vocabulary from a file, or trained on articles.
 
     Payload: `vocab.txt`. Results: `pieces`, `sha256`, and if trained `characters` (read) and `articles`.
+
+    ALGORITHM_VERSION stands for `vocabulary.training` and what it reads through: `wikipedia` (extraction) and
+    `wordpiece`.
     """
 
     STAGE: ClassVar[str] = "vocabulary"

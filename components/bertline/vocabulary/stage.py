@@ -10,6 +10,7 @@ from bertline.errors import UserError
 from bertline.experiments import Articles, TrainVocabulary
 from bertline.store.objects import ObjectStore
 from bertline.store.realizations import Build, Outcome, Realization, realize
+from bertline.vocabulary import training
 from bertline.vocabulary.config import VocabularyConfig
 from bertline.wikipedia import dumps, extraction
 
@@ -38,9 +39,7 @@ def _build(config: VocabularyConfig, build: Build) -> Outcome:
         dump = config.articles.dump.fetch(build.work)
         dumps.check(dump, config.articles.on_corrupt)
         texts = _Texts(dump, config.articles, config.vocabulary.train)
-        vocabulary = wordpiece.train(iter(texts), config.vocabulary.train.size, lower_case, min_frequency=2)
-        if not texts.read.articles:
-            raise UserError(f"{config.articles.dump.url} has no article with prose to train a vocabulary on")
+        vocabulary = training.train(iter(texts), config.vocabulary.train.size, lower_case, min_frequency=2)
         results = {"characters": texts.characters, "articles": texts.read.articles}
     wordpiece.Tokenizer(vocabulary, lower_case)
     (build.payload / PAYLOAD).write_text(vocabulary.text, encoding="utf-8")
@@ -67,3 +66,5 @@ class _Texts:
                         if self.characters >= self._options.max_characters:
                             return
                 advance(part.end - part.begin)
+        if not self.read.articles:
+            raise UserError(f"{self._articles.dump.url} has no article with prose to train a vocabulary on")

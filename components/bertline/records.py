@@ -1,4 +1,4 @@
-"""Shards: instances in a TFRecord file, written and read without TensorFlow.
+"""The bytes of a TFRecord file of tf.train.Examples, written and read without TensorFlow, many records at once.
 
 A TFRecord file is records end to end, each in a frame of little-endian numbers::
 
@@ -17,7 +17,7 @@ The data is a ``tf.train.Example``, a protobuf: a map from a feature's name to i
           0A <payload>      the numbers: packed varints (4 bytes each for floats)
 
 where ``<…>`` stands for a length, as a varint, and so many bytes. Names go in alphabetical order: these are the very
-bytes that protobuf's deterministic serialization makes, so equal instances are equal bytes.
+bytes that protobuf's deterministic serialization makes, so equal numbers are equal bytes.
 
 A varint is a number in groups of 7 bits, the lowest first, with the eighth bit set in all bytes but the last. All
 numbers here are below 2**21, so at most 3 bytes. To write many records at once, every varint gets up to 3 columns of a
@@ -26,13 +26,10 @@ read, one pass over the whole file finds the records; then every step of the lay
 together.
 """
 
-import contextlib
 import dataclasses
-import gzip
-import hashlib
 import struct
 import typing
-import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import google_crc32c
@@ -40,19 +37,6 @@ import numpy as np
 import numpy.typing as npt
 
 from bertline import errors
-from bertline.corpus import instances as instances_
-
-Compression = typing.Literal["none", "gzip"]
-FeatureNames = typing.Literal["v1", "v2"]
-"""What the Model Garden's data loader calls two of the features: input_ids and segment_ids (v1, its default), or
-input_word_ids and input_type_ids (v2, `use_v2_feature_names`)."""
-
-_V2_NAMES = {"input_ids": "input_word_ids", "segment_ids": "input_type_ids"}
-_GZIP_LEVEL = 6
-_GZIP_MAGIC = b"\x1f\x8b"
-
-_ROWS = 2048
-"""Records made at a time. 2,048 rows * about 1.2 KiB = 2.4 MiB: it stays in the cache."""
 
 _CRC_DELTA = 0xA282EAD8
 """What TFRecord adds to a turned crc."""
@@ -64,121 +48,11 @@ Bytes = npt.NDArray[np.uint8]
 Int64s = npt.NDArray[np.int64]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class ShardStats:
-    """What was written."""
-
-    examples: int
-    bytes: int
-    """Of the file, compressed if it is."""
-    sha256: str
-    """Of the file."""
-
-
-def write(
-    path: Path,
-    instances: instances_.Instances,
-    compression: Compression = "none",
-    *,
-    feature_names: FeatureNames = "v1",
-) -> ShardStats:
-    """Writes a shard, replacing what was there. The same instances give the same bytes."""
-    with path.open("wb") as file:
-        digest = _Digest(file)
-        with contextlib.ExitStack() as stack:
-            sink: typing.Any = digest
-            if compression == "gzip":
-                # Neither time nor name in the header: the bytes are a function of the instances.
-                sink = stack.enter_context(
-                    gzip.GzipFile(filename="", mode="wb", compresslevel=_GZIP_LEVEL, fileobj=digest, mtime=0)
-                )
-            for start in range(0, len(instances), _ROWS):
-                rows = instances.rows(start, min(start + _ROWS, len(instances)))
-                sink.write(_records(rows, feature_names))
-    return ShardStats(len(instances), digest.size, digest.sha256.hexdigest())
-
-
-class _Digest:
-    """A file that knows the size and sha256 of what was written to it."""
-
-    def __init__(self, file: typing.BinaryIO) -> None:
-        self._file = file
-        self.size = 0
-        self.sha256 = hashlib.sha256()
-
-    def write(self, data: bytes) -> int:
-        self.sha256.update(data)
-        self.size += len(data)
-        return self._file.write(data)
-
-    def flush(self) -> None:
-        self._file.flush()
-
-
-def read(path: Path) -> instances_.Instances:
-    """Reads a shard that :func:`write` wrote, plain or gzip, checking every byte.
-
-    Raises:
-        UserError: there is no such file, or its records are another program's.
-        DamagedError: bytes are missing or changed; names the file and the record.
-    """
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError as error:
-        raise errors.UserError(f"there is no shard at {path}") from error
-    if data.startswith(_GZIP_MAGIC):
-        try:
-            data = gzip.decompress(data)
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise errors.DamagedError(f"{path}: its gzip stream is damaged ({error}); trust no record of it") from error
-    begins, ends = _find_records(data, path)  # [records], [records]
-    flat = np.frombuffer(data, np.uint8)
-    made: instances_.Instances | None = None
-    for start in range(0, len(begins), _ROWS):
-        rows = slice(start, min(start + _ROWS, len(begins)))
-        features = _Reader(flat, begins[rows], ends[rows], f"{path}, records {rows.start}-{rows.stop - 1}").example()
-        if made is None:
-            made = instances_.Instances.zeros(
-                len(begins), features["input_ids"].shape[1], features["masked_lm_ids"].shape[1]
-            )
-        for field, values in features.items():
-            target = getattr(made, field)
-            if values.shape[1] != target.shape[1]:
-                raise errors.UserError(
-                    f"{path}: {field} has {target.shape[1]} numbers in record 0, {values.shape[1]} in record {start}"
-                )
-            target[rows] = values
-    return instances_.Instances.zeros(0, 0, 0) if made is None else made
-
-
-def _features(feature_names: FeatureNames) -> list[tuple[str, str]]:
-    """(name in the file, field of Instances), in the order of the file."""
-    fields = [field.name for field in dataclasses.fields(instances_.Instances)]
-    return sorted((_V2_NAMES.get(name, name) if feature_names == "v2" else name, name) for name in fields)
-
-
-# Writing
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Columns:
-    """Some columns of the byte matrix."""
-
-    bytes: Bytes
-    """Shape [rows, width]."""
-    used: npt.NDArray[np.bool_]
-    """Which of them go to the file. Shape [rows, width]."""
-    size: Int64s
-    """How many of them, shape [rows]."""
-
-
-def _records(rows: instances_.Instances, feature_names: FeatureNames) -> bytes:
-    """The framed records of some instances."""
-    count = len(rows)
-    features: list[_Columns] = []
-    for name, field in _features(feature_names):
-        features += _entry(name, getattr(rows, field))
-    example = _prefixed(b"\x0a", features)
+def encode(features: Mapping[str, npt.NDArray[typing.Any]]) -> bytes:
+    """Framed records, one a row, of named tables: float32 or integers. Shape of each [records, numbers]."""
+    count = len(next(iter(features.values())))
+    columns = [part for name in sorted(features) for part in _entry(name, features[name])]
+    example = _prefixed(b"\x0a", columns)
     data_size = sum((columns.size for columns in example), np.zeros(count, np.int64))  # [rows]
     head = _constants(bytes(12), count)
     head.bytes[:, :8] = data_size.astype("<u8")[:, None].view(np.uint8)
@@ -194,6 +68,64 @@ def _records(rows: instances_.Instances, feature_names: FeatureNames) -> bytes:
     )
     framed: bytes = flat.tobytes()
     return framed
+
+
+def find(data: bytes, path: Path) -> tuple[Int64s, Int64s]:
+    """Where the data of each record begins and ends, after checking its crcs. ``path`` is for messages.
+
+    Raises:
+        DamagedError: bytes are missing or changed; names the file and the record.
+    """
+    begins: list[int] = []
+    ends: list[int] = []
+    checksum, header, footer = google_crc32c.value, struct.Struct("<QI"), struct.Struct("<I")
+    at = 0
+    while at < len(data):
+        where = f"{path}: record {len(begins)}, at byte {at:,},"
+        if at + 12 > len(data):
+            raise errors.DamagedError(f"{where} is cut off: {len(data) - at} of the 12 bytes of its header are there")
+        length, crc = header.unpack_from(data, at)
+        if _masked(checksum(data[at : at + 8])) != crc:
+            raise errors.DamagedError(f"{where} has a header whose checksum is wrong")
+        begin, end = at + 12, at + 12 + length
+        if end + 4 > len(data):
+            raise errors.DamagedError(f"{where} is cut off: {len(data) - begin:,} of {length + 4:,} bytes are there")
+        if _masked(checksum(data[begin:end])) != footer.unpack_from(data, end)[0]:
+            raise errors.DamagedError(f"{where} has {length:,} bytes of data whose checksum is wrong")
+        begins.append(begin)
+        ends.append(end)
+        at = end + 4
+    return np.array(begins, np.int64), np.array(ends, np.int64)
+
+
+def decode(
+    data: Bytes, begins: Int64s, ends: Int64s, names: Mapping[str, bool], where: str
+) -> dict[str, npt.NDArray[typing.Any]]:
+    """The tables of records that `find` found: the reverse of `encode`.
+
+    Args:
+        data: the file.
+        begins: where some records' data begins.
+        ends: where it ends.
+        names: of all features → whether it holds floats.
+        where: names the records in messages.
+
+    Raises:
+        UserError: the records are another program's.
+    """
+    return _Reader(data, begins, ends, where).example(names)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Columns:
+    """Some columns of the byte matrix."""
+
+    bytes: Bytes
+    """Shape [rows, width]."""
+    used: npt.NDArray[np.bool_]
+    """Which of them go to the file. Shape [rows, width]."""
+    size: Int64s
+    """How many of them, shape [rows]."""
 
 
 def _entry(name: str, values: npt.NDArray[typing.Any]) -> list[_Columns]:
@@ -252,33 +184,6 @@ def _masked_crcs(pieces: list[bytes]) -> Bytes:
     return masked.astype("<u4")[:, None].view(np.uint8)
 
 
-# Reading
-
-
-def _find_records(data: bytes, path: Path) -> tuple[Int64s, Int64s]:
-    """Where the data of each record begins and ends, after checking its crcs."""
-    begins: list[int] = []
-    ends: list[int] = []
-    checksum, header, footer = google_crc32c.value, struct.Struct("<QI"), struct.Struct("<I")
-    at = 0
-    while at < len(data):
-        where = f"{path}: record {len(begins)}, at byte {at:,},"
-        if at + 12 > len(data):
-            raise errors.DamagedError(f"{where} is cut off: {len(data) - at} of the 12 bytes of its header are there")
-        length, crc = header.unpack_from(data, at)
-        if _masked(checksum(data[at : at + 8])) != crc:
-            raise errors.DamagedError(f"{where} has a header whose checksum is wrong")
-        begin, end = at + 12, at + 12 + length
-        if end + 4 > len(data):
-            raise errors.DamagedError(f"{where} is cut off: {len(data) - begin:,} of {length + 4:,} bytes are there")
-        if _masked(checksum(data[begin:end])) != footer.unpack_from(data, end)[0]:
-            raise errors.DamagedError(f"{where} has {length:,} bytes of data whose checksum is wrong")
-        begins.append(begin)
-        ends.append(end)
-        at = end + 4
-    return np.array(begins, np.int64), np.array(ends, np.int64)
-
-
 def _masked(crc: int) -> int:
     return ((crc >> 15 | crc << 17) + _CRC_DELTA) & 0xFFFF_FFFF
 
@@ -292,25 +197,20 @@ class _Reader:
         self._ends = ends  # [records]
         self._where = where
 
-    def example(self) -> dict[str, npt.NDArray[typing.Any]]:
-        """Field of Instances → its numbers. Shape of each [records, numbers]."""
+    def example(self, names: Mapping[str, bool]) -> dict[str, npt.NDArray[typing.Any]]:
         self._expect(b"\x0a")
         self._length()
-        # The first feature's name tells which names they are: 0A <entry> 0A <name>, with a length of 1 or 2 bytes.
-        first = self._flat[self._at[0] : self._at[0] + 32].tobytes()
-        features = _features("v2" if b"input_mask" in first else "v1")
         numbers: dict[str, npt.NDArray[typing.Any]] = {}
-        for name, field in features:
+        for name, is_float in sorted(names.items()):
             self._expect(b"\x0a")
             self._length()
             self._expect(b"\x0a" + bytes([len(name)]) + name.encode() + b"\x12")
             self._length()
-            is_float = field == "masked_lm_weights"
             self._expect(b"\x12" if is_float else b"\x1a")
             self._length()
             self._expect(b"\x0a")
             length = self._length()
-            numbers[field] = self._floats(length) if is_float else self._ints(length)
+            numbers[name] = self._floats(length) if is_float else self._ints(length)
         if not np.array_equal(self._at, self._ends):
             self._refuse("has more features than expected")
         return numbers

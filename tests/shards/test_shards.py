@@ -7,10 +7,9 @@ import hashlib
 import numpy as np
 import pytest
 
-from bertline import errors
-from bertline.corpus import instances, shards
+from bertline import errors, shards
 
-FIELDS = [field.name for field in dataclasses.fields(instances.Instances)]
+FIELDS = [field.name for field in dataclasses.fields(shards.Instances)]
 # TensorFlow, tf_keras and the Model Garden warn on import and use; what they warn of isn't ours.
 imports_tensorflow = pytest.mark.filterwarnings("ignore")
 
@@ -18,7 +17,7 @@ imports_tensorflow = pytest.mark.filterwarnings("ignore")
 def some_instances(count: int, width: int = 128, predictions: int = 20, largest: int = 119_546):
     """Numbers of every varint length, real padding not needed."""
     random = np.random.default_rng(5)
-    made = instances.Instances.zeros(count, width, predictions)
+    made = shards.Instances.zeros(count, width, predictions)
     sizes = random.choice([2, 128, 16_384, largest + 1], (count, width))
     made.input_ids[:] = random.integers(0, sizes)
     made.input_mask[:] = random.integers(0, 2, (count, width))
@@ -30,7 +29,7 @@ def some_instances(count: int, width: int = 128, predictions: int = 20, largest:
     return made
 
 
-def assert_same(one: instances.Instances, other: instances.Instances):
+def assert_same(one: shards.Instances, other: shards.Instances):
     for name in FIELDS:
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name), name)
         assert getattr(one, name).dtype == getattr(other, name).dtype
@@ -49,7 +48,7 @@ def test_what_is_written_is_read(tmp_path, compression, feature_names, count, wi
 
 
 def test_an_empty_shard_is_an_empty_file(tmp_path):
-    assert shards.write(tmp_path / "a", instances.Instances.zeros(0, 128, 20)).examples == 0
+    assert shards.write(tmp_path / "a", shards.Instances.zeros(0, 128, 20)).examples == 0
     assert (tmp_path / "a").read_bytes() == b""
     assert len(shards.read(tmp_path / "a")) == 0
 
@@ -123,7 +122,7 @@ def test_the_model_gardens_own_loader_reads_a_shard(tmp_path, feature_names):
 
 def test_every_flipped_byte_is_found_and_its_record_named(tmp_path):
     path = tmp_path / "a"
-    shards.write(path, instances.Instances.zeros(3, 5, 1))  # records of one length
+    shards.write(path, shards.Instances.zeros(3, 5, 1))  # records of one length
     data = path.read_bytes()
     for at in range(len(data)):
         path.write_bytes(data[:at] + bytes([data[at] ^ 0x10]) + data[at + 1 :])

@@ -1,0 +1,119 @@
+"""Worker processes: how many, how they start, and that they end.
+
+A worker is a fresh interpreter (spawn, not fork: this process has threads, for the lease and for uploads, and a fork
+would copy their locks as they are). Left to itself it would outlive a killed parent, waiting forever for work, since it
+holds both ends of the queue it reads from. So it watches its parent.
+"""
+
+import importlib.machinery
+import multiprocessing
+import multiprocessing.context
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from bertline.errors import TransientError, UserError
+
+Unit = TypeVar("Unit")
+Result = TypeVar("Result")
+
+ENVIRONMENT = "BERTLINE_WORKERS"
+_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
+
+def count() -> int:
+    """Processes to use: `BERTLINE_WORKERS`, or one for each core that this container may use.
+
+    Raises:
+        UserError: `BERTLINE_WORKERS` isn't a number above 0.
+    """
+    asked = os.environ.get(ENVIRONMENT)
+    if not asked:
+        return min(len(os.sched_getaffinity(0)), _quota())
+    if not asked.isdecimal() or not int(asked):
+        raise UserError(f"{ENVIRONMENT} is {asked!r}; give a number of processes, at least 1, or leave it unset")
+    return int(asked)
+
+
+def _quota() -> int:
+    """Cores of a pod's CPU limit. The node may have many more, but a worker for each would only cost memory."""
+    try:
+        microseconds, period = _QUOTA.read_text().split()
+        return max(1, -(-int(microseconds) // int(period)))
+    except (OSError, ValueError):  # no such file, or "max": no limit
+        return sys.maxsize
+
+
+@contextmanager
+def pool() -> Iterator[ProcessPoolExecutor]:
+    """Workers for `finished`. When it ends by an exception they are killed: nobody waits for what they are at."""
+    others = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(count(), mp_context=_Context(), initializer=_begin)
+    try:
+        yield pool
+    except BaseException:
+        for child in set(multiprocessing.active_children()) - others:
+            child.kill()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def finished(
+    pool: ProcessPoolExecutor, function: Callable[[Unit], Result], units: Sequence[Unit]
+) -> Iterator[tuple[Unit, Result]]:
+    """Results as they come. Only a few units are handed out ahead, so that a failure ends the pass soon."""
+    left = iter(units)
+    running: dict[Future[Result], Unit] = {}
+    try:
+        while True:
+            while len(running) < 2 * count() and (unit := next(left, None)) is not None:
+                running[pool.submit(function, unit)] = unit
+            if not running:
+                return
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                yield running.pop(future), future.result()
+    except BrokenProcessPool as error:
+        raise TransientError(
+            "a worker process was killed, probably for lack of memory: use fewer workers (BERTLINE_WORKERS) or more "
+            "corpus.shards"
+        ) from error
+
+
+def _begin() -> None:
+    """First thing in a worker."""
+    # Ctrl-C goes to all processes of a terminal. The parent decides, and kills its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()  # on a pipe whose other end only the parent has: it ends however the parent does
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class _Process(multiprocessing.context.SpawnProcess):
+    """Doesn't import the parent's main module: KFP's executor takes seconds and 60 MB, and no unit needs it."""
+
+    def start(self) -> None:
+        main = sys.modules["__main__"]
+        spec = main.__spec__
+        # multiprocessing passes over a main module of this name: those of `python -m package` have no use in workers.
+        main.__spec__ = importlib.machinery.ModuleSpec("bertline.corpus.__main__", None)
+        try:
+            super().start()
+        finally:
+            main.__spec__ = spec
+
+
+class _Context(multiprocessing.context.SpawnContext):
+    Process = _Process

@@ -1,0 +1,142 @@
+import bz2
+import json
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+import bertline_pipelines
+from bertline.errors import ExitCode
+
+NANO = (bertline_pipelines.experiment_files() / "nano.yaml").read_text()
+
+
+def write(folder, **changes):
+    """The nano experiment with sections changed, as a file."""
+    document = yaml.safe_load(NANO)
+    for section, values in changes.items():
+        document[section] = {**document[section], **values} if isinstance(values, dict) else values
+    path = folder / "experiment.yaml"
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+def test_from_nothing_to_a_plan(bertline):
+    """The commands that README names, each printing the next one."""
+    made = bertline("init", "my.yaml", "--like", "nano")
+    assert made.returncode == 0, made.stderr
+    assert "bertline validate my.yaml" in made.stdout
+    valid = bertline("validate", "my.yaml")
+    assert "bertline plan my.yaml" in valid.stdout
+    planned = bertline("plan", "my.yaml", "--store", "store")
+    assert "2L-pretrain-1" in planned.stdout
+    assert "bertline run my.yaml --store store" in planned.stdout
+    document = json.loads(bertline("plan", "my.yaml", "--store", "store", "--json").stdout)
+    assert {task["state"] for task in document["tasks"]} == {"missing"}
+    assert document["steps_missing"] == sum(task["steps"] for task in document["tasks"])
+    assert [task["name"] for task in document["tasks"]][:2] == ["vocabulary", "corpus"]
+
+
+def test_init_doesnt_overwrite(bertline, tmp_path):
+    (tmp_path / "my.yaml").write_text("mine")
+    result = bertline("init", "my.yaml")
+    assert result.returncode == ExitCode.USER_ERROR
+    assert (tmp_path / "my.yaml").read_text() == "mine"
+
+
+def test_validate_says_what_has_no_checksum(bertline, tmp_path):
+    path = write(tmp_path, corpus={"dump": "https://127.0.0.1:1/x.xml.bz2"})
+    result = bertline("validate", path, "--json")
+    assert "has no checksum" in json.loads(result.stdout)["warnings"][0]
+
+
+@pytest.fixture
+def bad(tmp_path):
+    """A bad input by name: the changed section."""
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghij"]
+    row = "0\t\t\t\t\t\t\t\tA\tB\t\tneutral\n"
+    header = "index\tpromptID\tpairID\tgenre\ts1b\ts2b\ts1p\ts2p\tsentence1\tsentence2\tlabel1\tgold_label\n"
+    files = {
+        "truncated.bz2": bz2.compress(b"<mediawiki>" + b"<page></page>" * 90_000)[:-60],
+        "text.bz2": bz2.compress(b"not XML at all"),
+        "not-bz2.bz2": b"plain",
+        "vocab.txt": "\n".join(piece for piece in vocabulary if piece != "[MASK]").encode(),
+        "cased.txt": "\n".join([*vocabulary, "Abc"]).encode(),
+        "columns.tsv": header.replace("gold_label", "gold").encode() + row.encode(),
+        "labels.tsv": header.encode() + row.replace("neutral", "maybe").encode(),
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    tsv = {"dev": "sample:nli/dev"}
+    return {
+        "truncated bz2": ("corpus", {"dump": "truncated.bz2"}),
+        "not XML": ("corpus", {"dump": "text.bz2"}),
+        "not bz2": ("corpus", {"dump": "not-bz2.bz2"}),
+        "no [MASK]": ("vocabulary", {"file": "vocab.txt", "train": None, "lower_case": True}),
+        "cased": ("vocabulary", {"file": "cased.txt", "train": None, "lower_case": True}),
+        "missing column": ("evaluate", {"tasks": {"MNLI-m": {"train": "columns.tsv", **tsv}}}),
+        "unknown label": ("evaluate", {"tasks": {"MNLI-m": {"train": "labels.tsv", **tsv}}}),
+        "unknown key": ("pretrain", {"epoch": 3}),
+        "negative epochs": ("pretrain", {"epochs": -3}),
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("truncated bz2", "truncated.bz2"),
+        ("not XML", "text.bz2"),
+        ("not bz2", "not-bz2.bz2"),
+        ("no [MASK]", "[MASK]"),
+        ("cased", "'Abc'"),
+        ("missing column", "gold_label"),
+        ("unknown label", "maybe"),
+        ("unknown key", "epoch"),
+        ("negative epochs", "-3"),
+    ],
+)
+@pytest.mark.parametrize("command", ["validate", "run"])
+def test_bad_input_is_one_clear_error_before_any_work(command, kind, said, bad, bertline, tmp_path):
+    section, values = bad[kind]
+    path = write(tmp_path, **{section: values})
+    result = bertline(command, path)
+    assert result.returncode == ExitCode.USER_ERROR, result.stdout + result.stderr
+    assert said in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_store_that_cant_be_written_is_said_before_any_work(bertline, tmp_path):
+    (tmp_path / "file").write_text("")
+    result = bertline("run", write(tmp_path), "--store", tmp_path / "file" / "store")
+    assert result.returncode == ExitCode.USER_ERROR
+    assert "can't write" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_report_of_an_unknown_experiment_names_the_known(bertline, tmp_path):
+    result = bertline("report", "nothing", "--store", "store")
+    assert result.returncode == ExitCode.USER_ERROR
+    assert "nothing" in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["--version"], ["report", "--help"]])
+def test_help_and_version_import_nothing_heavy(arguments):
+    """What makes help instant: no kfp, TensorFlow, numpy or model of ours."""
+    code = (
+        "import sys\nsys.argv = ['bertline', *sys.argv[1:]]\n"
+        "from bertline_cli.main import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
+        "heavy = {'kfp', 'tensorflow', 'bertline.experiments', 'numpy', 'google.cloud', 'altair'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("arguments", [["run"], ["plan", "--nonsense"], ["unknown"]])
+def test_wrong_usage_exits_with_the_users_code(arguments, bertline):
+    result = bertline(*arguments)
+    assert result.returncode == ExitCode.USER_ERROR
+    assert "Traceback" not in result.stderr

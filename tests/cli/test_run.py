@@ -1,0 +1,90 @@
+"""The whole experiment through the command, as small as it gets: it survives, grows, and repeats nothing."""
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import yaml
+
+import bertline_pipelines
+from bertline.store.objects import connect
+from bertline.store.realizations import Manifest
+
+TINY = {
+    "corpus": {"shards": 1, "duplicates": 1, "sequence_length": 32, "max_predictions": 5, "held_out": 0.1},
+    "vocabulary": {"train": {"size": 400}},
+    "pretrain": {"epochs": 1, "steps_per_epoch": 6, "checkpoints": {"every_steps": 2, "every_minutes": 1}},
+    "evaluate": {"epochs": 1, "sequence_length": 32, "max_train_examples": 96},
+}
+
+
+def write(folder, epochs):
+    document = yaml.safe_load((bertline_pipelines.experiment_files() / "nano.yaml").read_text())
+    for section, values in TINY.items():
+        document[section] |= values
+    document["pretrain"]["epochs"] = epochs
+    document["models"] = {
+        "1L": {"layers": 1, "batch_size": 4, "hidden": 16, "heads": 2, "intermediate": 32, "max_positions": 32}
+    }
+    path = folder / "tiny.yaml"
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+def manifests(store):
+    return {
+        found.name: (found.modified, Manifest.model_validate_json(store.get(found.name)[0]))
+        for found in store.list("objects/")
+        if found.name.endswith("/manifest.json")
+    }
+
+
+def test_an_experiment_runs_survives_a_kill_repeats_nothing_and_grows(bertline, tmp_path):
+    store = connect(str(tmp_path / "store"))
+    arguments = ["run", write(tmp_path, epochs=1), "--store", "store", "--out", "out"]
+
+    # GIVEN a run killed -9 while it pre-trains
+    command = [Path(sys.executable).with_name("bertline"), *arguments]
+    killed = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    until = time.monotonic() + 200
+    while not list((tmp_path / "store").glob("objects/pretrain/*/attempts/*")):
+        assert time.monotonic() < until
+        assert killed.poll() is None
+        time.sleep(0.1)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    before = manifests(store)
+    assert {manifest.stage for _, manifest in before.values()} == {"vocabulary", "corpus"}
+
+    # WHEN it is run again THEN it goes on where it was, to the report
+    first = bertline(*arguments, timeout=400)
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert "3 tasks to run, 2 done already" in first.stdout
+    assert re.search(r"✓ 1L-pretrain-1 .* held-out MLM loss", first.stdout)
+    assert re.search(r"✓ 1L-evaluate-1-sample-nli .*% of 1,002 right", first.stdout)
+    report = (tmp_path / "out/report.html").read_text()
+    assert "1L" in report
+    assert "sample" in report
+    after = manifests(store)
+    assert {name: after[name] for name in before} == before
+    (evaluation,) = [manifest for _, manifest in after.values() if manifest.stage == "evaluate"]
+    assert evaluation.results["examples"] == 1002
+
+    # WHEN nothing has changed THEN nothing is run, and it says so
+    again = bertline(*arguments)
+    assert "all 5 tasks are done already, nothing is recomputed" in again.stdout
+    assert manifests(store) == after
+    assert "all is done" in bertline("plan", arguments[1], "--store", "store").stdout
+
+    # WHEN an epoch is added THEN only its round runs
+    write(tmp_path, epochs=2)
+    more = bertline(*arguments, timeout=400)
+    assert more.returncode == 0, more.stdout + more.stderr
+    assert "3 tasks to run, 4 done already" in more.stdout
+    grown = manifests(store)
+    assert {name: grown[name] for name in after} == after
+    assert len(grown) == len(after) + 3
+    assert bertline("store", "verify", "--store", "store").returncode == 0
