@@ -31,6 +31,7 @@ from pydantic import (
 
 from bertline import progress
 from bertline.errors import DamagedError, TransientError, UserError
+from bertline.store import disks
 
 CHUNK = 1 << 20
 TIMEOUT_S = 60.0
@@ -115,7 +116,8 @@ class Source(BaseModel):
         if self.url.startswith("sample:"):
             from bertline import samples
 
-            return samples.write(self.url.removeprefix("sample:"), directory)
+            with disks.sentences("write", directory):
+                return samples.write(self.url.removeprefix("sample:"), directory)
         path = Path(self.url)
         if not path.is_file():
             raise UserError(f"there is no file {path}; give the path of an existing file, or a URL")

@@ -28,6 +28,7 @@ from bertline.errors import ExitCode
 from bertline_pipelines.plans import Task
 
 POLL_S = 0.2
+SCRATCH = "bertline-run-"
 END_S = 10.0
 """Seconds that tasks get to save themselves after SIGTERM."""
 
@@ -75,7 +76,8 @@ def run(name: str, tasks: Sequence[Task], store_uri: str, out: Path, workers: in
     """
     logs = out / "logs"
     logs.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix="bertline-run-"))
+    _sweep()
+    scratch = Path(tempfile.mkdtemp(prefix=f"{SCRATCH}{os.getpid()}-"))
     states = {task.name: State(task, logs / f"{task.name}.log") for task in tasks}
     running: list[_Running] = []
     context = multiprocessing.get_context("forkserver")
@@ -102,6 +104,14 @@ def run(name: str, tasks: Sequence[Task], store_uri: str, out: Path, workers: in
         signal.signal(signal.SIGTERM, terminated)
         shutil.rmtree(scratch, ignore_errors=True)
     return list(states.values())
+
+
+def _sweep() -> None:
+    """Remove the scratch folders of runs that were killed: shards and checkpoints of theirs may lie there."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*-*"):
+        pid = folder.name.removeprefix(SCRATCH).partition("-")[0]
+        if pid.isdigit() and not Path("/proc", pid).exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def cores() -> int:

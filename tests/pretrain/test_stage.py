@@ -128,9 +128,9 @@ def test_sigterm_saves_and_the_next_attempt_gives_the_same_bits(step, config, st
 
 
 def test_a_damaged_checkpoint_is_named(config, store, monkeypatch):
-    from bertline.pretrain import stage
+    from bertline.pretrain.loop import Loop
 
-    monkeypatch.setattr(stage, "_end_epoch", _raise_at_once)
+    monkeypatch.setattr(Loop, "_end_epoch", _raise_at_once)
     with pytest.raises(RuntimeError, match="stop"):
         run(config, store)
     (path,) = store.root.glob("objects/pretrain/*/rolling/*.safetensors")

@@ -1,0 +1,127 @@
+"""The steps of one round: data → steps → measure → save → stop."""
+
+import time
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bertline import progress
+from bertline.errors import PreemptedError, UserError
+from bertline.pretrain.checkpoints import Progress, Saver
+from bertline.pretrain.config import PretrainConfig
+from bertline.pretrain.inputs import Batch
+from bertline.pretrain.trainer import Trainer
+from bertline.store.realizations import Build
+
+ALIVE_S = 15.0
+"""Seconds between two signs of life in the attempt's log."""
+
+
+@dataclass
+class Loop:
+    """One attempt at a round. `run` changes `reached` until it is at the round's end."""
+
+    config: PretrainConfig
+    build: Build
+    trainer: Trainer
+    reached: Progress
+    saver: Saver
+    saved: Mapping[str, Any]
+    """Variables that a checkpoint holds, by name."""
+    held_out: list[Batch]
+    told_to_stop: Callable[[], bool]
+
+    def run(self, chunks: Generator[Batch, None, None]) -> None:
+        """Train on chunks of several steps, see `bounds`.
+
+        Raises:
+            PreemptedError: told to stop; a checkpoint was saved.
+            UserError: the loss isn't finite any more.
+            TransientError: another attempt has taken over.
+        """
+        config, reached = self.config, self.reached
+        first, last = config.begin_epoch + 1, config.end_epoch
+        label = f"epoch {last}" if first == last else f"epochs {first} to {last}"
+        done, total = reached.step - config.begin_step, config.end_step - config.begin_step
+        rates = learning_rates(config)
+        heard = prepared = 0.0
+        with progress.bar(label, total, "steps", done) as advance:
+            while reached.step < config.end_step:
+                begun = time.perf_counter()
+                chunk = next(chunks)
+                if not prepared:  # tracing is start-up, not training
+                    self.trainer.prepare(chunk)
+                    prepared = begun = time.perf_counter()
+                reached.waited_s += time.perf_counter() - begun
+                metrics = self.trainer.train(chunk, _of(chunk, rates, reached.step - config.begin_step), reached.step)
+                reached.wall_clock_s += time.perf_counter() - begun
+                self._count(chunk, metrics, rates)
+                advance(len(metrics))
+                if reached.step % config.steps_per_epoch == 0:
+                    self._end_epoch()
+                if self.told_to_stop():
+                    self._save_and_stop()
+                if reached.step < config.end_step and self.saver.due(reached.step):
+                    self.build.check()
+                    self.saver.save(reached, self.saved)
+                elif time.monotonic() - heard > ALIVE_S:
+                    heard = time.monotonic()
+                    self.build.attempt.alive(step=reached.step)
+
+    def _count(self, chunk: Batch, metrics: np.ndarray[Any, Any], rates: np.ndarray[Any, Any]) -> None:
+        reached = self.reached
+        bad = np.flatnonzero(~np.isfinite(metrics[:, 0]))
+        if len(bad):  # nothing good comes after it
+            step = reached.step + int(bad[0])
+            rate = float(rates[step - self.config.begin_step])
+            self.build.attempt.record("diverged", step=step, learning_rate=rate)
+            raise UserError(
+                f"the loss isn't finite at step {step:,} (learning rate {rate:.2e}); lower pretrain.learning_rate.peak "
+                "or raise its warmup_steps. The last milestone is kept"
+            )
+        reached.tokens += int(chunk["input_mask"].sum())
+        for row in metrics.astype(np.float64).tolist():  # one by one: the sum doesn't depend on where a chunk ends
+            reached.sums = [total + value for total, value in zip(reached.sums or [0.0] * len(row), row, strict=True)]
+        reached.step += len(metrics)
+
+    def _end_epoch(self) -> None:
+        reached = self.reached
+        epoch = reached.step // self.config.steps_per_epoch
+        means = self.trainer.named(np.array(reached.sums) / self.config.steps_per_epoch)
+        result: dict[str, Any] = {"epoch": epoch, "step": reached.step, "train": means}
+        if self.held_out:
+            result["held_out"] = self.trainer.measure(self.held_out)
+            progress.say(f"epoch {epoch}: held-out MLM loss {result['held_out']['mlm_loss']:.3f}")
+        reached.epochs.append(result)
+        reached.epoch_wall_clock_s.append(reached.wall_clock_s)
+        reached.sums = []
+        self.build.attempt.record("epoch", epoch=epoch, step=reached.step, wall_clock_s=reached.wall_clock_s)
+
+    def _save_and_stop(self) -> None:
+        self.saver.save(self.reached, self.saved)
+        self.saver.wait()
+        raise PreemptedError(f"told to stop at step {self.reached.step:,}; saved, run it again to go on")
+
+
+def bounds(config: PretrainConfig, step: int, size: int) -> list[int]:
+    """Where calls of at most `size` steps end, from `step` on: at ends of epochs and at checkpoints too."""
+    found = [step]
+    while step < config.end_step:
+        ends = [step - step % every + every for every in (config.steps_per_epoch, config.checkpoints.every_steps)]
+        step = min(step + size, *ends)
+        found.append(step)
+    return found
+
+
+def learning_rates(config: PretrainConfig) -> np.ndarray[Any, Any]:
+    """Of each of the round's steps: [steps] float32."""
+    return np.array(
+        [piece.at(step) for piece in config.learning_rate for step in range(piece.begin, piece.end)], np.float32
+    )
+
+
+def _of(chunk: Batch, rates: np.ndarray[Any, Any], begin: int) -> np.ndarray[Any, Any]:
+    """The chunk's learning rates."""
+    return rates[begin : begin + len(chunk["input_ids"])]
