@@ -119,8 +119,8 @@ def assert_linear(text_of):
             best = min(best, time.process_time() - start)
         return best
 
-    # Ten times the text in at most sixty times the time, as clocks and busy cores allow; a quadratic scan needs a hundred
-    # times, and at this length many seconds.
+    # Ten times the text in at most sixty times the time, as clocks and busy cores allow; a quadratic scan needs a
+    # hundred times, and at this length many seconds.
     assert seconds(200_000) < 60 * max(seconds(20_000), 0.004)
 
 
