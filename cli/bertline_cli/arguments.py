@@ -15,7 +15,9 @@ ExperimentFile = Annotated[
 
 Store = Annotated[
     str,
-    typer.Option("--store", envvar="BERTLINE_STORE", help="A directory, file:///dir, or gs://bucket/prefix."),
+    typer.Option(
+        "--store", envvar="BERTLINE_STORE", help="A directory, file:///dir, gs://bucket/prefix or s3://bucket/prefix."
+    ),
 ]
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, for programs.")]

@@ -20,7 +20,9 @@ app = typer.Typer(no_args_is_help=True, help="Look into the store, check it, and
 
 Store = Annotated[
     str,
-    typer.Option("--store", envvar="BERTLINE_STORE", help="A directory, file:///dir, or gs://bucket/prefix."),
+    typer.Option(
+        "--store", envvar="BERTLINE_STORE", help="A directory, file:///dir, gs://bucket/prefix or s3://bucket/prefix."
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, for programs.")]
 DEFAULT = "out/store"

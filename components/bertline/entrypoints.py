@@ -37,7 +37,9 @@ def main(config_type: type[Config], run: Run[Config], argv: Sequence[str] | None
         description=(config_type.__doc__ or "").split("\n\n")[0],
         epilog="Exit codes: bertline/errors.py. What is finished already isn't done again.",
     )
-    parser.add_argument("--store", required=True, help="root of the store: file:///dir or gs://bucket/prefix")
+    parser.add_argument(
+        "--store", required=True, help="root of the store: file:///dir, gs://bucket/prefix or s3://bucket/prefix"
+    )
     parser.add_argument("--config", required=True, help="JSON of the stage's config, a list of them, or @FILE")
     arguments = parser.parse_args(argv)
     text = arguments.config

@@ -103,7 +103,9 @@ def test_replace_refuses_what_is_gone(store: ObjectStore) -> None:
 
 
 def test_of_many_threads_that_create_one_name_exactly_one_wins(store: ObjectStore) -> None:
-    barrier = threading.Barrier(12)
+    # SeaweedFS lets each loser wait for up to a second.
+    racers, turns = (4, 2) if store.uri.startswith("s3:") else (12, 8)
+    barrier = threading.Barrier(racers)
 
     def create(number: int, name: str) -> bool:
         barrier.wait()
@@ -113,10 +115,10 @@ def test_of_many_threads_that_create_one_name_exactly_one_wins(store: ObjectStor
             return False
         return True
 
-    with ThreadPoolExecutor(12) as pool:
-        for turn in range(8):
+    with ThreadPoolExecutor(racers) as pool:
+        for turn in range(turns):
             name = f"race/{turn}"
-            won = list(pool.map(lambda number, name=name: create(number, name), range(12)))
+            won = list(pool.map(lambda number, name=name: create(number, name), range(racers)))
             assert won.count(True) == 1
             assert store.get(name)[0] == str(won.index(True)).encode()
 
@@ -206,6 +208,8 @@ def test_the_uri_leads_back_to_the_store(store: ObjectStore) -> None:
         ("s3x://b/p", "unknown scheme 's3x'"),
         ("gs://", "bucket's name is missing"),
         ("gs:///prefix", "bucket's name is missing"),
+        ("s3://", "bucket's name is missing"),
+        ("s3:///prefix", "bucket's name is missing"),
     ],
 )
 def test_a_uri_that_leads_nowhere_is_the_users_mistake(uri: str, message: str) -> None:

@@ -4,6 +4,7 @@ Modules, from the ground up:
     objects        what an object store must offer, and its errors; `connect` picks one by URI
     filesystem     file://
     gcs            gs://
+    s3             s3://, and whether the server keeps conditional writes (races)
     derivations    what was asked for, and its key
     realizations   what was made of it: payload, manifest, verification
     leases         one writer a realization

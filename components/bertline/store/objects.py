@@ -80,14 +80,14 @@ class ObjectStore(Protocol):
         """Copy an object of any size to a local file. Raises NotFoundError."""
 
     def leftovers(self) -> Iterator[Stat]:
-        """What killed writers left and `list` doesn't show; `delete` removes it. Nothing, for a bucket."""
+        """What killed writers left and `list` doesn't show; `delete` removes it. Nothing, for gs://."""
 
     def local_path(self, name: str) -> Path | None:
         """Where the object can be read in place, without a copy; None if it is remote."""
 
 
 def connect(uri: str) -> ObjectStore:
-    """The store at `file:///dir`, a plain path, or `gs://bucket[/prefix]`.
+    """The store at `file:///dir`, a plain path, `gs://bucket[/prefix]` or `s3://bucket[/prefix]`.
 
     Raises:
         UserError: the scheme isn't known, or the URI names no place.
@@ -106,5 +106,9 @@ def connect(uri: str) -> ObjectStore:
             from bertline.store.gcs import GoogleCloudStore
 
             return GoogleCloudStore(parts.netloc, parts.path.strip("/"))
+        case "s3":
+            from bertline.store.s3 import S3Store
+
+            return S3Store(parts.netloc, parts.path.strip("/"))
         case scheme:
-            raise UserError(f"store {uri}: unknown scheme {scheme!r}; use file:// or gs://")
+            raise UserError(f"store {uri}: unknown scheme {scheme!r}; use file://, gs:// or s3://")

@@ -1,0 +1,397 @@
+"""`s3://`: a prefix in a bucket of Amazon S3, or of a server that speaks its protocol at `AWS_ENDPOINT_URL`.
+
+The client is botocore, AWS's own and what boto3 is made of: unlike obstore it shows us every request, its conditions
+and its repetitions, and what boto3 adds (threads and buffers for big files) is done here with memory that we count.
+Credentials, region and endpoint come from the environment as AWS documents it: AWS_ACCESS_KEY_ID,
+AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL or AWS_ENDPOINT_URL_S3, or what a pod's service account provides.
+
+Conditional writes are the server's `If-None-Match: *` and `If-Match`. Some servers don't keep them, and the store rests
+on them, so a process tries them out before its first one (`races`) and refuses a server that lets two writers win.
+
+An ETag is a digest of the content, so equal contents have equal ETags. Therefore every write carries a random token in
+the object's metadata, and a version is ETag and token. The token tells two things apart: our own write, whose answer
+was lost, from a rival's; and a state from a later one of equal content. The second is looked up just before the write,
+not atomically with it: S3 has no condition on metadata. So two writers who at one moment replace an object by the very
+content that it has may both win; what is replaced here (leases) differs from write to write.
+
+Every request has a timeout and is repeated up to `ATTEMPTS` times; what still fails then is a TransientError. Big files
+go up in parts, each repeated by itself, and come down in one stream that is taken up where it broke off.
+"""
+
+import contextlib
+import os
+import re
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import quote, unquote
+
+import botocore.loaders
+import botocore.session
+from botocore import exceptions as boto
+from botocore.config import Config
+
+from bertline.errors import TransientError, UserError
+from bertline.store import disks, races
+from bertline.store.objects import ConflictError, NotFoundError, Progress, Stat, Version, no_progress
+
+TOKEN = "bertline-write"
+REGION = "us-east-1"  # what servers other than AWS's expect, if anything
+CHUNK = 8 << 20  # of an upload; 8 threads hold 64 MiB
+PIECE = 1 << 20  # of a download
+PARTS = 10_000  # the protocol's limit
+TIMEOUT_S = (10, 60)  # to connect, and between two bytes
+ATTEMPTS = 7  # with the client's growing pauses about half a minute, if the answer comes at once
+PROBE = ".probe-"
+UPLOAD = ".upload-"
+
+_atomic: set[tuple[str, str]] = set()
+"""Endpoints and buckets that were found to let one writer win."""
+_probing = threading.Lock()
+_loader = botocore.loaders.create_loader()  # keeps the descriptions of AWS's services, read in 0.15 s
+
+
+class S3Store:
+    """An `ObjectStore` in a bucket. The bucket must exist; who runs must list it, and get, put and delete objects."""
+
+    def __init__(
+        self,
+        bucket: str,
+        prefix: str,
+        *,
+        attempts: int = ATTEMPTS,
+        timeout_s: tuple[float, float] = TIMEOUT_S,
+        chunk: int = CHUNK,
+    ) -> None:
+        """Prepare; nothing is sent before the first operation.
+
+        Args:
+            bucket: Its name.
+            prefix: Where in the bucket; "" is the bucket's root.
+            attempts: How often one request is sent at most.
+            timeout_s: Seconds to connect, and seconds without a byte.
+            chunk: Bytes of one part of an upload; at least 5 MiB.
+        """
+        if "@" in bucket:  # and don't repeat it: it is in the terminal already, not yet in a log
+            raise UserError(
+                "a store's URI has no place for credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the "
+                "environment, and give s3://bucket/prefix"
+            )
+        if not bucket:
+            raise UserError("store s3://: the bucket's name is missing; it looks like s3://my-bucket/experiments")
+        self.uri = f"s3://{bucket}/{prefix}".rstrip("/")
+        self._name = bucket
+        self._prefix = f"{prefix}/" if prefix else ""
+        self._attempts, self._timeout_s, self._chunk = attempts, timeout_s, chunk
+        self._lock = threading.Lock()
+        self._connected: tuple[int, Any] | None = None
+        self._is_known = False
+
+    def get(self, name: str) -> tuple[bytes, Version]:  # noqa: D102 - the protocol says it
+        with self._sentences(name):
+            for left in reversed(range(self._attempts)):
+                answer = self._client().get_object(**self._at(name))
+                with contextlib.closing(answer["Body"]) as body:
+                    try:
+                        return body.read(), _version(answer)
+                    except BROKEN_OFF:  # the client repeats only what fails before the first byte
+                        if not left:
+                            raise
+            raise AssertionError
+
+    def stat(self, name: str) -> Stat | None:  # noqa: D102
+        with self._sentences(name):
+            found = self._head(name)
+            return found and Stat(name, found["ContentLength"], found["LastModified"].timestamp())
+
+    def list(self, prefix: str) -> Iterator[Stat]:  # noqa: D102
+        # AWS lists in the order of names, SeaweedFS folder by folder: `a/1` before `a-b`.
+        found = (stat for stat in self._list(prefix) if not stat.name.startswith(PROBE))
+        yield from sorted(found, key=lambda stat: stat.name)
+
+    def leftovers(self) -> Iterator[Stat]:
+        """Probes, and the parts of unfinished uploads: they are paid for, and a bucket keeps them for ever."""
+        yield from self._list(PROBE)
+        with self._sentences(""):
+            client = self._client()
+            for page in client.get_paginator("list_multipart_uploads").paginate(Bucket=self._name, Prefix=self._prefix):
+                for upload in page.get("Uploads", []):
+                    yield self._leftover(upload)
+
+    def put(self, name: str, content: bytes) -> Version:  # noqa: D102
+        with self._sentences(name):
+            return self._write(name, content, _token())
+
+    def create(self, name: str, content: bytes) -> Version:  # noqa: D102
+        self._check_server()
+        return self._write_if(name, content, "exists already", IfNoneMatch="*")
+
+    def replace(self, name: str, content: bytes, version: Version) -> Version:  # noqa: D102
+        self._check_server()
+        etag, _, token = version.partition(" ")
+        with self._sentences(name):
+            found = self._head(name)
+        refusal = "was changed by somebody else"
+        if found is None or found["Metadata"].get(TOKEN, "") != token:
+            raise ConflictError(f"{self.uri}/{name} {refusal}")
+        return self._write_if(name, content, refusal, IfMatch=etag)
+
+    def delete(self, name: str) -> None:  # noqa: D102
+        with contextlib.suppress(NotFoundError), self._sentences(name):
+            if name.startswith(UPLOAD):
+                upload, _, name = name.removeprefix(UPLOAD).partition("/")
+                self._abort(name, unquote(upload))
+            else:
+                self._client().delete_object(**self._at(name))
+
+    def upload(self, path: Path, name: str, progress: Progress = no_progress) -> None:  # noqa: D102
+        with path.open("rb") as file, self._sentences(name):
+            size = path.stat().st_size
+            if size > self._chunk:
+                self._upload_parts(file, size, name, progress)
+            else:
+                self._write(name, file.read(), _token())
+                progress(size)
+
+    def download(self, name: str, path: Path, progress: Progress = no_progress) -> None:  # noqa: D102
+        with self._sentences(name):
+            found = self._head(name)
+            if found is None:
+                raise NotFoundError(f"{self.uri}/{name} is not there")
+            size, etag = found["ContentLength"], found["ETag"]
+            with disks.sentences("write", path), path.open("wb") as file:
+                failures = 0
+                while file.tell() < size:
+                    try:
+                        for piece in self._pieces(name, etag, file.tell()):
+                            file.write(piece)
+                            progress(len(piece))
+                            failures = 0
+                    except BROKEN_OFF:
+                        failures += 1
+                        if failures >= self._attempts:
+                            raise
+                    except boto.ClientError as error:
+                        if _status(error) != 412:
+                            raise
+                        raise TransientError(
+                            f"{self.uri}/{name} was overwritten while it was read; run the same command again"
+                        ) from error
+
+    def local_path(self, name: str) -> Path | None:  # noqa: D102
+        return None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Connections and locks stay in their process."""
+        return {**self.__dict__, "_lock": None, "_connected": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=threading.Lock())
+
+    def _list(self, prefix: str) -> Sequence[Stat]:
+        with self._sentences(prefix):
+            pages = self._client().get_paginator("list_objects_v2")
+            return [
+                Stat(found["Key"].removeprefix(self._prefix), found["Size"], found["LastModified"].timestamp())
+                for page in pages.paginate(Bucket=self._name, Prefix=self._prefix + prefix)
+                for found in page.get("Contents", [])
+            ]
+
+    def _leftover(self, upload: Any) -> Stat:
+        place = {"Bucket": self._name, "Key": upload["Key"], "UploadId": upload["UploadId"]}
+        pages = self._client().get_paginator("list_parts").paginate(**place)
+        parts = [part for page in pages for part in page.get("Parts", [])]
+        return Stat(
+            f"{UPLOAD}{quote(upload['UploadId'], safe='')}/{upload['Key'].removeprefix(self._prefix)}",
+            sum(part["Size"] for part in parts),
+            max([upload["Initiated"], *(part["LastModified"] for part in parts)]).timestamp(),
+        )
+
+    def _head(self, name: str) -> Any | None:
+        try:
+            return self._client().head_object(**self._at(name))
+        except boto.ClientError as error:
+            if _status(error) != 404:
+                raise
+        if not self._is_known:
+            # A missing bucket and a missing object look the same, since this answer has no body. A listing's has one.
+            self._client().list_objects_v2(Bucket=self._name, MaxKeys=1)
+            self._is_known = True
+        return None
+
+    def _write(self, name: str, content: bytes, token: str, **conditions: str) -> Version:
+        answer = self._client().put_object(**self._at(name), Body=content, Metadata={TOKEN: token}, **conditions)
+        return f"{answer['ETag']} {token}"
+
+    def _write_if(self, name: str, content: bytes, refusal: str, **conditions: str) -> Version:
+        token = _token()
+        with self._sentences(name):
+            for left in reversed(range(self._attempts)):
+                try:
+                    return self._write(name, content, token, **conditions)
+                except boto.ClientError as error:
+                    if _status(error) not in (404, 409, 412) or _code(error) == "NoSuchBucket":
+                        raise
+                    if _status(error) == 409 and left:  # AWS: another is writing just now, ask again
+                        time.sleep(0.1)
+                        continue
+                    # It may have been made by an earlier try, of which only the answer was lost.
+                    found = self._head(name)
+                    if found is not None and found["Metadata"].get(TOKEN) == token:
+                        return _version(found)
+                    raise ConflictError(f"{self.uri}/{name} {refusal}") from error
+            raise AssertionError
+
+    def _upload_parts(self, file: IO[bytes], size: int, name: str, progress: Progress) -> None:
+        client, token = self._client(), _token()
+        chunk = max(self._chunk, -(-size // PARTS))
+        place = self._at(name)
+        place["UploadId"] = client.create_multipart_upload(**place, Metadata={TOKEN: token})["UploadId"]
+        try:
+            parts: Any = []
+            while content := file.read(chunk):
+                number = len(parts) + 1
+                etag = client.upload_part(**place, PartNumber=number, Body=content)["ETag"]
+                parts.append({"PartNumber": number, "ETag": etag})
+                progress(len(content))
+            client.complete_multipart_upload(**place, MultipartUpload={"Parts": parts})
+        except BaseException as error:
+            if isinstance(error, boto.ClientError) and _code(error) == "NoSuchUpload":
+                # Either somebody cleaned up, or an earlier try completed it, of which only the answer was lost.
+                found = self._head(name)
+                if found is not None and found["Metadata"].get(TOKEN) == token:
+                    return
+            with contextlib.suppress(boto.ClientError, boto.BotoCoreError):  # `leftovers` shows it otherwise
+                self._abort(name, place["UploadId"])
+            raise
+
+    def _abort(self, name: str, upload: str) -> None:
+        self._client().abort_multipart_upload(**self._at(name), UploadId=upload)
+
+    def _pieces(self, name: str, etag: str, offset: int) -> Iterator[bytes]:
+        """Content from an offset; of the state that has this ETag, even if somebody overwrites the object."""
+        answer = self._client().get_object(**self._at(name), IfMatch=etag, Range=f"bytes={offset}-")
+        with contextlib.closing(answer["Body"]) as body:
+            yield from body.iter_chunks(PIECE)
+
+    def _at(self, name: str) -> dict[str, str]:
+        return {"Bucket": self._name, "Key": self._prefix + name}
+
+    def _client(self) -> Any:
+        """One client a process: sockets must not be shared with a forked child."""
+        with self._lock:
+            if self._connected is None or self._connected[0] != os.getpid():
+                session = botocore.session.Session()
+                session.register_component("data_loader", _loader)
+                connect_s, read_s = self._timeout_s
+                config = Config(
+                    connect_timeout=connect_s,
+                    read_timeout=read_s,
+                    retries={"mode": "standard", "total_max_attempts": self._attempts},
+                    max_pool_connections=16,  # staging's threads, the lease's, and the probe's
+                    # Newer checksums than many servers know. What is read is compared with its manifest anyway.
+                    request_checksum_calculation="when_required",
+                    response_checksum_validation="when_required",
+                )
+                # The client itself looks for AWS_DEFAULT_REGION only.
+                region = os.environ.get("AWS_REGION") or session.get_config_variable("region") or REGION
+                try:
+                    client = session.create_client("s3", region_name=region, config=config)
+                except ValueError as error:
+                    raise UserError(
+                        f"can't use {self.uri}: {_short(error)}; AWS_ENDPOINT_URL looks like http://host:port"
+                    ) from error
+                self._connected = os.getpid(), client
+            return self._connected[1]
+
+    def _check_server(self) -> None:
+        """Refuse a server that lets two writers win. Asked once a process."""
+        client = self._client()
+        bucket = (str(client.meta.endpoint_url), self._name)
+        if bucket in _atomic:  # and keep off the lock: a child forked just now would wait for it for ever
+            return
+        with _probing:
+            if bucket not in _atomic:
+                name = f"{PROBE}{_token()}"
+                with self._sentences(name):
+                    races.check(client, self._name, self._prefix + name, self.uri)
+                _atomic.add(bucket)
+
+    @contextlib.contextmanager
+    def _sentences(self, name: str) -> Iterator[None]:
+        where = f"{self.uri}/{name}"
+        try:
+            yield
+        except boto.ClientError as error:
+            raise self._explain(error, where) from error
+        except (boto.NoCredentialsError, boto.PartialCredentialsError, boto.CredentialRetrievalError) as error:
+            raise UserError(
+                f"no credentials for {self.uri}: {_short(error)}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in "
+                "the environment, or in a pod from its secret (for a server other than AWS: AWS_ENDPOINT_URL as well)"
+            ) from error
+        except (boto.HTTPClientError, boto.ConnectionError, *BROKEN_OFF) as error:
+            raise TransientError(f"can't reach {where} now: {_short(error)}; run the same command again") from error
+        except (boto.BotoCoreError, ValueError) as error:
+            raise UserError(f"{where} was refused: {_short(error)}") from error
+
+    def _explain(self, error: boto.ClientError, where: str) -> Exception:
+        """The error to raise instead of one of the server's."""
+        code, status = _code(error), _status(error)
+        match code:
+            case "NoSuchBucket":
+                return UserError(
+                    f"store {self.uri}: bucket {self._name!r} doesn't exist; create it with "
+                    f"`aws s3 mb s3://{self._name}` or correct the name"
+                )
+            case "NoSuchUpload":
+                return TransientError(f"the upload of {where} was broken off; run the same command again")
+            case "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "ExpiredToken" | "InvalidToken":
+                return UserError(
+                    f"the credentials for {self.uri} aren't accepted: {_short(error)}; check AWS_ACCESS_KEY_ID and "
+                    "AWS_SECRET_ACCESS_KEY"
+                )
+            case "PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException":
+                return UserError(f"{where} was refused: {_short(error)}; set AWS_REGION to the bucket's region")
+        if status == 404:
+            return NotFoundError(f"{where} is not there")
+        if status in (409, 412):
+            return ConflictError(f"{where} isn't in the expected state")
+        if status in (401, 403):
+            return UserError(
+                f"no permission for {where}: {_short(error)}; whoever runs this needs s3:ListBucket, s3:GetObject, "
+                f"s3:PutObject and s3:DeleteObject on bucket {self._name!r}"
+            )
+        if status >= 500 or status == 429 or code in PASSING:
+            return TransientError(f"can't reach {where} now: {_short(error)}; run the same command again")
+        return UserError(f"{where} was refused: {_short(error)}")
+
+
+BROKEN_OFF = (boto.IncompleteReadError, boto.ResponseStreamingError, boto.ReadTimeoutError)
+PASSING = {"RequestTimeout", "IncompleteBody", "BadDigest", "XAmzContentSHA256Mismatch", "SlowDown", "Throttling"}
+
+
+def _token() -> str:
+    return uuid.uuid4().hex
+
+
+def _version(answer: Any) -> Version:
+    return f"{answer['ETag']} {answer['Metadata'].get(TOKEN, '')}"
+
+
+def _code(error: boto.ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def _status(error: boto.ClientError) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def _short(error: Exception) -> str:
+    """One line, without what a password in a URL would be."""
+    text = str(error)
+    if isinstance(error, boto.ClientError):
+        text = f"{_code(error)}: {error.response.get('Error', {}).get('Message', '')}"
+    return re.sub(r"//[^/@\s]*@", "//", " ".join(text.split()))[:300] or type(error).__name__
