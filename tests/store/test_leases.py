@@ -53,7 +53,7 @@ def test_a_live_one_is_waited_for(store: ObjectStore) -> None:
 
     thread = threading.Thread(target=hold)
     thread.start()
-    holds.wait()
+    assert holds.wait(30)
     with Lease(store, "place/", renew_s=0.05, expire_s=0.5, notify=said.append) as lease:
         events.append("second begins")
         lease.check()
