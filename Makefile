@@ -35,10 +35,10 @@ demo-real: $(READY) ## the same on real Wikipedia pages and real MNLI, to out/de
 
 test: $(READY) ## formatting, types, import contracts, and all tests but the slow ones
 	@$(MAKE) --no-print-directory check
-	@$(BIN)/pytest -m "not slow" -n 2 --dist loadfile
+	@$(BIN)/pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
 
 test-all: $(READY) ## all tests
-	@$(BIN)/pytest -n 2 --dist loadfile
+	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(READY) ## formatting, lint, types, import contracts
 	@$(BIN)/ruff format --check --quiet .
