@@ -12,20 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bertline_cli.arguments import DEFAULT_STORE, Json, Store
+
 if TYPE_CHECKING:
     from bertline.store.objects import ObjectStore, Stat
     from bertline.store.realizations import Realization
 
 app = typer.Typer(no_args_is_help=True, help="Look into the store, check it, and clean it up.")
-
-Store = Annotated[
-    str,
-    typer.Option(
-        "--store", envvar="BERTLINE_STORE", help="A directory, file:///dir, gs://bucket/prefix or s3://bucket/prefix."
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, for programs.")]
-DEFAULT = "out/store"
 
 
 @dataclass(frozen=True)
@@ -44,7 +37,7 @@ class Place:
 
 
 @app.command("ls", epilog="Example:  bertline store ls --store gs://my-bucket/bert")
-def list_(store: Store = DEFAULT, as_json: Json = False) -> None:
+def list_(store: Store = DEFAULT_STORE, as_json: Json = False) -> None:
     """List what the store holds: each result with its size, age, and the experiments that need it."""
     places = _places(_connect(store))
     if as_json:
@@ -69,7 +62,7 @@ def list_(store: Store = DEFAULT, as_json: Json = False) -> None:
 @app.command(epilog="Example:  bertline store show 3f9a")
 def show(
     key: Annotated[str, typer.Argument(help="The first digits of a key, as many as make it unambiguous.")],
-    store: Store = DEFAULT,
+    store: Store = DEFAULT_STORE,
     as_json: Json = False,
 ) -> None:
     """Show one result: what was asked, what came out, with which versions, and every attempt at it."""
@@ -112,7 +105,7 @@ def show(
 @app.command(epilog="Examples:  bertline store verify          everything\n\nbertline store verify 3f9a     one result")
 def verify(
     key: Annotated[str, typer.Argument(help="The first digits of a key; everything without it.")] = "",
-    store: Store = DEFAULT,
+    store: Store = DEFAULT_STORE,
     as_json: Json = False,
 ) -> None:
     """Read every byte and compare it with the manifests. Exit code 65 if something is damaged."""
@@ -157,7 +150,7 @@ def verify(
     "bertline store gc --superseded --delete   delete, also what only older versions of experiments need"
 )
 def gc(
-    store: Store = DEFAULT,
+    store: Store = DEFAULT_STORE,
     delete: Annotated[bool, typer.Option("--delete", help="Delete. Without it nothing is touched.")] = False,
     superseded: Annotated[
         bool, typer.Option("--superseded", help="Also what only older versions of an experiment need.")
