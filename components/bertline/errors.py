@@ -54,9 +54,3 @@ class PreemptedError(BertlineError):
     """The attempt was told to stop. What it had reached is saved."""
 
     exit_code = ExitCode.PREEMPTED
-
-
-def by_exit_code(code: int) -> type[BertlineError]:
-    """The family that an exit code stands for; an unknown code is a bug's."""
-    families: tuple[type[BertlineError], ...] = (UserError, DamagedError, TransientError, PreemptedError)
-    return next((family for family in families if family.exit_code == code), BertlineError)

@@ -130,8 +130,6 @@ def _ready(states: dict[str, State], free: int) -> Iterator[State]:
 
 
 def _start(context: Any, name: str, state: State, store_uri: str, scratch: Path, threads: int) -> _Running:
-    from bertline_pipelines import local_task
-
     channel = scratch / f"{state.task.name}.progress"
     channel.touch()
     environment = {
@@ -141,13 +139,20 @@ def _start(context: Any, name: str, state: State, store_uri: str, scratch: Path,
         "TMPDIR": str(scratch),
     }
     process = context.Process(
-        target=local_task.run,
+        target=_task,
         args=(name, state.task, store_uri, str(state.log), str(scratch), environment),
         daemon=False,
     )
     process.start()
     state.phase, state.began = "running", time.monotonic()
     return _Running(state, process, channel)
+
+
+def _task(*arguments: Any) -> None:
+    """In the task's process, where kfp is imported already; this one never needs it."""
+    from bertline_pipelines import local_task
+
+    local_task.run(*arguments)
 
 
 def _listen(running: _Running) -> None:

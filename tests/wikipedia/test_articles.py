@@ -112,16 +112,16 @@ def assert_linear(text_of):
     def seconds(length):
         text = text_of(length)
         best = float("inf")
-        for _ in range(3):
+        for _ in range(6):  # the best of them: the other core may be busy
             start = time.process_time()
             articles.prose(text)
             articles.is_disambiguation(text)
             best = min(best, time.process_time() - start)
         return best
 
-    # Ten times the text in at most sixty times the time, as clocks and busy cores allow; a quadratic scan needs a
-    # hundred times, and at this length many seconds.
-    assert seconds(200_000) < 60 * max(seconds(20_000), 0.004)
+    # Ten times the text in at most thirty times the time, as clocks and caches allow; a quadratic scan needs a hundred
+    # times, and at this length many seconds.
+    assert seconds(200_000) < 30 * max(seconds(20_000), 0.004)
 
 
 @pytest.mark.parametrize("unit", UNITS.split())
