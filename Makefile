@@ -1,11 +1,13 @@
 # bertline: `make` lists the targets. Each target does its own set-up first.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-real test test-all check format lock bench clean
+.PHONY: help setup demo demo-real test test-all test-images check format lock golden bench clean
 
 PYTHON ?= python3.11
 UV_VERSION := 0.13.9
 VENV := .venv
 BIN := $(VENV)/bin
+COMPILE := $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
+COMPILE_IMAGE := $(COMPILE) --python-platform linux --no-annotate --constraint requirements.lock
 READY := $(VENV)/.ready
 WIKI ?= ../shared/data/wiki_xml/enwiki-206-pages.xml.bz2
 
@@ -21,9 +23,17 @@ $(READY): requirements.lock pyproject.toml
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
-lock: ## write requirements.lock anew from pyproject.toml (no URLs, with hashes)
+lock: ## write the locks anew from pyproject.toml: requirements.lock, and one an image (no URLs, with hashes)
 	@test -x $(BIN)/uv || ($(PYTHON) -m venv $(VENV) && $(BIN)/pip install --quiet uv==$(UV_VERSION))
-	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --extra dev -o requirements.lock pyproject.toml
+	$(COMPILE) --extra dev -o requirements.lock pyproject.toml
+	$(COMPILE_IMAGE) --extra corpus --extra vocabulary -o images/corpus/requirements.lock pyproject.toml
+	$(COMPILE_IMAGE) --extra report -o images/report/requirements.lock pyproject.toml
+	for image in pretrain evaluate; do \
+	  $(COMPILE_IMAGE) --extra $$image --override images/overrides.txt --override images/overrides-cpu.txt \
+	    -o images/$$image/requirements-cpu.lock pyproject.toml images/tensorflow-cpu.in && \
+	  $(COMPILE_IMAGE) --extra $$image --override images/overrides.txt \
+	    -o images/$$image/requirements-cuda.lock pyproject.toml images/tensorflow-cuda.in || exit 1; done
+	echo kfp | $(COMPILE_IMAGE) --no-deps -o images/kfp.lock -
 
 demo: $(READY) ## the nano experiment from nothing to out/demo/report.html
 	@$(BIN)/bertline run pipelines/experiments/nano.yaml --store out/demo/store --out out/demo
@@ -37,8 +47,11 @@ test: $(READY) ## formatting, types, import contracts, and all tests but the slo
 	@$(MAKE) --no-print-directory check
 	@$(BIN)/pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
 
-test-all: $(READY) ## all tests
-	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+test-all: $(READY) ## all tests but those of real images
+	@$(BIN)/pytest -m "not images" -n 2 --dist loadfile --no-loadscope-reorder
+
+test-images: $(READY) ## build the real images and run an experiment inside them (root, buildah, debootstrap; half an hour)
+	@$(BIN)/pytest -m images
 
 check: $(READY) ## formatting, lint, types, import contracts
 	@$(BIN)/ruff format --check --quiet .
@@ -50,8 +63,13 @@ format: $(READY) ## format the code and fix what can be fixed
 	@$(BIN)/ruff format --quiet .
 	@$(BIN)/ruff check --fix --quiet .
 
+golden: $(READY) ## compile the golden pipelines anew, after a change that is meant; then look at the difference
+	@PYTHONPATH=tests $(BIN)/python tests/support/goldens.py
+
 bench: $(READY) ## words/s of the corpus build, sequences/s of pre-training and fine-tuning
 	@$(BIN)/python tests/bench.py
+
+include manifests/kind.mk
 
 clean: ## remove what was built (out/ and .venv)
 	rm -rf out .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,4 +1,4 @@
-"""`bertline init`: an experiment file to start from."""
+"""`bertline init`: an experiment file, or a profile, to start from."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
-EXAMPLE = "Example:  bertline init my.yaml --like wiki-en"
+EXAMPLE = """Examples:  bertline init my.yaml --like wiki-en           an experiment
+
+bertline init my-cluster.yaml --profile gke-l4     a profile of one's own"""
 
 
 class Template(StrEnum):
@@ -19,13 +21,20 @@ class Template(StrEnum):
 
 def command(
     path: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write it.")] = Path("experiment.yaml"),
-    like: Annotated[Template, typer.Option(help="Which one to start from.")] = Template.nano,
+    like: Annotated[Template, typer.Option(help="The experiment to start from.")] = Template.nano,
+    profile: Annotated[
+        str | None, typer.Option(help="Write a profile instead, like this one: gke-l4, kind, …", show_default=False)
+    ] = None,
 ) -> None:
     """Write an experiment file to start from: nano runs in minutes on sample data, wiki-en and wiki-ru are real."""
     import bertline_pipelines
     from bertline.errors import UserError
+    from bertline_pipelines import profiles
 
-    text = (bertline_pipelines.experiment_files() / f"{like.value}.yaml").read_text(encoding="utf-8")
+    if profile:
+        text = profiles.text(profile)
+    else:
+        text = (bertline_pipelines.experiment_files() / f"{like.value}.yaml").read_text(encoding="utf-8")
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
@@ -33,4 +42,8 @@ def command(
         raise UserError(f"{path} is there already; give another name") from error
     except OSError as error:
         raise UserError(f"can't write {path}: {error.strerror}") from error
-    typer.echo(f"wrote {path}\nNext:  bertline validate {path}\n       bertline run {path}")
+    if profile:
+        shown = path if "/" in str(path) or path.suffix in (".yaml", ".yml") else f"./{path}"
+        typer.echo(f"wrote {path}\nNext:  bertline doctor --profile {shown}")
+    else:
+        typer.echo(f"wrote {path}\nNext:  bertline validate {path}\n       bertline run {path}")

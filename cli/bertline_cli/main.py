@@ -7,7 +7,7 @@ import typer
 
 import bertline
 from bertline.errors import BertlineError, ExitCode
-from bertline_cli import init, plan, report, run, store, validate
+from bertline_cli import cancel, compile, init, plan, pull, report, run, status, store, submit, validate
 
 app = typer.Typer(
     name="bertline",
@@ -17,7 +17,7 @@ app = typer.Typer(
     help="Pre-train small BERTs, fine-tune them on the way, and trust the result.",
     epilog="Start with:  bertline init my.yaml  then  bertline run my.yaml",
 )
-for module in (init, validate, plan, run, report):
+for module in (init, validate, plan, run, report, compile, submit, status, cancel, pull):
     app.command(epilog=module.EXAMPLE)(module.command)
     app.registered_commands[-1].name = module.__name__.rpartition(".")[2]
 app.add_typer(store.app, name="store")

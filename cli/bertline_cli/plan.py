@@ -1,39 +1,111 @@
-"""`bertline plan`: what would run, and what is there already."""
+"""`bertline plan`: what would run, what is there already, and what it will take."""
 
 import json
+from collections import Counter
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bertline_cli import arguments
+from bertline_cli import arguments, displays
 
-EXAMPLE = "Example:  bertline plan my.yaml --store gs://my-bucket/bert"
+if TYPE_CHECKING:
+    from bertline_pipelines.baselines import Range
+    from bertline_pipelines.estimates import Estimate
+    from bertline_pipelines.profiles import Profile
+
+EXAMPLE = """Examples:  bertline plan my.yaml --store gs://my-bucket/bert
+
+bertline plan my.yaml --profile gke-l4 --price 0.85"""
 
 
 def command(
     path: arguments.ExperimentFile,
-    store: arguments.Store = arguments.DEFAULT_STORE,
+    store: arguments.Store = None,
+    profile: arguments.OptionalProfile = None,
+    price: Annotated[
+        float | None,
+        typer.Option(min=0, help="Of a GPU with its node for an hour.", show_default="the profile's, if it has one"),
+    ] = None,
     as_json: arguments.Json = False,
 ) -> None:
-    """Show an experiment's tasks: which are done in the store and which are missing."""
-    from bertline.store.objects import connect
-    from bertline_pipelines import plans
+    """Show an experiment's tasks, which of them are done, and what the missing ones will take.
+
+    Hours are estimated from what was measured in the same store, else from tables that are named; what neither knows is
+    called unknown.
+    """
+    from bertline_pipelines import estimates, plans
 
     _, graph = arguments.load(path)
-    plan = plans.plan(graph, connect(store))
+    place = arguments.profile(profile, store) if profile else None
+    connected = arguments.connect(store, profile)
+    plan = plans.plan(graph, connected, place.corpus_pods if place else 1)
+    gpu = place.pods.pretrain.gpu if place else None
+    estimate = estimates.estimate(
+        plan,
+        connected,
+        gpu_stages=place.gpu_stages if place else (),
+        price=price if price is not None else gpu.price_per_hour if gpu else None,
+    )
     if as_json:
-        typer.echo(json.dumps(plan.document(), indent=2))
+        document = plan.document() | {"estimate": estimate.document()}
+        typer.echo(json.dumps(document | ({"profile": place.name} if place else {}), indent=2))
         return
+    missing = {task.name: task for task in estimate.tasks}
     width = max(len(task.name) for task in plan.tasks)
     for task in plan.tasks:
-        keys = " ".join(config.derivation().key[:12] for config in task.configs)
         done = sum(task.done)
         state = "done" if task.finished else "missing" if not done else f"{done} of {len(task.done)}"
         steps = f"{task.steps:,} steps" if task.steps else ""
-        typer.echo(f"  {task.name:{width}}  {state:8}  {steps:>14}  {keys}")
-    missing = plan.missing
-    if missing:
-        total = sum(task.steps for task in missing)
-        typer.echo(f"{len(missing)} of {len(plan.tasks)} tasks are missing, {total:,} steps of pre-training")
-        typer.echo(f"Next:  bertline run {path} --store {store}")
-    else:
+        expected = missing.get(task.name)
+        takes = "" if expected is None else _hours(expected.seconds) if expected.seconds else "unknown"
+        keys = " ".join(config.derivation().key[:12] for config in task.configs[:3])
+        typer.echo(f"  {task.name:{width}}  {state:8}  {steps:>14}  {takes:>16}  {keys}".rstrip())
+    if not plan.missing:
         typer.echo("all is done; nothing would run")
+        return
+    typer.echo(f"{len(plan.missing)} of {len(plan.tasks)} tasks are missing, {estimate.steps:,} steps of pre-training")
+    for line in _totals(estimate, place):
+        typer.echo(line)
+    command = "submit" if place and place.kubeflow else "run"
+    typer.echo(f"Next:  bertline {command} {path} {arguments.options(store, profile if command == 'submit' else None)}")
+
+
+def _totals(estimate: "Estimate", place: "Profile | None") -> list[str]:
+    """Sums, and what they rest on."""
+    lines = []
+    pods = Counter(task.stage for task in estimate.tasks)
+    if place:
+        lines.append(f"pods: {', '.join(f'{count} {stage}' for stage, count in pods.items())}")
+    if any(task.uses_gpu and task.seconds for task in estimate.tasks):
+        gpus = place.pods.pretrain.gpu.count if place and place.pods.pretrain.gpu else 1
+        lines.append(f"GPU: {_hours(estimate.gpu_hours * 3600)}, of {gpus} GPU{'s' if gpus > 1 else ''} each")
+    if any(not task.uses_gpu and task.seconds for task in estimate.tasks):
+        lines.append(f"CPU: {_hours(estimate.cpu_hours * 3600)}, one task after the other")
+    if estimate.cost is not None:
+        lines.append(f"cost of the GPUs: {_amount(estimate.cost)}, at {estimate.price:g} an hour")
+    lines.append(f"storage: {_bytes(estimate.written)}")
+    if estimate.rolling_peak:
+        lines[-1] += f", and up to {_bytes(estimate.rolling_peak)} of rolling checkpoints meanwhile"
+    if estimate.unknown:
+        lines.append(f"not counted, because nothing is known: {_names(estimate.unknown)}")
+    bases = Counter(task.basis for task in estimate.tasks if task.seconds)
+    lines += [f"  {count} tasks by: {basis}" for basis, count in bases.items()]
+    return lines
+
+
+def _hours(seconds: "Range") -> str:
+    low, high = displays.duration(seconds.low), displays.duration(seconds.high)
+    return low if low == high else f"{low} to {high}"
+
+
+def _amount(amount: "Range") -> str:
+    low, high = f"{amount.low:,.2f}", f"{amount.high:,.2f}"
+    return low if low == high else f"{low} to {high}"
+
+
+def _bytes(size: float) -> str:
+    return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB"
+
+
+def _names(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -11,21 +11,18 @@ EXAMPLE = "Example:  bertline report nano --store out/store --out out/nano"
 
 
 def command(
-    experiment: Annotated[
-        str, typer.Argument(metavar="EXPERIMENT", help="Its name in the store, or its file.", show_default=False)
-    ],
-    store: arguments.Store = arguments.DEFAULT_STORE,
+    experiment: arguments.ExperimentName,
+    store: arguments.Store = None,
+    profile: arguments.OptionalProfile = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for report.html and report.md.", show_default="out/NAME")
     ] = None,
 ) -> None:
     """Write the report of an experiment as far as it is: rounds that aren't done show as gaps."""
-    from bertline import experiments
     from bertline.report import stage
     from bertline.store import references
-    from bertline.store.objects import connect
 
-    name = experiments.load(Path(experiment)).name if experiment.endswith((".yaml", ".yml")) else experiment
-    connected = connect(store)
+    name = arguments.name(experiment)
+    connected = arguments.connect(store, profile)
     reference = references.current(connected, name)
     typer.echo(stage.render(connected, reference, out or Path("out") / name))

@@ -17,7 +17,7 @@ EXAMPLE = "Example:  bertline run my.yaml --store out/store"
 
 def command(
     path: arguments.ExperimentFile,
-    store: arguments.Store = arguments.DEFAULT_STORE,
+    store: arguments.Store = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the report and logs.", show_default="out/NAME")] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Tasks side by side.", show_default="one a core, up to 4; 1 with a GPU")
@@ -29,14 +29,14 @@ def command(
     """
     from bertline.errors import ExitCode
     from bertline.store import realizations, references
-    from bertline.store.objects import connect
     from bertline_cli import displays
     from bertline_pipelines import local, plans
 
     begun = time.monotonic()
+    store = store or arguments.DEFAULT_STORE
     experiment, graph = arguments.load(path)
     out = out or Path("out") / experiment.name
-    connected = connect(store)
+    connected = arguments.connect(store)
     reference = references.write(connected, experiment.name, graph.document())
     plan = plans.plan(graph, connected)
     missing = plan.missing

@@ -4,15 +4,16 @@ import contextlib
 import datetime
 import itertools
 import json
-import shlex
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bertline_cli.arguments import DEFAULT_STORE, Json, Store
+from bertline_cli.arguments import Json, OptionalProfile, Store, connect, options
 
 if TYPE_CHECKING:
     from bertline.store.objects import ObjectStore, Stat
@@ -37,9 +38,10 @@ class Place:
 
 
 @app.command("ls", epilog="Example:  bertline store ls --store gs://my-bucket/bert")
-def list_(store: Store = DEFAULT_STORE, as_json: Json = False) -> None:
+def list_(store: Store = None, profile: OptionalProfile = None, as_json: Json = False) -> None:
     """List what the store holds: each result with its size, age, and the experiments that need it."""
-    places = _places(_connect(store))
+    connected = connect(store, profile)
+    places = _places(connected)
     if as_json:
         _print_json([_document(place) for place in places])
         return
@@ -56,21 +58,22 @@ def list_(store: Store = DEFAULT_STORE, as_json: Json = False) -> None:
         for place in places
     ]
     _print_table(("stage", "key", "state", "files", "size", "modified", "experiments"), rows, right={3, 4})
-    _print(f"{len(places)} results, {_bytes(sum(place.size for place in places))}, in {store}")
+    _print(f"{len(places)} results, {_bytes(sum(place.size for place in places))}, in {connected.uri}")
 
 
 @app.command(epilog="Example:  bertline store show 3f9a")
 def show(
     key: Annotated[str, typer.Argument(help="The first digits of a key, as many as make it unambiguous.")],
-    store: Store = DEFAULT_STORE,
+    store: Store = None,
+    profile: OptionalProfile = None,
     as_json: Json = False,
 ) -> None:
     """Show one result: what was asked, what came out, with which versions, and every attempt at it."""
     from bertline.store import attempts, derivations, realizations
     from bertline.store.objects import NotFoundError
 
-    connected = _connect(store)
-    place = _choose(_places(connected), key, store)
+    connected = connect(store, profile)
+    place = _choose(_places(connected), key, connected.uri)
     prefix = derivations.prefix(place.stage, place.key)
     try:
         derivation = json.loads(connected.get(f"{prefix}{realizations.DERIVATION}")[0])
@@ -86,7 +89,8 @@ def show(
     if as_json:
         _print_json(document)
         return
-    _print(f"{place.stage} {place.key}\n{place.state}, {place.files} files, {_bytes(place.size)}, in {store}/{prefix}")
+    _print(f"{place.stage} {place.key}")
+    _print(f"{place.state}, {place.files} files, {_bytes(place.size)}, in {connected.uri}/{prefix}")
     _print(f"needed by: {', '.join(place.experiments) or 'no experiment'}")
     _print_section("asked for", document["derivation"])
     if found:
@@ -105,16 +109,17 @@ def show(
 @app.command(epilog="Examples:  bertline store verify          everything\n\nbertline store verify 3f9a     one result")
 def verify(
     key: Annotated[str, typer.Argument(help="The first digits of a key; everything without it.")] = "",
-    store: Store = DEFAULT_STORE,
+    store: Store = None,
+    profile: OptionalProfile = None,
     as_json: Json = False,
 ) -> None:
     """Read every byte and compare it with the manifests. Exit code 65 if something is damaged."""
     from bertline.errors import DamagedError, ExitCode
-    from bertline.store import realizations
+    from bertline.store import mirrors, realizations
 
-    connected = _connect(store)
+    connected = connect(store, profile)
     places = _places(connected)
-    chosen = [_choose(places, key, store)] if key else places
+    chosen = [_choose(places, key, connected.uri)] if key else places
     damages: list[str] = []
     found: list[Realization] = []
     for place in chosen:
@@ -123,9 +128,11 @@ def verify(
         except DamagedError as error:
             damages.append(str(error))
     total = sum(file.size for realization in found for file in realization.manifest.files)
-    with _bar("verifying", total, is_bytes=True) as advance:
+    total += 0 if key else sum(copy.size for copy in connected.list(mirrors.ROOT))
+    with _bar("verifying", total, is_bytes=True) as advance, tempfile.TemporaryDirectory(prefix="bertline-") as work:
         for realization in found:
             damages += realization.verify(advance)
+        damages += [] if key else mirrors.damages(connected, Path(work), advance)
     if as_json:
         _print_json({"verified": len(found), "bytes": total, "damages": damages})
     elif not damages:
@@ -139,7 +146,7 @@ def verify(
     if damages:
         typer.echo(
             f"{len(damages)} objects are damaged. Delete a damaged result's manifest.json, and the next run of its "
-            "experiment makes it again.",
+            "experiment makes it again; delete a damaged source, and the next `bertline submit` sends it again.",
             err=True,
         )
         raise typer.Exit(int(ExitCode.DAMAGED))
@@ -150,7 +157,8 @@ def verify(
     "bertline store gc --superseded --delete   delete, also what only older versions of experiments need"
 )
 def gc(
-    store: Store = DEFAULT_STORE,
+    store: Store = None,
+    profile: OptionalProfile = None,
     delete: Annotated[bool, typer.Option("--delete", help="Delete. Without it nothing is touched.")] = False,
     superseded: Annotated[
         bool, typer.Option("--superseded", help="Also what only older versions of an experiment need.")
@@ -169,7 +177,7 @@ def gc(
     """List, or delete, what no experiment needs: results, unfinished attempts, left-over files."""
     from bertline.store import garbage
 
-    connected = _connect(store)
+    connected = connect(store, profile)
     found = garbage.collect(connected, superseded=superseded, grace_s=older_than * 3600)
     gone = []
     if delete:
@@ -185,20 +193,14 @@ def gc(
     total = f"{len(shown)} places, {sum(len(item.objects) for item in shown)} objects, "
     total += _bytes(sum(item.size for item in shown))
     if not found:
-        _print(f"nothing to delete in {store}")
+        _print(f"nothing to delete in {connected.uri}")
     elif delete:
         spared = f"; {len(found) - len(gone)} spared, an experiment needs them now" if len(gone) < len(found) else ""
         _print(f"deleted {total}{spared}")
     else:
-        options = f" --store {shlex.quote(store)}" + (" --superseded" if superseded else "")
-        options += f" --older-than {older_than:g}" if older_than != 24 else ""
-        _print(f"could be deleted: {total}\nto delete:  bertline store gc{options} --delete")
-
-
-def _connect(uri: str) -> "ObjectStore":
-    from bertline.store import objects
-
-    return objects.connect(uri)
+        words = f"{options(store, profile)}{' --superseded' if superseded else ''}"
+        words += f" --older-than {older_than:g}" if older_than != 24 else ""
+        _print(f"could be deleted: {total}\nto delete:  bertline store gc {words} --delete")
 
 
 def _places(store: "ObjectStore") -> list[Place]:

@@ -1,19 +1,30 @@
 """`bertline validate`: is this experiment file right, and are its inputs?"""
 
 import json
+from typing import TYPE_CHECKING
 
 import typer
 
 from bertline_cli import arguments
 
-EXAMPLE = "Example:  bertline validate my.yaml --json"
+if TYPE_CHECKING:
+    from bertline_pipelines.graphs import Graph
+
+EXAMPLE = "Example:  bertline validate my.yaml --profile gke-l4"
 
 
-def command(path: arguments.ExperimentFile, as_json: arguments.Json = False) -> None:
-    """Check an experiment file and the inputs that are on this machine, before anything is run."""
+def command(
+    path: arguments.ExperimentFile, profile: arguments.OptionalProfile = None, as_json: arguments.Json = False
+) -> None:
+    """Check an experiment file and the inputs that are on this machine, before anything is run.
+
+    With a profile also that, and the pipeline that would be submitted with it.
+    """
     from bertline_pipelines import checks
 
     experiment, graph = arguments.load(path)
+    if profile:
+        _compile(graph, profile)
     warnings = [
         f"{source.url} has no checksum: if its bytes change, nothing is built anew; add sha256 (or sha1)"
         for source in checks.unpinned(experiment)
@@ -32,4 +43,13 @@ def command(path: arguments.ExperimentFile, as_json: arguments.Json = False) -> 
         typer.echo(
             f"  {name}: {experiment.pretrain.epochs} of {reference:,.0f} reference epochs ({share:.2%} of BERT's)"
         )
-    typer.echo(f"Next:  bertline plan {path}")
+    typer.echo(f"Next:  bertline plan {path}" + (f" --profile {profile}" if profile else ""))
+
+
+def _compile(graph: "Graph", profile: str) -> None:
+    """What compiling would find wrong."""
+    from bertline_pipelines import documents, graphs, plans
+
+    place = arguments.profile(profile)
+    missing = plans.plan(graphs.portable(graph), None, place.corpus_pods).missing
+    documents.compile_plan(graph.experiment.name, missing, place)

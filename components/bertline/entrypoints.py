@@ -4,6 +4,7 @@ Both end here: parse the configuration, run the stage, turn failures into a sent
 """
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -11,14 +12,14 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from pydantic import ValidationError
 
-from bertline import progress
-from bertline.errors import BertlineError, ExitCode, UserError
+from bertline import outputs, progress
+from bertline.errors import BertlineError, ExitCode, PreemptedError, UserError
 from bertline.stages import StageConfig
 from bertline.store.objects import ObjectStore, connect
 from bertline.store.realizations import Realization
@@ -65,20 +66,39 @@ def task(config_type: type[Config], run: Run[Config], store: str, config: str) -
 
 
 def _attempt(config_type: type[Config], run: Run[Config], store: str, config: str) -> int:
-    try:
-        connected = connect(store)
-        for each in _parse(config_type, config):
-            realization = run(each, connected)
-            sys.stdout.write(f"{each.STAGE} {realization.manifest.key}: {len(realization.manifest.files)} files\n")
-    except BertlineError as error:
-        return _failed(error)
-    except KeyboardInterrupt:
-        return ExitCode.INTERRUPTED
-    except Exception as error:  # noqa: BLE001 - the last resort: a traceback for the log, an exit code for the caller
-        progress.fail(ExitCode.BUG, f"{type(error).__name__}: {error}")
-        traceback.print_exc()
-        return ExitCode.BUG
+    with outputs.recorded():
+        try:
+            with _preemptible():
+                connected = connect(store)
+                for each in _parse(config_type, config):
+                    manifest = run(each, connected).manifest
+                    sys.stdout.write(f"{each.STAGE} {manifest.key}: {len(manifest.files)} files\n")
+        except BertlineError as error:
+            return _failed(error)
+        except KeyboardInterrupt:
+            return ExitCode.INTERRUPTED
+        except Exception as error:  # noqa: BLE001 - the last resort: a traceback for the log, an exit code for the caller
+            progress.fail(ExitCode.BUG, f"{type(error).__name__}: {error}")
+            traceback.print_exc()
+            return ExitCode.BUG
     return ExitCode.OK
+
+
+@contextlib.contextmanager
+def _preemptible() -> Iterator[None]:
+    """SIGTERM ends the attempt at once, but properly: recorded, lease released. Some stages do better."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread can have handlers
+        return
+
+    def stop(*_: object) -> NoReturn:
+        raise PreemptedError("told to stop by SIGTERM; run it again")
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _parse(config_type: type[Config], text: str) -> list[Config]:

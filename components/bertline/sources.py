@@ -6,6 +6,9 @@
 
 A source's *identity* is its checksum; the URL is only where it was found. So a file may move, or be read from a mirror,
 without anything being built again. Without a checksum the URL has to serve as identity; `bertline validate` says so.
+
+A pod doesn't see the disk that a path is on, and its Python may make other samples. So `upload` copies what is on this
+machine into the store (`bertline.store.mirrors`) before anything runs elsewhere, and `Source.fetch` finds it there.
 """
 
 import hashlib
@@ -13,7 +16,7 @@ import re
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -31,7 +34,8 @@ from pydantic import (
 
 from bertline import progress
 from bertline.errors import DamagedError, TransientError, UserError
-from bertline.store import disks
+from bertline.store import disks, mirrors
+from bertline.store.objects import ObjectStore
 
 CHUNK = 1 << 20
 TIMEOUT_S = 60.0
@@ -81,6 +85,11 @@ class Source(BaseModel):
         return not urlsplit(self.url).scheme
 
     @property
+    def is_sample(self) -> bool:
+        """True if it is made on the spot."""
+        return self.url.startswith("sample:")
+
+    @property
     def name(self) -> str:
         """For people."""
         return self.url.rstrip("/").rpartition("/")[2]
@@ -91,29 +100,49 @@ class Source(BaseModel):
         Raises:
             UserError: a path that isn't there, or an unknown sample.
         """
-        if self.sha256 or not (self.is_local or self.url.startswith("sample:")):
+        if self.sha256 or not (self.is_local or self.is_sample):
             return self
         with tempfile.TemporaryDirectory(prefix="bertline-") as directory:
             return self.model_copy(update={"sha256": _digest(self._local(Path(directory)), "sha256")})
 
-    def fetch(self, directory: Path) -> Path:
+    def fetch(self, directory: Path, store: ObjectStore | None = None) -> Path:
         """The file on local disk, checked; a local one is used where it is.
+
+        Args:
+            directory: Where a file that isn't local goes.
+            store: Asked for the copy that `upload` made, unless the file is on this machine.
 
         Raises:
             UserError: it isn't there, or isn't the file that the checksum names.
+            DamagedError: the store's copy isn't that file.
             TransientError: the download failed several times.
         """
+        is_here = self.is_local and Path(self.url).is_file()
+        if store and self.sha256 and not is_here:
+            if found := mirrors.fetch(store, self.sha256, directory, self.name):
+                return found
+            if self.is_local:
+                raise UserError(
+                    f"there is no file {self.url} on this machine, and no copy of it in the store, "
+                    f"{store.uri}/{mirrors.ROOT}{self.sha256}; `bertline submit` puts one there, from the machine that "
+                    "has the file"
+                )
         path = self._download(directory) if self.url.startswith("http") else self._local(directory)
         for algorithm, expected in (("sha256", self.sha256), ("sha1", self.sha1)):
-            if expected and (found := _digest(path, algorithm)) != expected:
+            if expected and (found_digest := _digest(path, algorithm)) != expected:
                 raise UserError(
-                    f"{self.url} isn't the expected file: {algorithm} should be {expected}, is {found}; "
-                    "correct the checksum in the experiment or the file"
+                    f"{self.url} isn't the expected file: {algorithm} should be {expected}, is {found_digest}; "
+                    + (
+                        "another version of Python makes other samples: use the one that made the plan, or "
+                        "`bertline submit`, which puts its sample into the store"
+                        if self.is_sample
+                        else "correct the checksum in the experiment or the file"
+                    )
                 )
         return path
 
     def _local(self, directory: Path) -> Path:
-        if self.url.startswith("sample:"):
+        if self.is_sample:
             from bertline import samples
 
             with disks.sentences("write", directory):
@@ -151,6 +180,28 @@ class Source(BaseModel):
             except (OSError, TimeoutError) as error:
                 problem = error
         raise TransientError(f"downloading {self.url} failed {ATTEMPTS} times, last: {problem}") from problem
+
+
+def upload(sources: Iterable[Source], store: ObjectStore) -> list[Source]:
+    """Copy what is on this machine into a store, for pods; those that had to be copied.
+
+    Pinned paths and samples (see `Source.pinned`) are; URLs are not, a pod reads them itself. What the store has
+    already isn't read again. Write the experiment's reference first (`bertline.store.references`): what nothing refers
+    to is garbage.
+
+    Raises:
+        UserError: a path isn't there and the store hasn't it either, or the file has changed since it was pinned.
+    """
+    copied = []
+    for source in dict.fromkeys(sources):
+        if source.sha256 is None or not (source.is_local or source.is_sample):
+            continue
+        if source.is_local and not Path(source.url).is_file() and mirrors.find(store, source.sha256):
+            continue
+        with tempfile.TemporaryDirectory(prefix="bertline-") as directory:
+            if mirrors.send(store, source._local(Path(directory)), source.sha256, source.name):
+                copied.append(source)
+    return copied
 
 
 def _copy(read: Callable[[int], bytes], write: Callable[[bytes], Any], advance: Callable[[int], None]) -> None:

@@ -9,6 +9,7 @@ from bertline.evaluate import glue
 from bertline.experiments import Experiment
 from bertline.sources import Source
 from bertline.wikipedia import dumps
+from bertline_pipelines import graphs
 
 
 def sources(experiment: Experiment) -> None:
@@ -32,12 +33,10 @@ def sources(experiment: Experiment) -> None:
 
 def unpinned(experiment: Experiment) -> Iterator[Source]:
     """Sources that are elsewhere and have no checksum: their bytes may change under the same key."""
-    named = [experiment.corpus.dump, experiment.vocabulary.file]
-    named += [source for files in experiment.evaluate.tasks.values() for source in (files.train, files.dev)]
-    for source in named:
-        if source and not _is_here(source) and not (source.sha256 or source.sha1):
+    for source in graphs.sources(experiment):
+        if not _is_here(source) and not (source.sha256 or source.sha1):
             yield source
 
 
 def _is_here(source: Source) -> bool:
-    return source.is_local or source.url.startswith("sample:")
+    return source.is_local or source.is_sample

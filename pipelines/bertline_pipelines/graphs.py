@@ -7,7 +7,7 @@ Nothing is built or read here, except that sources on this machine are checksumm
                           evaluate       evaluate           for each task and seed
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from bertline.corpus.config import CorpusConfig
 from bertline.evaluate.config import EvaluateConfig
 from bertline.experiments import Articles, Evaluate, Experiment
 from bertline.pretrain.config import Label, PretrainConfig
+from bertline.sources import Source
 from bertline.store.derivations import Key
 from bertline.vocabulary.config import VocabularyConfig
 
@@ -49,7 +50,7 @@ class Graph:
     def document(self) -> dict[str, Any]:
         """As the store's reference keeps it: the resolved experiment and the keys, by what they are for."""
         return {
-            "experiment": self.experiment.model_dump(mode="json"),
+            "experiment": _with_sources(self.experiment, _by_name).model_dump(mode="json"),
             "vocabulary": _key(self.vocabulary),
             "corpus": _key(self.corpus),
             "runs": [
@@ -80,7 +81,7 @@ def build(experiment: Experiment) -> Graph:
     Raises:
         UserError: a source on this machine isn't there.
     """
-    experiment = _pin(experiment)
+    experiment = _with_sources(experiment, Source.pinned)  # so that keys follow the bytes of files on this machine
     trained = experiment.vocabulary.train is not None
     articles = (
         Articles(**{name: getattr(experiment.corpus, name) for name in Articles.model_fields}) if trained else None
@@ -144,14 +145,35 @@ def _evaluations(experiment: Experiment, model: str, corpus: CorpusConfig, miles
             )
 
 
-def _pin(experiment: Experiment) -> Experiment:
-    """Checksum the sources on this machine, so that keys follow their bytes."""
-    corpus = experiment.corpus.model_copy(update={"dump": experiment.corpus.dump.pinned()})
+def portable(graph: Graph) -> Graph:
+    """The same graph, hence the same keys, without this machine's paths: files go by name and checksum.
+
+    For pods: `bertline submit` puts the files into the store, where `Source.fetch` finds them by their checksum.
+    """
+    return build(_with_sources(graph.experiment, _by_name))
+
+
+def sources(experiment: Experiment) -> Iterator[Source]:
+    """Every file from outside that the experiment names."""
+    yield experiment.corpus.dump
+    if experiment.vocabulary.file:
+        yield experiment.vocabulary.file
+    for files in experiment.evaluate.tasks.values():
+        yield from (files.train, files.dev)
+
+
+def _by_name(source: Source) -> Source:
+    return source.model_copy(update={"url": source.name}) if source.is_local else source
+
+
+def _with_sources(experiment: Experiment, change: Callable[[Source], Source]) -> Experiment:
+    """A copy in which every source is changed."""
+    corpus = experiment.corpus.model_copy(update={"dump": change(experiment.corpus.dump)})
     vocabulary = experiment.vocabulary
     if vocabulary.file:
-        vocabulary = vocabulary.model_copy(update={"file": vocabulary.file.pinned()})
+        vocabulary = vocabulary.model_copy(update={"file": change(vocabulary.file)})
     tasks = {
-        task: files.model_copy(update={"train": files.train.pinned(), "dev": files.dev.pinned()})
+        task: files.model_copy(update={"train": change(files.train), "dev": change(files.dev)})
         for task, files in experiment.evaluate.tasks.items()
     }
     evaluate = experiment.evaluate.model_copy(update={"tasks": tasks})

@@ -9,29 +9,33 @@ from typing import Any
 from kfp import dsl
 from kfp.dsl.base_component import BaseComponent
 
-from bertline.corpus.component import corpus
+from bertline.corpus.component import corpus, corpus_part
 from bertline.evaluate.component import evaluate
 from bertline.pretrain.component import pretrain
 from bertline.report.component import report
 from bertline.vocabulary.component import vocabulary
+from bertline_pipelines import placements
 from bertline_pipelines.plans import Task
+from bertline_pipelines.profiles import Profile
 
 COMPONENTS: dict[str, BaseComponent] = {
     "vocabulary": vocabulary,
     "corpus": corpus,
+    "corpus-part": corpus_part,
     "pretrain": pretrain,
     "evaluate": evaluate,
     "report": report,
 }
 
 
-def build(name: str, tasks: tuple[Task, ...], store_uri: str) -> BaseComponent:
+def build(name: str, tasks: tuple[Task, ...], store_uri: str, profile: Profile | None = None) -> BaseComponent:
     """The pipeline of these tasks; `store` is its one parameter.
 
     Args:
         name: The experiment's name.
         tasks: `Plan.missing`, or a part of it whose needs are met.
         store_uri: Default of the parameter.
+        profile: Where the tasks' pods go; None for processes on this machine.
     """
 
     @dsl.pipeline(name=f"bertline-{name.lower().replace('.', '-').replace('_', '-')}")
@@ -42,6 +46,8 @@ def build(name: str, tasks: tuple[Task, ...], store_uri: str) -> BaseComponent:
             made[task.name].set_display_name(task.name)
             # KFP's cache keys on image names and parameters, not on bytes; the store is the cache.
             made[task.name].set_caching_options(enable_caching=False)
+            if profile:
+                placements.place(made[task.name], task, name, profile)
             made[task.name].after(*(made[before] for before in task.after if before in made))
 
     pipeline: BaseComponent = experiment

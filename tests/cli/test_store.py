@@ -70,7 +70,7 @@ def test_the_option_beats_the_environment_beats_the_default(
     run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "3 results" in run("ls").stdout
-    assert f"0 results, 0 B, in {tmp_path}/empty" in run("ls", "--store", f"{tmp_path}/empty").stdout
+    assert f"0 results, 0 B, in file://{tmp_path}/empty" in run("ls", "--store", f"{tmp_path}/empty").stdout
     monkeypatch.delenv("BERTLINE_STORE")
     monkeypatch.chdir(tmp_path)
     assert "0 results, 0 B, in out/store" in run("ls").stdout

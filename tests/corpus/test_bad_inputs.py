@@ -5,7 +5,7 @@ import bz2
 import pytest
 
 from bertline import wordpiece
-from bertline.corpus import stage, workers
+from bertline.corpus import stage, units, workers
 from bertline.corpus.buckets import Spread
 from bertline.errors import DamagedError, UserError
 from bertline.store.objects import connect
@@ -66,7 +66,7 @@ def test_a_damaged_block_is_refused_with_its_place(damaged, build):
 
 @pytest.mark.parametrize("size", [10_000, 1 << 20])
 def test_a_damaged_block_is_skipped_and_counted_if_asked_for(size, damaged, pydoc, build, reference, monkeypatch):
-    monkeypatch.setattr(stage, "SMALLEST_SLICE", size)
+    monkeypatch.setattr(units, "SMALLEST_SLICE", size)
     results = build(damaged, on_corrupt="skip").manifest.results
     (whole,) = dumps.slices(damaged, 1 << 30)
     damage = dumps.Damage()
@@ -80,7 +80,7 @@ def test_a_damaged_block_is_skipped_and_counted_if_asked_for(size, damaged, pydo
 def test_a_cut_off_dump_is_refused_before_any_worker_starts(pydoc, build, tmp_path, monkeypatch):
     path = tmp_path / "cut.xml.bz2"
     path.write_bytes(pydoc.read_bytes()[:-20_000])
-    monkeypatch.setattr(workers, "pool", None)
+    monkeypatch.setattr(workers, "finished", None)
     with pytest.raises(UserError, match=r"cut\.xml\.bz2 is truncated"):
         build(path)
 
@@ -101,7 +101,7 @@ def test_a_cut_off_dump_gives_what_it_has_if_asked_for(pydoc, build, tmp_path):
     ],
 )
 def test_a_vocabulary_that_does_not_fit_is_refused_before_any_worker_starts(pieces, message, pydoc, build, monkeypatch):
-    monkeypatch.setattr(workers, "pool", None)
+    monkeypatch.setattr(workers, "finished", None)
     with pytest.raises(UserError, match=message):
         build(pydoc, "".join(f"{piece}\n" for piece in pieces))
 

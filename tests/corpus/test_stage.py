@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bertline import shards, wordpiece
-from bertline.corpus import buckets, passes, stage, workers
+from bertline.corpus import buckets, passes, stage, units, workers
 from bertline.corpus.buckets import Spread
 from bertline.corpus.config import CorpusConfig
 from bertline.errors import DamagedError
@@ -19,7 +19,7 @@ from bertline.wikipedia import dumps, extraction, sentences
 @pytest.mark.parametrize("count", [1, 7])
 def test_any_number_of_workers_makes_the_same_bytes(count, pydoc, build, outcome, reference, monkeypatch):
     """The reference had two."""
-    monkeypatch.setattr(stage, "SMALLEST_SLICE", 10_000)
+    monkeypatch.setattr(units, "SMALLEST_SLICE", 10_000)
     monkeypatch.setenv(workers.ENVIRONMENT, str(count))
     realization = build(pydoc)
     assert outcome(realization) == reference(pydoc)
@@ -28,9 +28,9 @@ def test_any_number_of_workers_makes_the_same_bytes(count, pydoc, build, outcome
 
 @pytest.mark.parametrize("size", [997, 25_000])
 def test_slices_of_any_size_make_the_same_shards(size, pydoc, build, outcome, reference, monkeypatch):
-    monkeypatch.setattr(stage, "SMALLEST_SLICE", size)
-    monkeypatch.setattr(stage, "SLICES", 1)
-    monkeypatch.setattr(stage, "LARGEST_SLICE", size)
+    monkeypatch.setattr(units, "SMALLEST_SLICE", size)
+    monkeypatch.setattr(units, "SLICES", 1)
+    monkeypatch.setattr(units, "LARGEST_SLICE", size)
     assert outcome(build(pydoc)) == reference(pydoc)
 
 
@@ -41,19 +41,19 @@ def test_a_program_that_slices_differently_goes_on_from_another_ones_shards_only
     config = configure(pydoc, store)
     finished = workers.finished
 
-    def three_units(pool, function, units):
-        for number, result in enumerate(finished(pool, function, units)):
+    def three_units(*arguments):
+        for number, result in enumerate(finished(*arguments)):
             if number == 3:
                 raise RuntimeError("stop")
             yield result
 
-    monkeypatch.setattr(stage, "SMALLEST_SLICE", 10_000)
+    monkeypatch.setattr(units, "SMALLEST_SLICE", 10_000)
     with monkeypatch.context() as patch:
         patch.setattr(workers, "finished", three_units)
         with pytest.raises(RuntimeError, match="stop"):
             stage.run(config, store)
     assert len([found for found in store.list("objects/corpus/") if "rolling/map/" in found.name]) == 2 * 3
-    monkeypatch.setattr(stage, "SMALLEST_SLICE", 21_000)
+    monkeypatch.setattr(units, "SMALLEST_SLICE", 21_000)
     assert outcome(stage.run(config, store)) == reference(pydoc)
 
 
@@ -67,7 +67,7 @@ def test_what_is_done_isnt_done_again(pydoc, configure, tmp_path, monkeypatch):
 
 
 def test_on_object_storage_the_same_bytes_come_out(pydoc, gs_uri, configure, outcome, reference, monkeypatch):
-    monkeypatch.setattr(stage, "SMALLEST_SLICE", 25_000)
+    monkeypatch.setattr(units, "SMALLEST_SLICE", 25_000)
     store = connect(gs_uri)
     realization = stage.run(configure(pydoc, store), store)
     assert outcome(realization) == reference(pydoc)
@@ -238,7 +238,7 @@ def test_a_receipt_names_its_file_by_checksum(tiny, configure, tmp_path, monkeyp
     store = connect(str(tmp_path / "store"))
     config = configure(tiny, store)
     with monkeypatch.context() as patch:
-        patch.setattr(stage, "_reduce", None)
+        patch.setattr(units, "reduce_buckets", None)
         with pytest.raises(TypeError):
             stage.run(config, store)
     (name,) = [found.name for found in store.list("objects/corpus/") if found.name.endswith(".safetensors")]

@@ -180,6 +180,41 @@ def test_what_a_kill_left_on_disk_is_found(directory: ObjectStore, tmp_path: Pat
     assert not leftover.exists()
 
 
+def test_a_source_goes_when_no_experiment_names_its_checksum(store: ObjectStore) -> None:
+    # GIVEN copies of three files: one of the experiment, one of its older version, one of nobody
+    new, old, lost = (f"{n}" * 64 for n in (1, 2, 3))
+    for sha256 in (new, old, lost):
+        store.put(f"sources/{sha256}", b"dump")
+    store.put("sources/notes.txt", b"of somebody else")
+    for sha256 in (old, new):
+        references.write(store, "small", {"experiment": {"corpus": {"dump": {"url": "a.bz2", "sha256": sha256}}}})
+        time.sleep(0.002)
+    # THEN the young are spared, what is referred to is kept
+    assert garbage.collect(store) == []
+    [item] = garbage.collect(store, grace_s=0)
+    assert (item.place, item.reason, item.size) == (f"sources/{lost}", "no experiment needs it", 4)
+    found = garbage.collect(store, grace_s=0, superseded=True)
+    assert {item.place: item.reason for item in found} == {
+        f"sources/{old}": "only older versions of an experiment need it",
+        f"sources/{lost}": "no experiment needs it",
+    }
+    # AND one that becomes needed in the meantime as well
+    references.write(store, "large", {"dump": lost})
+    assert [item.place for item in garbage.delete(store, found)] == [f"sources/{old}"]
+    assert [each.name for each in store.list("sources/")] == [
+        f"sources/{new}",
+        f"sources/{lost}",
+        "sources/notes.txt",
+    ]
+
+
+def test_an_old_source_that_nobody_needs_is_garbage_by_the_stores_clock(directory: ObjectStore) -> None:
+    for age_h, name in ((25, "1" * 64), (23, "2" * 64), (0, "3" * 64)):
+        directory.put(f"sources/{name}", b"")
+        os.utime(directory.local_path(f"sources/{name}"), (NOW - age_h * 3600,) * 2)  # type: ignore[arg-type]
+    assert [item.place for item in garbage.collect(directory)] == [f"sources/{'1' * 64}"]
+
+
 def test_what_is_not_a_realization_is_left_alone(store: ObjectStore) -> None:
     for name in ("objects/readme.txt", "objects/corpus/short/manifest.json", "mine/notes.txt", "lease.json"):
         store.put(name, b"")

@@ -1,4 +1,4 @@
-"""The KFP signature of the corpus stage. The only module here that imports kfp; pods run its function's source."""
+"""The KFP signatures of the corpus stage. The only module here that imports kfp; pods run its functions' source."""
 
 from kfp import dsl
 
@@ -11,3 +11,13 @@ def corpus(store: str, config: str) -> str:
     from bertline.entrypoints import task
 
     return task(CorpusConfig, run, store, config)
+
+
+@dsl.component(base_image="bertline-corpus", install_kfp_package=False)
+def corpus_part(store: str, config: str) -> str:
+    """A share of the work on a corpus. Returns its key; several keys if `config` is a list."""
+    from bertline.corpus.config import CorpusPartConfig
+    from bertline.corpus.parts import run
+    from bertline.entrypoints import task
+
+    return task(CorpusPartConfig, run, store, config)

@@ -1,6 +1,8 @@
-"""What the corpus stage is asked for."""
+"""What the corpus stage is asked for, as a whole and in parts."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
 
 from bertline.experiments import Corpus
 from bertline.stages import StageConfig
@@ -13,6 +15,9 @@ class CorpusConfig(StageConfig):
     Payload: `train-00000-of-00256.tfrecord` … and `held-out-00000-of-00256.tfrecord` … (empty ones are left out).
     Results: `pages`, `articles`, `documents` (with at least one sentence), `words`, `sentences`, `tokens`, `examples`,
     `held_out_documents`, `held_out_examples`, `skipped_bytes`, and `shards`: {path: examples}.
+    Measurements: `worker_s` is the sum of what each unit took its worker, whichever pods and attempts did them, and
+    `words_per_worker_s` follows from it. `seconds` (wall-clock), `workers` and `units` (how many it did itself) are of
+    the attempt that finished.
 
     ALGORITHM_VERSION stands for all that decides the bytes: `wikipedia` (extraction and sentences), `wordpiece`,
     `corpus.instances` with its `randomness`, `segments` and `masks`, `corpus.buckets`, `shards` and `records`.
@@ -25,3 +30,30 @@ class CorpusConfig(StageConfig):
     corpus: Corpus
     lower_case: bool
     vocabulary: Key
+
+
+class CorpusPartConfig(StageConfig):
+    """A share of the work on a corpus, for a pod of its own; see `corpus.parts`.
+
+    No payload, no results. Measurements: `seconds`, `workers`, `units` and their `worker_s`, of the attempt that
+    finished.
+    """
+
+    STAGE: ClassVar[str] = "corpus-part"
+    ALGORITHM_VERSION: ClassVar[int] = CorpusConfig.ALGORITHM_VERSION
+    INPUTS: ClassVar[tuple[str, ...]] = ()
+
+    corpus: CorpusConfig
+    """Of which corpus."""
+    work: Literal["map", "reduce"]
+    """Slices or buckets. Parts that reduce come after all that map."""
+    index: int = Field(ge=0)
+    """Which part, from 0: units number `index`, `index + count`, …"""
+    count: int = Field(ge=1)
+    """How many parts do this work."""
+
+    @model_validator(mode="after")
+    def _is_one_of_them(self) -> Self:
+        if self.index >= self.count:
+            raise ValueError(f"index {self.index} must be below count {self.count}: parts are counted from 0")
+        return self

@@ -12,8 +12,9 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
@@ -67,24 +68,32 @@ def pool() -> Iterator[ProcessPoolExecutor]:
 
 
 def finished(
-    pool: ProcessPoolExecutor, function: Callable[[Unit], Result], units: Sequence[Unit]
-) -> Iterator[tuple[Unit, Result]]:
-    """Results as they come. Only a few units are handed out ahead, so that a failure ends the pass soon."""
+    pool: Executor, function: Callable[[Unit], Result], units: Sequence[Unit]
+) -> Iterator[tuple[Unit, Result, float]]:
+    """Results as they come, with the seconds that each took its worker.
+
+    Only a few units are handed out ahead, so that a failure ends the pass soon.
+    """
     left = iter(units)
-    running: dict[Future[Result], Unit] = {}
+    running: dict[Future[tuple[Result, float]], Unit] = {}
     try:
         while True:
             while len(running) < 2 * count() and (unit := next(left, None)) is not None:
-                running[pool.submit(function, unit)] = unit
+                running[pool.submit(_timed, function, unit)] = unit
             if not running:
                 return
             for future in wait(running, return_when=FIRST_COMPLETED).done:
-                yield running.pop(future), future.result()
+                yield running.pop(future), *future.result()
     except BrokenProcessPool as error:
         raise TransientError(
             "a worker process was killed, probably for lack of memory: use fewer workers (BERTLINE_WORKERS) or more "
             "corpus.shards"
         ) from error
+
+
+def _timed(function: Callable[[Unit], Result], unit: Unit) -> tuple[Result, float]:
+    begun = time.perf_counter()
+    return function(unit), time.perf_counter() - begun
 
 
 def _begin() -> None:

@@ -44,8 +44,8 @@ def _build(config: EvaluateConfig, build: Build) -> Outcome:
     began = time.monotonic()
     milestone = realizations.require(build.store, "pretrain", config.milestone)
     tokenizer = _tokenizer(config, milestone, build)
-    train = glue.read(_fetch(config.files.train, build.work / "train"))
-    dev = glue.read(_fetch(config.files.dev, build.work / "dev"))
+    train = glue.read(_fetch(config.files.train, build.work / "train", build.store))
+    dev = glue.read(_fetch(config.files.dev, build.work / "dev", build.store))
     chosen = batches.choice(len(train.examples), config.max_train_examples, config.seed)  # [train examples]
     _say_what_is_left_out(train, dev)
     training = batches.encode([train.examples[place] for place in chosen], tokenizer, config.sequence_length)
@@ -86,9 +86,9 @@ def _tokenizer(config: EvaluateConfig, milestone: Realization, build: Build) -> 
     return wordpiece.Tokenizer(vocabulary, config.lower_case)
 
 
-def _fetch(source: Source, directory: Path) -> Path:
+def _fetch(source: Source, directory: Path, store: ObjectStore) -> Path:
     directory.mkdir()  # one each: two files of one name mustn't meet
-    return source.fetch(directory)
+    return source.fetch(directory, store)
 
 
 def _say_what_is_left_out(train: Examples, dev: Examples) -> None:

@@ -10,6 +10,7 @@ Modules, from the ground up:
     leases         one writer a realization
     attempts       the event log of every attempt
     staging        many files between the store and local disk, in parallel
+    mirrors        copies of files from outside, for pods
     references     named experiments, the roots of garbage collection
     garbage        what nothing refers to
 """

@@ -1,7 +1,9 @@
 """What nothing refers to.
 
 The roots are the versions of all experiments (`references`): each is a graph that lists every key it needs, so whatever
-looks like a key in it is kept, and nothing is followed further. Outside of `objects/<stage>/<key>/` nothing is touched.
+looks like a key in it is kept, and nothing is followed further. That goes for the checksums of sources as well: a graph
+holds the experiment, and the experiment its sources. Outside of `objects/<stage>/<key>/` and `sources/<sha256>` nothing
+is touched.
 
 Age is measured by the store's own clock: an object's time of modification against the newest one that the store
 reports. Our clock may be wrong by hours, and then new work would look old and be deleted. The newest time lies at or
@@ -15,7 +17,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from bertline.store import derivations, leases, references
+from bertline.store import derivations, leases, mirrors, references
 from bertline.store.derivations import Key
 from bertline.store.objects import NotFoundError, ObjectStore, Stat
 from bertline.store.realizations import MANIFEST, ROLLING
@@ -32,11 +34,11 @@ class Garbage:
     """Objects that may be deleted together."""
 
     place: str
-    """The prefix of the realization, or a single object's name."""
+    """The prefix of the realization, or a single object's name (a source, or what a killed writer left)."""
     reason: str
     objects: tuple[Stat, ...]
     key: Key | None
-    """Of the realization that goes; None where what goes is no part of a result."""
+    """Of the realization, or checksum of the source, that goes; None where what goes is no part of a result."""
 
     @property
     def size(self) -> int:
@@ -50,18 +52,19 @@ def collect(store: ObjectStore, *, superseded: bool = False, grace_s: float = GR
     Args:
         store: Where.
         superseded: Also what only older versions of an experiment refer to.
-        grace_s: Spare realizations with an object that is younger than this, by the store's clock.
+        grace_s: Spare sources, and realizations with an object, that are younger than this, by the store's clock.
 
     Raises:
         DamagedError: an experiment can't be read, so nothing can be said of what it refers to.
     """
     # Objects first, references after: what is referred to while we look is found to be referred to.
     places = [(place, tuple(found)) for place, found in itertools.groupby(store.list("objects/"), _place) if place]
+    sources = list(store.list(mirrors.ROOT))
     leftovers = list(store.leftovers())
     versions = list(references.read(store))
     current = keys(_newest(versions))
     older = keys(versions) - current
-    everything = itertools.chain(*(objects for _, objects in places), leftovers, store.list(references.ROOT))
+    everything = itertools.chain(*(objects for _, objects in places), sources, leftovers, store.list(references.ROOT))
     newest = max((found.modified for found in everything), default=0.0)
 
     garbage = []
@@ -75,10 +78,14 @@ def collect(store: ObjectStore, *, superseded: bool = False, grace_s: float = GR
         is_young = newest - max(found.modified for found in objects) < grace_s
         if is_young or _may_be_held(store, names.get(leases.NAME), newest):
             continue
-        reason = "only older versions of an experiment need it" if key in older else "no experiment needs it"
-        if MANIFEST not in names:
-            reason = f"never finished, and {reason}"
+        reason = _reason(key, older) if MANIFEST in names else f"never finished, and {_reason(key, older)}"
         garbage.append(Garbage(place, reason, objects, key))
+    for found in sources:
+        if not (match := mirrors.NAME.fullmatch(found.name)) or newest - found.modified < grace_s:
+            continue
+        sha256 = match["sha256"]
+        if sha256 not in current and (superseded or sha256 not in older):
+            garbage.append(Garbage(found.name, _reason(sha256, older), (found,), sha256))
     for found in leftovers:
         if newest - found.modified >= grace_s:
             garbage.append(Garbage(found.name, "left by a killed writer", (found,), None))
@@ -124,6 +131,10 @@ def _newest(versions: Iterable[references.Reference]) -> list[references.Referen
         if version.name not in newest or newest[version.name].submitted < version.submitted:
             newest[version.name] = version
     return list(newest.values())
+
+
+def _reason(key: Key, older: set[Key]) -> str:
+    return "only older versions of an experiment need it" if key in older else "no experiment needs it"
 
 
 def _place(found: Stat) -> str:

@@ -2,6 +2,7 @@
 
     objects/<stage>/<key>/derivation.json     what was asked
     objects/<stage>/<key>/attempts/<n>.jsonl  what happened on the way
+    objects/<stage>/<key>/attempts/<n>.log    what was printed meanwhile
     objects/<stage>/<key>/lease.json          while somebody is at work
     objects/<stage>/<key>/rolling/…           what an attempt saves for the next one; deleted after the manifest
     objects/<stage>/<key>/<payload files>
@@ -23,7 +24,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from bertline import progress
+from bertline import outputs, progress
 from bertline.errors import BertlineError, DamagedError, ExitCode
 from bertline.provenances import provenance
 from bertline.store import attempts, leases, staging
@@ -224,6 +225,7 @@ def realize(store: ObjectStore, derivation: Derivation, build: Callable[[Build],
             return done[0]
         store.put(f"{derivation.prefix}{DERIVATION}", json.dumps(derivation.document(), indent=2).encode())
         attempt = attempts.Attempt(store, derivation.prefix)
+        outputs.keep(attempt.keep_output)
         with _recorded(attempt), _scratch() as work:
             context = Build(store, derivation, attempt, lease, work)
             outcome = build(context)

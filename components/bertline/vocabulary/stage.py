@@ -32,11 +32,11 @@ def _build(config: VocabularyConfig, build: Build) -> Outcome:
     results: dict[str, Any] = {}
     lower_case = config.vocabulary.lower_case
     if config.vocabulary.file:
-        vocabulary = wordpiece.read(config.vocabulary.file.fetch(build.work))
+        vocabulary = wordpiece.read(config.vocabulary.file.fetch(build.work, build.store))
     else:
         assert config.vocabulary.train is not None
         assert config.articles is not None
-        dump = config.articles.dump.fetch(build.work)
+        dump = config.articles.dump.fetch(build.work, build.store)
         dumps.check(dump, config.articles.on_corrupt)
         texts = _Texts(dump, config.articles, config.vocabulary.train)
         vocabulary = training.train(iter(texts), config.vocabulary.train.size, lower_case, min_frequency=2)

@@ -1,0 +1,37 @@
+"""`bertline cancel`: end a run."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from bertline_cli import arguments
+
+EXAMPLE = "Example:  bertline cancel my.yaml --profile gke-l4"
+
+
+def command(
+    experiment: arguments.ExperimentName,
+    profile: arguments.Profile,
+    store: arguments.Store = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask, even on a terminal.")] = False,
+    as_json: arguments.Json = False,
+) -> None:
+    """End an experiment's run. Nothing that is done is lost; `bertline submit` goes on from there."""
+    import sys
+
+    from bertline_pipelines import access, submissions
+
+    place = arguments.profile(profile, store)
+    connected = access.store(place)
+    submission = submissions.find(connected, arguments.name(experiment))
+    if not yes and not as_json and sys.stdin.isatty():
+        typer.confirm(f"end run {submission.display_name}?", abort=True)
+    with access.kubeflow(place) as server:
+        run = submissions.cancel(submission, server)
+    state = run.state.lower()
+    if as_json:
+        typer.echo(json.dumps({"run_id": run.id, "state": state}, indent=2))
+    else:
+        typer.echo(f"run {submission.display_name} is {state}; what is done is kept")
+        typer.echo(f"Next:  bertline submit EXPERIMENT.yaml {arguments.options(store, profile)}   goes on from there")

@@ -1,0 +1,46 @@
+"""`bertline compile`: the Kubeflow pipeline as a file."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bertline_cli import arguments
+
+EXAMPLE = "Example:  bertline compile my.yaml --profile gke-l4 -o pipeline.yaml"
+
+
+def command(
+    path: arguments.ExperimentFile,
+    profile: arguments.Profile,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The file; standard output without it.", show_default=False)
+    ] = None,
+) -> None:
+    """Write the Kubeflow pipeline of a whole experiment, checked for what KFP would misread.
+
+    `bertline submit` does this by itself, without what is done already. A schedule too long for one run becomes several
+    files, to be run one after the other.
+    """
+    from bertline.errors import UserError
+    from bertline_pipelines import documents, graphs, plans
+
+    place = arguments.profile(profile)
+    _, graph = arguments.load(path)
+    plan = plans.plan(graphs.portable(graph), None, place.corpus_pods)
+    made = documents.compile_plan(graph.experiment.name, plan.missing, place)
+    if output is None:
+        if len(made) > 1:
+            raise UserError(f"{graph.experiment.name} takes {len(made)} runs, so {len(made)} files: give --output FILE")
+        typer.echo(made[0].text)
+        return
+    for number, document in enumerate(made, start=1):
+        file = output if len(made) == 1 else output.with_stem(f"{output.stem}-{number}")
+        try:
+            file.write_text(document.text, encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"can't write {file}: {error}") from error
+        tasks = len(document.pipeline_spec["root"]["dag"]["tasks"])
+        typer.echo(f"{file}: {tasks} tasks, {len(document.text.encode()):,} bytes")
+    if len(made) > 1:
+        typer.echo("Run them in this order, each when the one before has ended; `bertline submit --wait` does that.")

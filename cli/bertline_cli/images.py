@@ -1,0 +1,223 @@
+"""`bertline images`: build the images, push them to a registry or load them into a cluster on this machine."""
+
+import json
+import shlex
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bertline_cli.arguments import Json
+
+app = typer.Typer(no_args_is_help=True, help="Build the images, push them, or load them into kind or minikube.")
+
+Names = Annotated[
+    list[str] | None,
+    typer.Option("--image", metavar="NAME", help="corpus, pretrain, evaluate or report; all of them without it."),
+]
+Variant = Annotated[
+    str, typer.Option("--variant", metavar="cpu|cuda", help="Of the images that have TensorFlow; the others have one.")
+]
+Registry = Annotated[
+    str,
+    typer.Option(
+        "--registry",
+        envvar="BERTLINE_REGISTRY",
+        help="Where pods pull from, such as europe-docker.pkg.dev/my-project/bertline; empty for loaded images.",
+        show_default=False,
+    ),
+]
+Tool = Annotated[
+    str | None,
+    typer.Option("--tool", metavar="docker|podman|buildah", help="What builds; the first that works without it."),
+]
+PipConf = Annotated[
+    Path | None,
+    typer.Option(
+        "--pip-conf",
+        envvar="PIP_CONFIG_FILE",
+        exists=True,
+        dir_okay=False,
+        help="pip's settings for the build: your own index, a proxy. Isn't kept in the image.",
+    ),
+]
+Certificates = Annotated[
+    Path | None,
+    typer.Option(
+        "--ca-file",
+        envvar="PIP_CERT",
+        exists=True,
+        dir_okay=False,
+        help="Certificates that pip trusts in the build. Aren't kept in the image.",
+    ),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the commands, run none.")]
+
+
+@dataclass(frozen=True)
+class Image:
+    """One image, as the commands speak of it."""
+
+    name: str
+    variant: str
+    reference: str
+
+
+@app.command("ls", epilog="Example:  bertline images ls --variant cuda --registry europe-docker.pkg.dev/p/bertline")
+def list_(
+    images: Names = None, variant: Variant = "cpu", registry: Registry = "", tool: Tool = None, as_json: Json = False
+) -> None:
+    """List the images as this bertline needs them, which stages run in each, and which are built here."""
+    from bertline.errors import UserError
+    from bertline_pipelines import builders
+    from bertline_pipelines.images import STAGES
+
+    try:
+        found = builders.choose(tool)
+    except UserError:
+        found = ""  # the names are worth seeing without it
+    chosen = _chosen(images, variant, registry)
+    sizes = [builders.size(found, image.reference) if found else None for image in chosen]
+    stages = [[stage for stage, name in STAGES.items() if name == image.name] for image in chosen]
+    if as_json:
+        rows = [
+            {
+                "image": image.name,
+                "variant": image.variant,
+                "stages": names,
+                "reference": image.reference,
+                "bytes": size,
+            }
+            for image, names, size in zip(chosen, stages, sizes, strict=True)
+        ]
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    for image, names, size in zip(chosen, stages, sizes, strict=True):
+        told = "not built here" if size is None else f"{size / 1e6:,.0f} MB"
+        typer.echo(f"{image.reference}\t{told}\t{', '.join(names)}")
+
+
+@app.command(
+    epilog="Examples:  bertline images build                               all of them, for CPUs\n\n"
+    "bertline images build --image pretrain --variant cuda    the one for GPUs"
+)
+def build(
+    images: Names = None,
+    variant: Variant = "cpu",
+    registry: Registry = "",
+    tool: Tool = None,
+    pip_conf: PipConf = None,
+    ca_file: Certificates = None,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Build images with docker, podman or buildah. What is built already isn't built again."""
+    from bertline_pipelines import builders
+
+    found = builders.choose(tool)
+    secrets = {name: path.resolve() for name, path in (("pip.conf", pip_conf), ("ca.crt", ca_file)) if path}
+    done = []
+    for image in _chosen(images, variant, registry):
+        there = not dry_run and builders.is_there(found, image.reference)
+        if there:
+            typer.echo(f"{image.reference} is built already", err=as_json)
+        else:
+            _run(builders.build(found, image.name, image.variant, image.reference, secrets), dry_run, as_json)
+        done.append({"image": image.name, "variant": image.variant, "reference": image.reference, "was_there": there})
+    if as_json:
+        typer.echo(json.dumps(done, indent=2))
+
+
+@app.command(
+    epilog="Example:  bertline images push --registry europe-docker.pkg.dev/my-project/bertline --variant cuda"
+)
+def push(
+    images: Names = None, variant: Variant = "cpu", registry: Registry = "", tool: Tool = None, dry_run: DryRun = False
+) -> None:
+    """Push built images to a registry. Log in with the tool's own `login` before."""
+    from bertline.errors import UserError
+    from bertline_pipelines import builders
+
+    if not registry:
+        raise UserError("push needs --registry (or BERTLINE_REGISTRY), the one that the images were built for")
+    found = builders.choose(tool)
+    for image in _chosen(images, variant, registry):
+        _require(found, image, variant, dry_run)
+        _run(builders.push(found, image.reference), dry_run)
+
+
+@app.command(epilog="Examples:  bertline images load\n\nbertline images load --into minikube --cluster my-minikube")
+def load(
+    images: Names = None,
+    variant: Variant = "cpu",
+    registry: Registry = "",
+    into: Annotated[
+        str | None, typer.Option("--into", metavar="kind|minikube", help="What runs the cluster; the first found.")
+    ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(help="Its name; `bertline` for kind and `minikube` for minikube without it.", show_default=False),
+    ] = None,
+    tool: Tool = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Load built images into the nodes of a kind or minikube cluster on this machine."""
+    from bertline_pipelines import builders
+
+    found, loader = builders.choose(tool), builders.choose_loader(into)
+    with tempfile.TemporaryDirectory(prefix="bertline-images-") as scratch:
+        for image in _chosen(images, variant, registry):
+            _require(found, image, variant, dry_run)
+            archive = Path("" if dry_run else scratch, f"bertline-{image.name}.tar")
+            target = cluster or builders.CLUSTERS[loader]
+            for command in builders.load(loader, found, image.reference, target, archive):
+                _run(command, dry_run)
+            archive.unlink(missing_ok=True)  # gigabytes each
+
+
+def _chosen(names: list[str] | None, variant: str, registry: str) -> list[Image]:
+    """The wanted images, in the order they are listed; those without the variant in their only one."""
+    from bertline_pipelines import images
+
+    for name in names or ():
+        images.variant_of(name, variant)  # refuses unknown names before anything is done
+    return [
+        Image(name, images.variant_of(name, variant), images.reference(registry, name, variant))
+        for name in images.VARIANTS
+        if not names or name in names
+    ]
+
+
+def _require(tool: str, image: Image, variant: str, dry_run: bool) -> None:
+    from bertline.errors import UserError
+    from bertline_pipelines import builders
+
+    if dry_run or builders.is_there(tool, image.reference):
+        return
+    registry = image.reference.rpartition("/")[0]
+    options = f" --variant {variant}" + (f" --registry {shlex.quote(registry)}" if registry else "")
+    raise UserError(
+        f"{tool} has no {image.reference}; make it first:  bertline images build --image {image.name}{options}"
+    )
+
+
+def _run(command: list[str], dry_run: bool, quiet: bool = False) -> None:
+    """Print the command, and run it unless this is a dry run; with `quiet` all output goes to stderr."""
+    from bertline.errors import UserError
+
+    typer.echo(shlex.join(command), err=quiet)
+    if dry_run:
+        return
+    sys.stdout.flush()
+    try:
+        code = subprocess.run(command, stdout=sys.stderr if quiet else None, check=False).returncode
+    except FileNotFoundError as error:
+        raise UserError(f"{command[0]} isn't on PATH; install it, or choose another tool") from error
+    if code:
+        raise UserError(
+            f"`{' '.join(command[:2])}` ended with exit code {code}; what it says about the reason is above"
+        )

@@ -1,0 +1,292 @@
+"""`bertline logs`: what a task prints, live from its pod, afterwards from the store."""
+
+import contextlib
+import os
+import re
+import shlex
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bertline_cli import arguments
+
+if TYPE_CHECKING:
+    from bertline.store.objects import ObjectStore
+    from bertline_pipelines.cluster import Cluster
+    from bertline_pipelines.pods import Pod
+    from bertline_pipelines.statuses import Observer
+    from bertline_pipelines.submissions import Submission
+    from bertline_pipelines.transcripts import State, Task
+
+EXAMPLE = """Examples:  bertline logs my.yaml --profile gke-l4                             which tasks have logs
+
+bertline logs my.yaml --profile gke-l4 --task 6L-pretrain-10 -f    follow one"""
+
+POLL_S = 3.0
+PATIENCE_S = 1800.0
+"""Seconds in which neither Kubeflow nor the cluster answers, after which following gives up."""
+AGE = re.compile(r"\d+ (s|min|h|seconds|minutes|hours)\b")
+
+
+def command(
+    experiment: arguments.ExperimentName,
+    task: Annotated[
+        str | None,
+        typer.Option("--task", "-t", metavar="NAME", help="The task, or a part of its name.", show_default=False),
+    ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Stay until the task is done, through its attempts.")
+    ] = False,
+    attempt: Annotated[
+        int | None,
+        typer.Option(min=1, help="One attempt, from the store; the last one without it.", show_default=False),
+    ] = None,
+    tail: Annotated[
+        int | None, typer.Option(min=0, metavar="LINES", help="Only the last lines.", show_default=False)
+    ] = None,
+    profile: arguments.OptionalProfile = None,
+    store: arguments.Store = None,
+) -> None:
+    """Show what a task has printed: from its pod while there is one, else from the store.
+
+    Without --task the one that runs or has just failed, if it is the only one; else a list.
+    """
+    from bertline.errors import UserError
+    from bertline_pipelines import transcripts
+
+    if follow and attempt:
+        raise UserError("--attempt is for what is over, --follow for what goes on: give one of them")
+    connected = arguments.connect(store, profile)
+    tasks, submission = transcripts.find(connected, arguments.name(experiment))
+    chosen = _named(task, tasks) if task else None
+    try:
+        if chosen is None:
+            found = transcripts.states(connected, tasks)
+            chosen = _obvious(tasks, found)
+            if chosen is None:
+                if follow:
+                    raise UserError(_which(tasks, found))
+                _list(tasks, found, f"bertline logs {shlex.quote(experiment)} {arguments.options(store, profile)}")
+                return
+        place = profile if attempt is None else None
+        with contextlib.closing(_Reader(connected, submission, chosen, place, store)) as reader:
+            if follow:
+                reader.follow(tail)
+            else:
+                reader.show(attempt, tail)
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+class _Reader:
+    """Shows one task's output from whoever has it."""
+
+    def __init__(
+        self,
+        store: "ObjectStore",
+        submission: "Submission | None",
+        task: "Task",
+        profile: str | None,
+        store_option: str | None,
+    ) -> None:
+        self._store, self._submission, self._task = store, submission, task
+        self._said = ""
+        self._open = contextlib.ExitStack()
+        self._cluster: Cluster | None = None
+        self._observer: Observer | None = None
+        if submission is None or submission.run_id is None or profile is None:
+            return
+        place = arguments.profile(profile, store_option)
+        if place.kubeflow is None:
+            return
+        from bertline_pipelines import access, statuses
+
+        remarks: list[str] = []
+        self._cluster = statuses.try_to(
+            lambda: self._open.enter_context(access.cluster(place)), remarks, "pods can't be looked at"
+        )
+        server = self._open.enter_context(access.kubeflow(place))
+        self._observer = statuses.Observer(store, submission, server, self._cluster)
+        for remark in remarks:
+            self._say(remark)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._open.close()
+
+    def show(self, attempt: int | None, tail: int | None) -> None:
+        """What there is by now."""
+        from bertline.errors import TransientError
+
+        pod = self._pod() if attempt is None else None
+        if pod and pod.state == "pending":
+            self._say(f"its pod waits: {self._why(pod)}")
+        elif pod:
+            try:
+                self._stream(pod, follow=False, tail=tail)
+                return
+            except TransientError as error:
+                self._say(f"{error}; this is what the store has")
+        if not self._stored(attempt, tail):
+            raise TransientError(f"task {self._task.name} has printed nothing yet; -f waits for it")
+
+    def follow(self, tail: int | None) -> None:
+        """All that comes, to the task's end."""
+        if self._cluster is None:
+            self._follow_store(tail)
+        else:
+            self._follow_pods(tail)
+
+    def _follow_pods(self, tail: int | None) -> None:
+        from bertline.errors import TransientError
+
+        assert self._observer is not None
+        seen: set[str] = set()
+        answered = time.monotonic()
+        while True:
+            pod = self._pod()
+            if pod and pod.uid not in seen and pod.state != "pending":
+                seen.add(pod.uid)
+                try:
+                    self._stream(pod, follow=True, tail=tail)
+                except TransientError as error:
+                    self._say(str(error))
+                tail = None
+                continue
+            status = self._observer.look()
+            now = next(each for each in status.tasks if each.name == self._task.name)
+            if now.state in ("done", "failed", "cancelled", "skipped", "later") or status.is_over:
+                if not seen:
+                    self._stored(None, tail)
+                self._say(f"{now.state}{f': {now.reason}' if now.reason else ''}")
+                return
+            if status.state != "unknown":
+                answered = time.monotonic()
+            elif time.monotonic() - answered > PATIENCE_S:
+                raise TransientError(f"Kubeflow couldn't be asked for long: {'; '.join(status.remarks)}")
+            if pod and pod.uid not in seen:
+                self._say(f"its pod waits: {self._why(pod)}")
+            elif seen:
+                self._say("this attempt has ended; waiting for the next one's pod, or for the end of the task")
+            else:
+                self._say(f"waiting for its pod{f': {now.reason}' if now.reason else ''}")
+            time.sleep(POLL_S)
+
+    def _follow_store(self, tail: int | None) -> None:
+        from bertline_pipelines import transcripts
+
+        if self._submission is not None:
+            self._say(f"live output needs --profile {self._submission.profile}; the store has it a minute later")
+        reader = transcripts.Tail(self._store, self._task)
+        while True:
+            state = transcripts.state(self._store, self._task)  # before the last reading, so that nothing is missed
+            is_dead = state.phase == "running" and reader.is_dead()
+            for transcript in reader.new():
+                if transcript.title:
+                    self._say(transcript.title)
+                _print(transcript.lines, tail)
+                tail = None
+            if state.phase in ("done", "failed") or is_dead:
+                self._say("killed: nobody is at work" if is_dead else f"{state.phase}: {state.reason}".rstrip(": "))
+                return
+            if state.phase == "waiting":
+                self._say("waiting for it to begin")
+            time.sleep(POLL_S)
+
+    def _pod(self) -> "Pod | None":
+        from bertline.errors import BertlineError
+        from bertline_pipelines import labels
+
+        if self._cluster is None or self._submission is None:
+            return None
+        try:
+            found = self._cluster.pods(self._submission.namespace, run_id=self._submission.run_id)
+        except BertlineError as error:
+            self._say(f"pods can't be looked at: {error}")
+            return None
+        return next((pod for pod in found if pod.task == labels.label(self._task.name)), None)
+
+    def _why(self, pod: "Pod") -> str:
+        assert self._cluster is not None
+        return self._cluster.explain(pod.namespace, [pod]).get(pod.name, "Kubernetes doesn't say why")
+
+    def _stream(self, pod: "Pod", *, follow: bool, tail: int | None) -> None:
+        assert self._cluster is not None
+        before = f", after {pod.restarts} before it" if pod.restarts else ""
+        self._say(f"pod {pod.name} on node {pod.node or '?'}, {pod.state}{before}")
+        for line in self._cluster.logs(pod.namespace, pod.name, follow=follow, tail=tail):
+            _print([line])
+
+    def _stored(self, attempt: int | None, tail: int | None) -> bool:
+        """Print what the store has; False if that is nothing."""
+        from bertline_pipelines import transcripts
+
+        found = False
+        for transcript in transcripts.read(self._store, self._task, attempt):
+            found = True
+            self._say(transcript.title)
+            _print(transcript.lines, tail)
+        return found
+
+    def _say(self, sentence: str) -> None:
+        """About the output, not part of it. What differs in an age alone isn't said again."""
+        if (what := AGE.sub("", sentence)) != self._said:
+            self._said = what
+            typer.echo(f"== {sentence}", err=True)
+
+
+def _named(name: str, tasks: "Sequence[Task]") -> "Task":
+    """The one task of that name, or that the beginning or a part of a name fits."""
+    from bertline.errors import UserError
+
+    wanted = name.lower()
+    for fits in (str.__eq__, str.startswith, str.__contains__):
+        found = [task for task in tasks if fits(task.name.lower(), wanted)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise UserError(f"--task {name} fits several: {', '.join(task.name for task in found)}; give more of it")
+    raise UserError(f"there is no task {name}; there are {', '.join(task.name for task in tasks)}")
+
+
+def _obvious(tasks: "Sequence[Task]", states: "dict[str, State]") -> "Task | None":
+    """The only one that runs, or, if none does, the only one that failed."""
+    for phase in ("running", "failed"):
+        found = [task for task in tasks if states[task.name].phase == phase]
+        if found:
+            return found[0] if len(found) == 1 else None
+    return None
+
+
+def _which(tasks: "Sequence[Task]", states: "dict[str, State]") -> str:
+    running = [task.name for task in tasks if states[task.name].phase == "running"]
+    if running:
+        return f"{len(running)} tasks run: {', '.join(running)}; say which one with --task"
+    left = [task.name for task in tasks if states[task.name].phase != "done"]
+    if not left:
+        return "all tasks are done, there is nothing to follow"
+    return f"no task runs; say with --task for which one to wait: {', '.join(left)}"
+
+
+def _list(tasks: "Sequence[Task]", states: "dict[str, State]", again: str) -> None:
+    begun = [task for task in tasks if states[task.name].attempts]
+    width = max((len(task.name) for task in begun), default=0)
+    for task in begun:
+        state = states[task.name]
+        count = f"{state.attempts} attempts" if state.attempts > 1 else "1 attempt"
+        typer.echo(f"{task.name:{width}}  {state.phase:8}  {count:>11}  {again} --task {task.name}")
+    if not begun:
+        typer.echo(f"none of {len(tasks)} tasks has begun; `{again} --task NAME -f` waits for one")
+    elif len(begun) < len(tasks):
+        typer.echo(f"{len(tasks) - len(begun)} more tasks haven't begun")
+
+
+def _print(lines: Iterable[str], tail: int | None = None) -> None:
+    """The output itself, at once."""
+    lines = list(lines)
+    for line in lines[len(lines) - tail if tail is not None and tail < len(lines) else 0 :]:
+        sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()

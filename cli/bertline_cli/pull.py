@@ -1,0 +1,300 @@
+"""`bertline pull`: what an experiment made, from the store into a folder for people.
+
+    DEST/report.html  report.md  charts            the report; with gaps while the experiment isn't done
+    DEST/results.json                              accuracy by model, epoch, task and seed, with keys and wall-clock
+    DEST/vocabulary/  corpus/                      manifest.json and what is small; shards with --corpus
+    DEST/<run>/epoch-0010/pretrain/                manifest.json; weights and optimizer state with --checkpoints
+    DEST/<run>/epoch-0010/<task>-seed<n>/          manifest.json, predictions.tsv
+
+A file is there whole or not at all: it comes under a temporary name, is checked against its manifest, and then renamed.
+"""
+
+import contextlib
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bertline_cli import arguments
+
+if TYPE_CHECKING:
+    from bertline.report.collect import AnyManifest, Collected, Item
+    from bertline.store.objects import ObjectStore
+    from bertline.store.realizations import Realization
+    from bertline.store.staging import File
+
+EXAMPLE = "Example:  bertline pull my.yaml results --store gs://my-bucket/bert"
+
+ASKING_THREADS = 16  # manifests are small; a bucket's latency is what counts
+
+# What is large and of no interest to who wants to see results, by stage: part of the files' names.
+CHECKPOINTS, SHARDS = ".safetensors", ".tfrecord"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One file that DEST is to have."""
+
+    target: str
+    """Relative to DEST, `/` between parts."""
+    place: str
+    """Prefix of the realization it is part of."""
+    file: "File"
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """What is in DEST now."""
+
+    new: tuple[Wanted, ...]
+    kept: tuple[Wanted, ...]
+    damages: tuple[str, ...]
+    """A sentence for each file that can't be had."""
+
+
+def command(
+    experiment: Annotated[
+        str, typer.Argument(metavar="EXPERIMENT", help="Its file, or its name in the store.", show_default=False)
+    ],
+    destination: Annotated[Path, typer.Argument(metavar="DEST", help="Folder to fill.", show_default=False)],
+    store: arguments.Store = None,
+    profile: arguments.OptionalProfile = None,
+    checkpoints: Annotated[
+        bool, typer.Option("--checkpoints", help="Also the milestones: weights and optimizer state.")
+    ] = False,
+    corpus: Annotated[bool, typer.Option("--corpus", help="Also the training examples: all shards.")] = False,
+    as_json: arguments.Json = False,
+) -> None:
+    """Download what an experiment made, as far as it is: report, figures, predictions, manifests.
+
+    Every file is checked. Run it again at any time: what is there already isn't downloaded again.
+    """
+    from bertline import progress
+    from bertline.errors import DamagedError, TransientError
+    from bertline.report.collect import collect
+    from bertline.store import references
+
+    name = arguments.name(experiment)
+    connected = arguments.connect(store, profile)
+    reference = references.current(connected, name)
+    collected = collect(connected, reference)
+    places = dict(_places(collected))
+    _refuse_to_leave(destination, places)
+    missing = {folder: item for folder, item in places.items() if item.manifest is None}
+    if len(missing) == len(places):
+        raise TransientError(
+            f"nothing of experiment {name} is done yet in {connected.uri}: all {len(places)} results are missing; "
+            "run the same command again when some are done"
+        )
+    report, found = _realizations(connected, collected, places)
+    wanted = list(_wanted(report, found, checkpoints=checkpoints, corpus=corpus))
+    with contextlib.redirect_stdout(sys.stderr):  # stdout is for the answer
+        with progress.bar(f"pulling {name}", sum(each.file.size for each in wanted), "B") as advance:
+            pulled = _pull(connected, wanted, destination, advance)
+        for folder, realization in found.items():
+            _write(destination / folder / "manifest.json", realization.manifest.model_dump_json(indent=2))
+        if report is None:
+            from bertline.report import pages
+
+            pages.write(collected, destination)
+    lacks = [{"result": folder, **_missing(item)} for folder, item in missing.items()]
+    document: dict[str, Any] = {"experiment": name, "version": reference.digest, "store": connected.uri}
+    figures = document | {"complete": not lacks, **_figures(collected), "missing": lacks}
+    _write(destination / "results.json", json.dumps(figures, indent=2, ensure_ascii=False) + "\n")
+
+    if as_json:
+        document |= {
+            "destination": str(destination),
+            "pulled": [each.target for each in pulled.new],
+            "kept": [each.target for each in pulled.kept],
+            "bytes_pulled": sum(each.file.size for each in pulled.new),
+            "missing": lacks,
+            "damages": list(pulled.damages),
+        }
+        typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    else:
+        _tell(name, destination, pulled, missing, len(places))
+    if pulled.damages:
+        raise DamagedError(
+            "\n".join(pulled.damages) + f"\n{len(pulled.damages)} files can't be had; all others are in {destination}"
+        )
+
+
+def _places(collected: "Collected") -> Iterator[tuple[str, "Item[AnyManifest]"]]:
+    """Everything that the experiment leads to, by its folder."""
+    yield "vocabulary", collected.vocabulary
+    yield "corpus", collected.corpus
+    for run in collected.runs:
+        for turn in run.rounds:
+            folder = f"{run.name}/epoch-{turn.epoch:04d}"
+            yield f"{folder}/pretrain", turn.pretrain
+            for evaluation in turn.evaluations:
+                yield f"{folder}/{evaluation.task}-seed{evaluation.seed}", evaluation.item
+
+
+def _realizations(
+    store: "ObjectStore", collected: "Collected", places: dict[str, "Item[AnyManifest]"]
+) -> tuple["Realization | None", dict[str, "Realization"]]:
+    """The report if it is complete, and what is done, by folder."""
+    from bertline.report.config import ReportConfig
+    from bertline.store import realizations
+
+    report = ReportConfig(name=collected.name, graph=collected.digest).derivation()
+    done = {folder: item for folder, item in places.items() if item.manifest}
+    with ThreadPoolExecutor(ASKING_THREADS) as pool:
+        found = pool.map(lambda item: realizations.require(store, item.stage, item.key), done.values())
+        return realizations.find(store, report.stage, report.key), dict(zip(done, found, strict=True))
+
+
+def _wanted(
+    report: "Realization | None", found: dict[str, "Realization"], *, checkpoints: bool, corpus: bool
+) -> Iterator[Wanted]:
+    left_out = ([] if checkpoints else [("pretrain", CHECKPOINTS)]) + ([] if corpus else [("corpus", SHARDS)])
+    for file in report.manifest.files if report else ():
+        assert report is not None
+        yield Wanted(file.path, report.prefix, file)
+    for folder, realization in found.items():
+        for file in realization.manifest.files:
+            if not any(realization.manifest.stage == stage and kind in file.path for stage, kind in left_out):
+                yield Wanted(f"{folder}/{file.path}", realization.prefix, file)
+
+
+def _pull(store: "ObjectStore", wanted: Sequence[Wanted], destination: Path, advance: Callable[[int], None]) -> Pulled:
+    """Have all files, in parallel; one that is damaged doesn't stop the others."""
+    from bertline.errors import DamagedError
+    from bertline.store import staging
+
+    new: list[Wanted] = []
+    kept: list[Wanted] = []
+    damages: list[str] = []
+    pool = ThreadPoolExecutor(staging.THREADS)
+    try:
+        tasks = [pool.submit(_have, store, each, destination, advance) for each in wanted]
+        for each, task in zip(wanted, tasks, strict=True):
+            try:
+                (new if task.result() else kept).append(each)
+            except DamagedError as error:
+                damages.append(str(error))
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # after Ctrl-C or a full disk the rest is for the next time
+    return Pulled(tuple(new), tuple(kept), tuple(damages))
+
+
+def _have(store: "ObjectStore", wanted: Wanted, destination: Path, advance: Callable[[int], None]) -> bool:
+    """One file, whole and checked; True if it had to be downloaded."""
+    from bertline.errors import DamagedError
+    from bertline.store import disks
+    from bertline.store.objects import NotFoundError
+
+    path, name = destination / wanted.target, f"{wanted.place}{wanted.file.path}"
+    with disks.sentences("write", path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if _is(path, wanted.file):
+            advance(wanted.file.size)
+            return False
+    part = path.with_name(f".{path.name}.part")  # always the same, so that a killed pull leaves nothing for ever
+    try:
+        store.download(name, part, advance)
+        if not _is(part, wanted.file):
+            raise DamagedError(
+                f"{store.uri}/{name} is damaged: it isn't what its manifest says; see `bertline store verify`"
+            )
+        with disks.sentences("write", path):
+            part.replace(path)
+    except NotFoundError as error:
+        raise DamagedError(f"{store.uri}/{name} is missing, though its manifest lists it") from error
+    finally:
+        part.unlink(missing_ok=True)
+    return True
+
+
+def _is(path: Path, file: "File") -> bool:
+    from bertline.store import staging
+
+    return path.is_file() and path.stat().st_size == file.size and staging.checksum(path) == file.sha256
+
+
+def _refuse_to_leave(destination: Path, folders: Iterable[str]) -> None:
+    """Names of runs and tasks come from a bucket that others may write to; those of files are checked already."""
+    from bertline.errors import DamagedError
+
+    for folder in folders:
+        if not Path(os.path.abspath(destination / folder)).is_relative_to(os.path.abspath(destination)):
+            raise DamagedError(f"the experiment has a run or task that leads out of {destination}: {folder}")
+
+
+def _write(path: Path, content: str) -> None:
+    from bertline.store import disks
+
+    part = path.with_name(f".{path.name}.part")
+    with disks.sentences("write", path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(content, encoding="utf-8")
+        part.replace(path)
+
+
+def _figures(collected: "Collected") -> dict[str, Any]:
+    """What is measured, flat: a row a milestone, a row a fine-tuning."""
+    milestones, accuracies = [], []
+    for run in collected.runs:
+        for turn in run.rounds:
+            pretrained = turn.pretrain.manifest
+            of_round: dict[str, Any] = {"run": run.name, "model": run.model, "pretrain_seed": run.seed}
+            of_round |= {"epoch": turn.epoch}
+            if pretrained:
+                last = pretrained.results.epochs[-1]
+                of_round |= {
+                    "step": pretrained.results.step,
+                    "wall_clock_s": pretrained.measurements.wall_clock_s,
+                }
+                milestones.append(
+                    of_round
+                    | {
+                        "sequences_per_s": pretrained.measurements.sequences_per_s,
+                        "train": last.train.model_dump(),
+                        "held_out": last.held_out.model_dump() if last.held_out else None,
+                        "parameters": pretrained.results.parameters.model_dump(),
+                        "key": turn.pretrain.key,
+                    }
+                )
+            for evaluation in turn.evaluations:
+                if manifest := evaluation.item.manifest:
+                    of_task = {"task": evaluation.task, "seed": evaluation.seed}
+                    figures = manifest.results.model_dump(include={"accuracy", "correct", "examples", "loss"})
+                    keys = {"key": evaluation.item.key, "milestone": turn.pretrain.key}
+                    accuracies.append(of_round | of_task | figures | keys)
+    return {
+        "spec": collected.experiment.model_dump(mode="json"),
+        "vocabulary": _summary(collected.vocabulary),
+        "corpus": _summary(collected.corpus),
+        "milestones": milestones,
+        "accuracies": accuracies,
+    }
+
+
+def _summary(item: "Item[Any]") -> dict[str, Any]:
+    return {"key": item.key} | (item.manifest.results.model_dump() if item.manifest else {})
+
+
+def _missing(item: "Item[AnyManifest]") -> dict[str, str]:
+    return {"stage": item.stage, "key": item.key, "reason": item.reason}
+
+
+def _tell(name: str, destination: Path, pulled: Pulled, missing: dict[str, "Item[AnyManifest]"], results: int) -> None:
+    size = sum(each.file.size for each in pulled.new)
+    typer.echo(
+        f"{name}: {results - len(missing)} of {results} results in {destination}; {len(pulled.new)} files pulled "
+        f"({size / 1e6:,.1f} MB), {len(pulled.kept)} were there"
+    )
+    if missing:
+        counts = Counter((item.stage, item.reason) for item in missing.values())
+        what = ", ".join(f"{count} {stage} ({reason})" for (stage, reason), count in counts.items())
+        typer.echo(f"missing: {what}; run the same command again later, it takes what is new")
+    typer.echo(f"report: {destination / 'report.html'}" + ("" if not missing else ", with gaps"))

@@ -1,0 +1,50 @@
+"""`bertline status`: what runs, what waits, and why."""
+
+import json
+import sys
+from typing import Annotated
+
+import typer
+
+from bertline_cli import arguments
+
+EXAMPLE = "Example:  bertline status my.yaml --profile gke-l4 -w"
+
+
+def command(
+    experiment: arguments.ExperimentName,
+    profile: arguments.Profile,
+    store: arguments.Store = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Stay, and show what changes, until the run ends.")
+    ] = False,
+    as_json: arguments.Json = False,
+) -> None:
+    """Show each task of an experiment's last run: state, progress, pod, node, and why it waits or failed."""
+    from bertline_cli import watching
+    from bertline_pipelines import access, statuses, submissions
+
+    place = arguments.profile(profile, store)
+    access.submits_to(place)
+    connected = access.store(place)
+    submission = submissions.find(connected, arguments.name(experiment))
+    remarks: list[str] = []
+    server = access.kubeflow(place)
+    cluster = statuses.try_to(lambda: access.cluster(place), remarks, "pods can't be looked at")
+    observer = statuses.Observer(connected, submission, server, cluster)
+    if watch:
+        watching.follow(observer, sys.stdout, remarks)
+        return
+    status = observer.look()
+    if as_json:
+        document = status.document()
+        typer.echo(json.dumps(document | {"remarks": remarks + document["remarks"]}, indent=2))
+        return
+    typer.echo("\n".join(watching.lines(status, remarks)))
+    options = arguments.options(store, profile)
+    if status.is_complete:
+        typer.echo(f"Next:  bertline pull {experiment} results {options}")
+    elif status.is_over:
+        typer.echo(f"What is done is kept. Next:  bertline submit EXPERIMENT.yaml {options}")
+    else:
+        typer.echo(f"Next:  bertline status {experiment} {options} -w")

@@ -1,0 +1,226 @@
+"""Following a run: a line for each change, and on a terminal a live table of all tasks.
+
+Never hangs on a run that nobody will finish: it ends when the run does, when the server forgets it, and when the server
+can't be reached for `PATIENCE_S`; the run itself goes on then, and that is said.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TextIO
+
+from bertline_cli import displays
+
+if TYPE_CHECKING:
+    from bertline.errors import ExitCode
+    from bertline.store.objects import ObjectStore
+    from bertline_pipelines.kubeflow import Kubeflow
+    from bertline_pipelines.statuses import Observer, Status, TaskStatus
+    from bertline_pipelines.submitting import Prepared, Submitted
+
+POLL_S = 5.0
+PATIENCE_S = 1800.0
+
+MARKS = {
+    "done": "✓",
+    "running": "▶",
+    "pending": "◌",
+    "failed": "✗",
+    "cancelled": "✗",
+    "waiting": "·",
+    "skipped": "·",
+    "later": "·",
+}
+
+
+def lines(status: "Status", remarks: Sequence[str] = ()) -> Iterator[str]:
+    """The whole status, for reading once."""
+    submission = status.submission
+    yield f"{submission.display_name}: {status.state}{f'  {status.url}' if status.url else ''}"
+    for remark in (*remarks, *status.remarks):
+        yield f"  note: {remark}"
+    for task in status.tasks:
+        yield line(task)
+    yield _summary(status)
+
+
+def line(task: "TaskStatus") -> str:
+    """A task in a line: mark, name, state, time, and what there is to tell."""
+    place = f"on {task.node}" if task.node and task.state in ("running", "failed") else ""
+    again = f"{task.restarts} restarts" if task.restarts > 1 else "1 restart" if task.restarts else ""
+    took = displays.duration(task.seconds) if task.seconds is not None and task.state != "waiting" else ""
+    details = "; ".join(filter(None, [task.progress if task.state != "done" else "", place, again, task.reason]))
+    return f"{MARKS[task.state]} {task.name:28} {task.state:9} {took:>12}  {details}".rstrip()
+
+
+def follow(
+    observer: "Observer",
+    stream: TextIO | None,
+    remarks: Sequence[str] = (),
+    *,
+    poll_s: float = POLL_S,
+    patience_s: float = PATIENCE_S,
+) -> "Status":
+    """Show a run until it ends; its last status.
+
+    Args:
+        observer: Of the run.
+        stream: None shows nothing.
+        remarks: What is said once, at the beginning.
+        poll_s: Seconds between two looks.
+        patience_s: Seconds without any answer after which it gives up.
+
+    Raises:
+        TransientError: Kubeflow couldn't be reached for that long.
+    """
+    from bertline.errors import TransientError
+
+    answered = time.monotonic()
+    with _display(stream) as display:
+        for remark in remarks:
+            display.say(f"note: {remark}")
+        while True:
+            status = observer.look()
+            display.show(status)
+            if status.is_over:
+                return status
+            if status.state != "unknown":
+                answered = time.monotonic()
+            elif time.monotonic() - answered >= patience_s:
+                raise TransientError(
+                    f"Kubeflow couldn't be asked for {displays.duration(patience_s)}: {'; '.join(status.remarks)}. "
+                    f"Run {status.submission.display_name} itself goes on; the same command follows it again"
+                )
+            time.sleep(poll_s)
+
+
+def to_the_end(
+    prepared: "Prepared",
+    submitted: "Submitted",
+    store: "ObjectStore",
+    kubeflow: "Kubeflow",
+    stream: TextIO | None,
+    *,
+    resumes: int,
+    poll_s: float = POLL_S,
+) -> "ExitCode":
+    """Follow a run, submit what is left after it, and so on to the experiment's end; how it ended.
+
+    A failed run is submitted again `resumes` times, unless its failure can't pass by itself.
+    """
+    from bertline.errors import ExitCode
+    from bertline_pipelines import access, statuses, submitting
+
+    remarks: list[str] = []
+    cluster = statuses.try_to(lambda: access.cluster(prepared.profile), remarks, "pods can't be looked at")
+    while True:
+        observer = statuses.Observer(store, submitted.submission, kubeflow, cluster)
+        status = follow(observer, stream, remarks, poll_s=poll_s)
+        remarks = []
+        prepared = submitting.prepare(prepared.graph, prepared.profile, store)
+        if prepared.document is None:
+            return ExitCode.OK
+        if status.state != "succeeded":
+            code = _ended(status)
+            if not resumes or code in (ExitCode.USER_ERROR, ExitCode.DAMAGED, ExitCode.INTERRUPTED):
+                _explain(status, stream)
+                return code
+            resumes -= 1
+            _say(stream, f"the run {status.state}; submitting what is left, {resumes} more times if need be")
+        submitted = submitting.submit(prepared, store, kubeflow)
+        _say(stream, f"{submitted.submission.display_name}: {len(prepared.parts[0])} tasks")
+
+
+def _ended(status: "Status") -> "ExitCode":
+    from bertline.errors import ExitCode
+    from bertline_pipelines import statuses
+
+    if status.state == "canceled":
+        return ExitCode.INTERRUPTED
+    return statuses.worst(status.tasks)
+
+
+def _explain(status: "Status", stream: TextIO | None) -> None:
+    failed = [task for task in status.tasks if task.state == "failed"]
+    for task in failed:
+        _say(stream, f"\n{task.name} failed: {task.reason or 'Kubeflow says no more'}")
+    held = status.count("skipped")
+    if held:
+        _say(stream, f"{held} tasks that need these were not run")
+    _say(stream, f"the run is {status.state}. What is done is kept; the same command goes on from there")
+
+
+def _say(stream: TextIO | None, sentence: str) -> None:
+    if stream:
+        stream.write(f"{sentence}\n")
+        stream.flush()
+
+
+def _summary(status: "Status") -> str:
+    states = ("done", "running", "pending", "waiting", "failed", "cancelled", "skipped", "later")
+    counts = [f"{count} {state}" for state in states if (count := status.count(state))]
+    return f"{len(status.tasks)} tasks: {', '.join(counts)}"
+
+
+@contextmanager
+def _display(stream: TextIO | None) -> Iterator["Changes"]:
+    if stream is None or not stream.isatty():
+        yield Changes(stream)
+        return
+    from rich.console import Console
+    from rich.live import Live
+
+    with Live(console=Console(file=stream), refresh_per_second=2, transient=True) as live:
+        yield Table(live)
+
+
+class Changes:
+    """A line for each task that changes its state, and for each new remark."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+        self._seen: dict[str, tuple[str, str]] = {}
+        self._said: set[str] = set()
+
+    def show(self, status: "Status") -> None:
+        """Print what is new."""
+        for remark in status.remarks:
+            if remark not in self._said:
+                self.say(f"note: {remark}")
+        self._said = set(status.remarks)
+        for task in status.tasks:
+            known = (task.state, task.reason if task.state in ("pending", "failed") else "")
+            before = self._seen.get(task.name)
+            self._seen[task.name] = known
+            # At first only what is going on: what waits will be told of when its turn comes.
+            if before != known and (before or task.state in ("running", "pending", "failed")):
+                self.say(line(task))
+
+    def say(self, sentence: str) -> None:
+        """One line."""
+        _say(self._stream, sentence)
+
+
+class Table(Changes):
+    """The same above a live table of what isn't done yet."""
+
+    def __init__(self, live: Any) -> None:
+        super().__init__(None)
+        self._live = live
+
+    def show(self, status: "Status") -> None:
+        """Print what is new, draw what is going on."""
+        from rich.table import Table as Grid
+        from rich.text import Text
+
+        super().show(status)
+        grid = Grid.grid(padding=(0, 1))
+        going = [task for task in status.tasks if task.state in ("running", "pending", "failed")]
+        for task in going:
+            grid.add_row(Text(line(task), no_wrap=False))
+        grid.add_row(Text(f"{status.state}; {_summary(status)}"))
+        self._live.update(grid)
+
+    def say(self, sentence: str) -> None:
+        """One line above the table."""
+        self._live.console.print(sentence, highlight=False, markup=False)

@@ -1,0 +1,221 @@
+"""A corpus' units of work, slices and buckets: which of them are done, and doing the others.
+
+    rolling/map/<slice>.safetensors + .json      a slice's buckets, then the receipt that makes it count
+    <shard>, rolling/reduce/<bucket>.json        a bucket's shard, then its receipt
+
+All of it lies in the corpus' own place, whoever does the unit. The slices depend on the dump's size alone, the shards
+not even on them, and data is written before its receipt: so it does no harm if two processes do the same unit, now or
+later, and any number of workers, pods and attempts makes the same bytes. A receipt whose data is gone doesn't count.
+"""
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from bertline import progress, wordpiece
+from bertline.corpus import passes, workers
+from bertline.corpus.buckets import Spread
+from bertline.corpus.config import CorpusConfig
+from bertline.corpus.passes import Counts, MapUnit, ReduceUnit
+from bertline.store import staging
+from bertline.store.objects import NotFoundError, ObjectStore
+from bertline.store.realizations import ROLLING, require
+from bertline.store.staging import File
+from bertline.wikipedia import dumps
+
+MAP, REDUCE = f"{ROLLING}map/", f"{ROLLING}reduce/"
+THREADS = 8  # enough to hide a bucket's latency
+
+# A slice is what a kill loses: at most 16 MiB of bz2, about 64 MB of XML, under a minute. Small dumps get small slices,
+# so that all cores have work: blocks are up to 900 kB of text, 256 KiB of bz2.
+LARGEST_SLICE = 16 << 20
+SMALLEST_SLICE = 256 << 10
+SLICES = 64
+
+
+class Receipt(BaseModel):
+    """Says that a unit is done, and where its data is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    file: File
+    seconds: float
+    """Of one worker, whichever did it."""
+
+    def is_backed(self, objects: Mapping[str, int]) -> bool:
+        """True if its data is among the objects (path → size)."""
+        return objects.get(self.file.path) == self.file.size
+
+
+class MapReceipt(Receipt):
+    """Of one slice."""
+
+    slice: tuple[int, int]
+    dump_bytes: int
+    """Size of the whole dump: it tells, without the dump, whether a slice is missing."""
+    counts: Counts
+
+
+class ReduceReceipt(Receipt):
+    """Of one bucket."""
+
+    examples: int
+    documents: int
+
+    def is_backed(self, objects: Mapping[str, int]) -> bool:
+        """Like the others', but empty shards aren't uploaded."""
+        return not self.examples or super().is_backed(objects)
+
+
+AnyReceipt = TypeVar("AnyReceipt", bound=Receipt)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where one process does units: of which corpus, its own scratch, and which share of the units."""
+
+    config: CorpusConfig
+    store: ObjectStore
+    work: Path
+    check: Callable[[], None]
+    """Raises if another attempt has taken over."""
+    index: int = 0
+    count: int = 1
+    """Its share: every unit whose number divided by `count` leaves `index`."""
+    seconds: list[float] = field(default_factory=list)
+    """What each unit that was done here took a worker."""
+
+    @property
+    def prefix(self) -> str:
+        """The corpus' place in the store."""
+        return self.config.derivation().prefix
+
+    def has(self, unit: int) -> bool:
+        """True if a unit belongs to the share."""
+        return unit % self.count == self.index
+
+    def vocabulary(self) -> Path:
+        """vocab.txt on local disk."""
+        (path,) = require(self.store, "vocabulary", self.config.vocabulary).stage(["vocab.txt"], self.work)
+        return path
+
+    def sign(self, name: str, receipt: Receipt) -> None:
+        """Write a receipt, after the data it speaks of."""
+        self.check()
+        self.store.put(f"{self.prefix}{name}", receipt.model_dump_json().encode())
+        self.seconds.append(receipt.seconds)
+
+
+def mapped(bench: Bench) -> list[MapReceipt] | None:
+    """The receipts of all slices, None if one is missing. Doesn't need the dump."""
+    return _covering(_receipts(bench, MAP, MapReceipt))
+
+
+def map_slices(bench: Bench, pool: Executor) -> list[MapReceipt]:
+    """Do the share's slices that aren't done; the receipts of all that are done now.
+
+    Raises:
+        UserError: the dump is damaged or not a dump; the vocabulary doesn't fit.
+    """
+    receipts = _receipts(bench, MAP, MapReceipt)
+    if whole := _covering(receipts):
+        return whole
+    corpus = bench.config.corpus
+    dump = corpus.dump.fetch(bench.work, bench.store)
+    dumps.check(dump, corpus.on_corrupt)
+    vocabulary = bench.vocabulary()
+    wordpiece.Tokenizer(wordpiece.read(vocabulary), bench.config.lower_case)  # refuses a vocabulary that doesn't fit
+
+    size = dump.stat().st_size
+    parts = dumps.slices(dump, max(SMALLEST_SLICE, min(LARGEST_SLICE, size // SLICES)))
+    edges = {part.index: (part.begin, part.end) for part in parts}
+    # A receipt of another program's slice with this number is of no use: programs may slice differently.
+    receipts = {index: receipt for index, receipt in receipts.items() if edges.get(index) == receipt.slice}
+    share = [part for part in parts if bench.has(part.index)]
+    units = [
+        MapUnit(
+            dump, part, corpus, vocabulary, bench.config.lower_case, bench.work / f"{MAP}{part.index:05d}.safetensors"
+        )
+        for part in share
+        if part.index not in receipts
+    ]
+    (bench.work / MAP).mkdir(parents=True, exist_ok=True)
+    total = sum(part.end - part.begin for part in share)
+    done = total - sum(unit.part.end - unit.part.begin for unit in units)
+    with progress.bar("reading the dump", total, "B", done) as advance:
+        for unit, counts, seconds in workers.finished(pool, passes.map_slice, units):
+            index, edge = unit.part.index, (unit.part.begin, unit.part.end)
+            file = staging.put(bench.store, bench.prefix, unit.output, f"{MAP}{unit.output.name}")
+            receipts[index] = MapReceipt(file=file, seconds=seconds, slice=edge, dump_bytes=size, counts=counts)
+            bench.sign(f"{MAP}{index:05d}.json", receipts[index])
+            if bench.store.local_path(f"{bench.prefix}{file.path}") is not None:
+                unit.output.unlink()  # the store's copy serves as well
+            advance(edge[1] - edge[0])
+    return list(receipts.values())
+
+
+def reduce_buckets(bench: Bench, pool: Executor, slices: list[MapReceipt]) -> list[ReduceReceipt]:
+    """Do the share's buckets that aren't done, from all slices; the receipts of all that are done now, by bucket."""
+    corpus = bench.config.corpus
+    receipts = _receipts(bench, REDUCE, ReduceReceipt)
+    share = list(filter(bench.has, range(Spread(corpus.shards, corpus.held_out).count)))
+    if missing := [bucket for bucket in share if bucket not in receipts]:
+        paths, vocabulary = _local(bench, [receipt.file for receipt in slices]), bench.vocabulary()
+        units = [
+            ReduceUnit(bucket, paths, corpus, vocabulary, bench.work / f"bucket-{bucket:05d}") for bucket in missing
+        ]
+        with progress.bar("making examples", len(share), "shards", len(share) - len(units)) as advance:
+            for unit, shard, seconds in workers.finished(pool, passes.reduce_bucket, units):
+                if shard.examples:
+                    bench.store.upload(unit.output, f"{bench.prefix}{shard.file.path}")
+                unit.output.unlink()
+                receipt = ReduceReceipt(
+                    file=shard.file, seconds=seconds, examples=shard.examples, documents=shard.documents
+                )
+                bench.sign(f"{REDUCE}{unit.bucket:05d}.json", receipt)
+                receipts[unit.bucket] = receipt
+                advance(1)
+    return [receipt for _, receipt in sorted(receipts.items())]
+
+
+def _local(bench: Bench, files: list[File]) -> tuple[Path, ...]:
+    """The slices' files on local disk: those that this process made are there."""
+    made = [path for file in files if (path := bench.work / file.path).exists()]
+    elsewhere = [file for file in files if not (bench.work / file.path).exists()]
+    return (*made, *staging.fetch(bench.store, bench.prefix, elsewhere, bench.work))
+
+
+def _covering(receipts: Mapping[int, MapReceipt]) -> list[MapReceipt] | None:
+    """The slices that follow each other from the dump's beginning to its end; None if one of them isn't done.
+
+    What covers the dump is good, also if another program cut it otherwise than this one would.
+    """
+    covering: list[MapReceipt] = []
+    position = 0
+    while (receipt := receipts.get(len(covering))) and receipt.slice[0] == position:
+        covering.append(receipt)
+        position = receipt.slice[1]
+        if position == receipt.dump_bytes:
+            return covering
+    return None
+
+
+def _receipts(bench: Bench, folder: str, kind: type[AnyReceipt]) -> dict[int, AnyReceipt]:
+    """What is done, whoever did it. A fresh build asks once, not once a unit."""
+    objects = {found.name.removeprefix(bench.prefix): found.size for found in bench.store.list(bench.prefix)}
+    names = [name for name in objects if name.startswith(folder) and name.endswith(".json")]
+
+    def read(name: str) -> AnyReceipt | None:
+        try:
+            receipt = kind.model_validate_json(bench.store.get(f"{bench.prefix}{name}")[0])
+        except (NotFoundError, ValidationError):
+            return None  # just deleted, or another program's
+        return receipt if receipt.is_backed(objects) else None
+
+    with ThreadPoolExecutor(THREADS) as threads:
+        found = zip(names, threads.map(read, names), strict=True)
+        return {int(Path(name).stem): receipt for name, receipt in found if receipt is not None}

@@ -1,0 +1,122 @@
+"""What a store tells of work like that which is missing: manifests, and what they were asked for."""
+
+import json
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from bertline.errors import BertlineError
+from bertline.sources import Source
+from bertline.store import realizations
+from bertline.store.objects import ObjectStore
+from bertline.store.realizations import Manifest
+from bertline_pipelines.plans import Plan
+
+ASKING_THREADS = 16  # manifests are small; a bucket's latency is what counts
+RECENT = 200
+"""Manifests of one stage to learn from, the newest: what was measured long ago on other machines tells little."""
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """A realization that is done, to learn from."""
+
+    config: dict[str, Any]
+    """As in the key."""
+    inputs: dict[str, str]
+    manifest: Manifest
+
+    @property
+    def is_gpu(self) -> bool:
+        """True if it was made with a GPU."""
+        return bool(self.manifest.measurements.get("gpu_present"))
+
+    @property
+    def processor(self) -> str:
+        """Where it was made."""
+        return str(self.manifest.provenance.get("processor") or "an unnamed processor")
+
+    @property
+    def size(self) -> int:
+        """Bytes of its payload."""
+        return sum(file.size for file in self.manifest.files)
+
+    def measured(self, name: str) -> float:
+        """A measurement; 0 if there is none."""
+        value = self.manifest.measurements.get(name)
+        return float(value) if isinstance(value, int | float) else 0.0
+
+    def result(self, name: str) -> float:
+        """A result that is a number; 0 if there is none."""
+        value = self.manifest.results.get(name)
+        return float(value) if isinstance(value, int | float) else 0.0
+
+
+@dataclass
+class Precedents:
+    """What the store tells, read when it is asked for."""
+
+    plan: Plan
+    store: ObjectStore | None
+    processor: str | None
+    """Where tasks without a GPU will run."""
+    _read: dict[str, list[Earlier]] = field(default_factory=dict)
+
+    def earlier(self, stage: str) -> list[Earlier]:
+        """What is done of a stage, the newest first."""
+        if stage not in self._read:
+            self._read[stage] = _all(self.store, stage) if self.store else []
+        return self._read[stage]
+
+    def closest(self, found: Iterable[Earlier], *, gpu: bool) -> list[Earlier]:
+        """Those measured on the right kind of device, on the very processor if some were."""
+        right = [earlier for earlier in found if earlier.is_gpu == gpu]
+        return [each for each in right if not gpu and each.processor == self.processor] or right
+
+    @cached_property
+    def pieces(self) -> int | None:
+        """Size of the vocabulary; None if it isn't known before it is made."""
+        config = self.plan.graph.vocabulary
+        if self.store and (found := realizations.find(self.store, config.STAGE, config.derivation().key)):
+            return found.manifest.results.get("pieces")
+        if config.vocabulary.train:
+            return config.vocabulary.train.size
+        file = config.vocabulary.file
+        return lines(file) if file else None
+
+    @cached_property
+    def shapes(self) -> dict[str, tuple[int, int]]:
+        """Sequence length and predictions of a corpus, by key: a milestone knows only its corpus' key."""
+        ours = self.plan.graph.corpus
+        found = {earlier.manifest.key: earlier.config["corpus"] for earlier in self.earlier("corpus")}
+        found[ours.derivation().key] = ours.corpus.model_dump(mode="json")
+        return {key: (corpus["sequence_length"], corpus["max_predictions"]) for key, corpus in found.items()}
+
+
+def _all(store: ObjectStore, stage: str) -> list[Earlier]:
+    manifests = [found for found in store.list(f"objects/{stage}/") if found.name.endswith(f"/{realizations.MANIFEST}")]
+    newest = sorted(manifests, key=lambda found: -found.modified)[:RECENT]
+
+    def earlier(name: str) -> Earlier | None:
+        place = name.removesuffix(realizations.MANIFEST)
+        try:
+            manifest = Manifest.model_validate_json(store.get(name)[0])
+            asked = json.loads(store.get(f"{place}{realizations.DERIVATION}")[0])
+            return Earlier(dict(asked["config"]), dict(asked["inputs"]), manifest)
+        except (BertlineError, ValueError, KeyError, TypeError):
+            return None  # damaged ones are for `bertline store verify`; there is nothing to learn from them
+
+    with ThreadPoolExecutor(ASKING_THREADS) as pool:
+        return list(filter(None, pool.map(earlier, [found.name for found in newest])))
+
+
+def lines(source: Source) -> int | None:
+    """Lines of a file on this machine; None if it is elsewhere."""
+    path = Path(source.url)
+    if not source.is_local or not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return sum(1 for _ in file)

@@ -1,0 +1,288 @@
+"""Profiles: where an experiment runs. Images, pods by stage, GPUs, the store, Kubeflow's address. Never part of a key.
+
+A profile is a YAML file; `pipelines/profiles/` has those that come with bertline, and `--profile` takes a name or a
+path. It is resolved when the pipeline is compiled: nothing of it is a parameter of the run. Some values belong to a
+place rather than to a kind of place, so the environment may give them:
+
+    BERTLINE_STORE, BERTLINE_REGISTRY, BERTLINE_KFP_ENDPOINT, BERTLINE_NAMESPACE
+
+No secret is ever in a profile: pods get them from Kubernetes secrets that it names, the CLI from its own environment.
+"""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from bertline.errors import UserError
+
+SHIPPED = Path(__file__).parent.parent / "profiles"
+INSTALLED = Path(__file__).parent / "profiles"  # in a wheel they lie inside the package
+
+OVERRIDES = {
+    "BERTLINE_STORE": ("store", "uri"),
+    "BERTLINE_REGISTRY": ("images", "registry"),
+    "BERTLINE_KFP_ENDPOINT": ("kubeflow", "endpoint"),
+    "BERTLINE_NAMESPACE": ("kubeflow", "namespace"),
+}
+
+STAGES = ("vocabulary", "corpus", "pretrain", "evaluate", "report")
+
+Cores = Annotated[str, StringConstraints(pattern=r"^(\d+(\.\d+)?|\d+m)$")]
+Bytes = Annotated[str, StringConstraints(pattern=r"^\d+([KMGTPE]i?)?$")]
+NodeLabels = dict[str, Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$")]]
+SecretName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")]
+
+
+class Section(BaseModel):
+    """A part of a profile: frozen, nothing unknown in it, no number where Kubernetes wants text."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+
+
+class Kubeflow(Section):
+    """Where runs are submitted to."""
+
+    endpoint: str = Field(pattern=r"^https?://")
+    """Of the KFP API, as this machine reaches it. A token, where one is needed, comes from KFP_TOKEN."""
+    ui: str | None = Field(None, pattern=r"^https?://")
+    """Of the web page, for links; `endpoint` where None."""
+    namespace: str
+    """Where pods run."""
+    service_account: str = "bertline"
+    """Of the pods: what they may do in the cluster and, with workload identity, in the bucket."""
+    context: str | None = None
+    """kubectl's context; the current one where None."""
+
+
+class Secret(Section):
+    """A Kubernetes secret whose values become environment variables of the pods."""
+
+    name: SecretName
+    keys: dict[str, str] = Field(min_length=1)
+    """Variable → key in the secret."""
+
+
+class StoreAccess(Section):
+    """The store as pods and as this machine reach it."""
+
+    uri: str = Field(pattern=r"^(gs|s3|file)://[^/]*")
+    """Root of the store, the same one from everywhere."""
+    endpoint: str | None = Field(None, pattern=r"^https?://")
+    """Of an S3 server or GCS emulator inside the cluster; the cloud's own where None."""
+    endpoint_here: str | None = Field(None, pattern=r"^https?://")
+    """The same server as this machine reaches it."""
+    secret: Secret | None = None
+    """Credentials; None where the service account has them (workload identity)."""
+
+    @property
+    def endpoint_variable(self) -> str:
+        """The environment variable by which the store's client learns of another endpoint."""
+        return "STORAGE_EMULATOR_HOST" if self.uri.startswith("gs://") else "AWS_ENDPOINT_URL"
+
+
+class Images(Section):
+    """Where images are pulled from. Their tags follow from their content."""
+
+    registry: str = Field(pattern=r"^[^\s:]*(:\d+[^\s:]*)?$")
+    """`europe-docker.pkg.dev/my-project/bertline`; empty for images that were loaded into the nodes."""
+    pull_policy: Literal["IfNotPresent", "Always", "Never"] = "IfNotPresent"
+    pull_secrets: tuple[SecretName, ...] = Field((), strict=False)
+
+
+class Gpu(Section):
+    """GPUs of a pod."""
+
+    resource: str = "nvidia.com/gpu"
+    """The name by which the device plugin offers them. Their model is a matter of the node selector."""
+    count: int = Field(1, ge=1)
+    fake: bool = False
+    """True where the cluster only pretends to have it (`make kind-gpu`): scheduled as a GPU, computed on the CPU."""
+    price_per_hour: float | None = Field(None, ge=0, strict=False)
+    """Of one GPU with its node, for `bertline plan`; any currency."""
+
+
+class Toleration(Section):
+    """Of a taint, as Kubernetes writes it."""
+
+    key: str
+    operator: Literal["Equal", "Exists"] = "Equal"
+    value: str | None = None
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+
+
+class Pod(Section):
+    """What a stage's pods ask for."""
+
+    cpu: Cores
+    """Cores, request and limit: threads are fixed by it, so that a result doesn't depend on the node."""
+    memory: Bytes
+    """Request and limit."""
+    scratch: Bytes
+    """Size of /tmp: where dumps, shards and checkpoints are staged. The root filesystem may be read-only."""
+    storage_class: str | None = None
+    """Of /tmp's own volume, claimed with the pod; None takes the node's disk."""
+    shared_memory: Bytes | None = None
+    """Size of /dev/shm, counted as memory; the container runtime's 64 MB where None."""
+    gpu: Gpu | None = None
+    variant: Literal["cpu", "cuda"] = "cpu"
+    """Of the image, where it has several."""
+    node_selector: NodeLabels = {}
+    tolerations: tuple[Toleration, ...] = Field((), strict=False)
+    retries: int = Field(3, ge=0)
+    """How often KFP starts a failed pod again. What is done isn't lost; an attempt goes on from the last checkpoint."""
+    timeout_hours: float | None = Field(None, gt=0, strict=False)
+    """From a pod's start; waiting for a node doesn't count."""
+
+    @property
+    def threads(self) -> int:
+        """Whole cores of the limit."""
+        cores = float(self.cpu.removesuffix("m")) / (1000 if self.cpu.endswith("m") else 1)
+        return max(1, math.ceil(cores))
+
+    @model_validator(mode="after")
+    def _gpu_has_a_model(self) -> Self:
+        if self.gpu and not self.node_selector:
+            raise ValueError(
+                "gpu needs node_selector (GKE: cloud.google.com/gke-accelerator): without one pods land on any GPU "
+                "model, and wall-clocks of different models would share one curve"
+            )
+        if self.gpu and (self.variant == "cuda") == self.gpu.fake:
+            raise ValueError("a gpu goes with `variant: cuda`, and a fake one with `variant: cpu`")
+        return self
+
+
+class Pods(Section):
+    """Pods by stage."""
+
+    vocabulary: Pod
+    corpus: Pod
+    pretrain: Pod
+    evaluate: Pod
+    report: Pod
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults(cls, value: Any) -> Any:
+        """`default` fills what a stage doesn't say."""
+        if not isinstance(value, dict) or not isinstance(value.get("default"), dict):
+            return value
+        stages = {stage: value["default"] | (value.get(stage) or {}) for stage in STAGES}
+        return {name: pod for name, pod in value.items() if name != "default"} | stages
+
+    def of(self, stage: str) -> Pod:
+        """The pod of a stage; parts of the corpus have the corpus'."""
+        pod: Pod = getattr(self, stage.removesuffix("-part"))
+        return pod
+
+
+class Profile(Section):
+    """The whole file."""
+
+    name: str
+    description: str = ""
+    kubeflow: Kubeflow | None = None
+    """None: not for `bertline submit`."""
+    store: StoreAccess
+    images: Images
+    corpus_pods: int = Field(1, ge=1)
+    """Pods that share each of the corpus' two passes. The bytes are the same for any number."""
+    environment: dict[str, str] = {}
+    """For all pods. Not for secrets: they would be in the compiled pipeline."""
+    secrets: tuple[Secret, ...] = Field((), strict=False)
+    """More environment variables, from secrets."""
+    pods: Pods
+
+    @model_validator(mode="after")
+    def _pods_share_a_store(self) -> Self:
+        if self.kubeflow and self.store.uri.startswith("file://"):
+            raise ValueError(
+                f"store.uri is {self.store.uri}, a disk that pods don't share: what they make would be gone with them; "
+                "give gs://bucket/prefix or s3://bucket/prefix"
+            )
+        return self
+
+    @property
+    def gpu_stages(self) -> frozenset[str]:
+        """Stages whose pods have a GPU."""
+        return frozenset(stage for stage in STAGES if self.pods.of(stage).gpu)
+
+
+def names() -> list[str]:
+    """Of the profiles that come with bertline."""
+    return sorted(path.stem for path in _shipped().glob("*.yaml"))
+
+
+def text(name: str) -> str:
+    """A shipped profile's file, to start one's own from."""
+    if name not in names():
+        raise UserError(f"there is no profile {name!r}; there are {', '.join(names())}")
+    return (_shipped() / f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def load(name: str, environment: Mapping[str, str]) -> Profile:
+    """Read a profile by name or path, with what the environment overrides.
+
+    Raises:
+        UserError: no such profile, not YAML, or not valid; a line for each field that is wrong.
+    """
+    path = Path(name) if name.endswith((".yaml", ".yml")) or "/" in name else _shipped() / f"{name}.yaml"
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(
+            f"there is no profile {name!r}; give one of {', '.join(names())}, or the path of your own: "
+            "`bertline init my-profile.yaml --profile gke-l4` writes one to start from"
+        ) from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"can't read profile {path}: {error}") from error
+    if not isinstance(document, dict):
+        raise UserError(f"{path} isn't a profile: expected `name:`, `pods:`, …, found {type(document).__name__}")
+    for variable, (section, field) in OVERRIDES.items():
+        if variable in environment and isinstance(document.get(section), dict):
+            document[section][field] = environment[variable]
+    try:
+        return Profile.model_validate(document)
+    except ValidationError as error:
+        raise UserError(f"profile {name} isn't valid:\n" + "\n".join(_sentences(error))) from error
+
+
+def _shipped() -> Path:
+    return INSTALLED if INSTALLED.is_dir() else SHIPPED
+
+
+def _sentences(error: ValidationError) -> list[str]:
+    """One line a wrong field: where, what was found, what is accepted."""
+    variables: dict[tuple[int | str, ...], str] = {place: variable for variable, place in OVERRIDES.items()}
+    lines = []
+    for problem in error.errors(include_url=False):
+        where, found = ".".join(map(str, problem["loc"])), problem.get("input")
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            message = "unknown key"
+        elif problem["type"] == "string_type" and isinstance(found, int | float):
+            message = f'Kubernetes wants text here, found the number {found}: write "{found}" in quotes'
+        elif problem["type"] == "string_type" and found is None:
+            message = "has no value"
+        elif problem["type"] == "string_pattern_mismatch":
+            message = f"found {found!r}, expected {_expected(problem['ctx']['pattern'])}"
+        if variable := variables.get(problem["loc"]):
+            message += f"; set it in your own profile or by {variable}"
+        lines.append(f"  {where}: {message}")
+    return lines
+
+
+def _expected(pattern: str) -> str:
+    """What a pattern means, for people."""
+    if pattern.startswith(r"^(\d+(\.\d+)?"):
+        return 'cores such as "2", "0.5" or "500m"'
+    if pattern.startswith(r"^\d+([KMG"):
+        return 'a size such as "4Gi" or "500M"'
+    if pattern.startswith("^(gs|s3|file)"):
+        return "gs://bucket/prefix, s3://bucket/prefix or file:///directory"
+    if pattern.startswith("^https?"):
+        return "an address such as http://localhost:8888"
+    return f"something like {pattern}"

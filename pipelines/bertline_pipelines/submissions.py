@@ -1,0 +1,210 @@
+"""What was submitted: `runs/<experiment>/<number>.json` in the store, so that any machine can follow and cancel it.
+
+A record is created before the run is posted and completed with the run's id after. So whoever dies in between leaves a
+record whose display name the next one looks for: nothing is submitted twice, and nothing is lost track of.
+"""
+
+import json
+import platform
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from bertline.errors import DamagedError, UserError
+from bertline.pretrain.config import PretrainConfig
+from bertline.store.objects import ConflictError, ObjectStore
+from bertline_pipelines.plans import Plan, Task
+
+if TYPE_CHECKING:
+    from bertline_pipelines.kubeflow import Kubeflow
+    from bertline_pipelines.runs import Run
+
+ROOT = "runs/"
+
+
+class SubmittedTask(BaseModel):
+    """A task of the experiment as it was planned."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    stage: str
+    keys: tuple[str, ...]
+    after: tuple[str, ...]
+    run: str
+    epoch: int
+    end_step: int
+    """Of a round of pre-training; 0 elsewhere."""
+    included: bool
+    """False if it isn't part of this run: it was done already, or is left to a later one."""
+
+
+class Submission(BaseModel):
+    """One run on Kubeflow."""
+
+    model_config = ConfigDict(frozen=True)
+
+    format: int = 1
+    experiment: str
+    number: int
+    """Of this experiment's runs, from 1."""
+    graph: str
+    """Digest of the experiment's version."""
+    profile: str
+    endpoint: str
+    namespace: str
+    display_name: str
+    """Unique: by it the run is found when its id was lost."""
+    parts: int
+    """How many runs were left when it was submitted, with this one; a long experiment takes several."""
+    submitted: float
+    host: str
+    run_id: str | None
+    tasks: tuple[SubmittedTask, ...]
+
+    @property
+    def object_name(self) -> str:
+        """Where the record lies."""
+        return _object_name(self.experiment, self.number)
+
+
+def prefix(experiment: str) -> str:
+    """Where an experiment's records lie; also the place of the lease under which they are written."""
+    return f"{ROOT}{experiment}/"
+
+
+def announce(
+    store: ObjectStore,
+    plan: Plan,
+    included: tuple[Task, ...],
+    *,
+    graph: str,
+    profile: str,
+    endpoint: str,
+    namespace: str,
+    parts: int,
+) -> Submission:
+    """Create the record of a run that is about to be posted.
+
+    Args:
+        store: Where.
+        plan: All of the experiment.
+        included: The tasks that this run holds.
+        graph: Digest of the experiment's version.
+        profile: Its name.
+        endpoint: KFP's.
+        namespace: Where its pods run.
+        parts: How many runs are left, with this one.
+    """
+    experiment = plan.graph.experiment.name
+    number = max((each.number for each in read(store, experiment)), default=0) + 1
+    while True:
+        submission = Submission(
+            experiment=experiment,
+            number=number,
+            graph=graph,
+            profile=profile,
+            endpoint=endpoint,
+            namespace=namespace,
+            display_name=f"bertline-{experiment}-{graph[:8]}-{number}",
+            parts=parts,
+            submitted=time.time(),
+            host=platform.node(),
+            run_id=None,
+            tasks=tuple(_task(task, task.name in {each.name for each in included}) for task in plan.tasks),
+        )
+        try:
+            store.create(submission.object_name, _content(submission))
+        except ConflictError:
+            number += 1
+        else:
+            return submission
+
+
+def complete(store: ObjectStore, submission: Submission, run_id: str) -> Submission:
+    """Add the run's id."""
+    completed = submission.model_copy(update={"run_id": run_id})
+    store.put(submission.object_name, _content(completed))
+    return completed
+
+
+def read(store: ObjectStore, experiment: str | None = None) -> Iterator[Submission]:
+    """All records of an experiment, or of all, oldest first."""
+    for found in store.list(prefix(experiment) if experiment else ROOT):
+        if not found.name.endswith(".json") or not found.name.rpartition("/")[2].split(".")[0].isdigit():
+            continue  # the lease
+        try:
+            yield Submission.model_validate_json(store.get(found.name)[0])
+        except ValidationError as error:
+            raise DamagedError(f"{store.uri}/{found.name} isn't the record of a run: {error}") from error
+
+
+def latest(store: ObjectStore, experiment: str) -> Submission | None:
+    """The last run of an experiment."""
+    return max(read(store, experiment), key=lambda each: each.number, default=None)
+
+
+def find(store: ObjectStore, run: str) -> Submission:
+    """A run by what people call it: the experiment's name (its last run), or a run's id or its beginning.
+
+    Raises:
+        UserError: there is no such run; names the experiments that have any.
+    """
+    everything = list(read(store))
+    named = [each for each in everything if each.experiment == run]
+    if not named and len(run) >= 6:
+        named = [each for each in everything if (each.run_id or "").startswith(run) or each.display_name == run]
+    if not named:
+        known = sorted({each.experiment for each in everything})
+        raise UserError(
+            f"store {store.uri} knows no run of {run!r}; "
+            + (
+                f"it has runs of {', '.join(known)}"
+                if known
+                else "nothing was submitted with it yet: `bertline submit`"
+            )
+        )
+    return max(named, key=lambda each: each.number)
+
+
+def cancel(submission: Submission, kubeflow: "Kubeflow") -> "Run":
+    """Tell Kubeflow to end a run; the run as it is then, for it takes a while to end.
+
+    What is done is kept, and its attempts end at their last checkpoint.
+
+    Raises:
+        UserError: it isn't known whether there is a run, or the server doesn't know it.
+    """
+    run_id = submission.run_id
+    if run_id is None:
+        found = kubeflow.find(submission.display_name)
+        if found is None:
+            raise UserError(f"run {submission.display_name} was never posted; there is nothing to cancel")
+        run_id = found.id
+    kubeflow.terminate(run_id)
+    return kubeflow.run(run_id)
+
+
+def _object_name(experiment: str, number: int) -> str:
+    return f"{prefix(experiment)}{number:04d}.json"
+
+
+def _content(submission: Submission) -> bytes:
+    document: dict[str, Any] = submission.model_dump(mode="json")
+    return json.dumps(document, indent=1).encode()
+
+
+def _task(task: Task, included: bool) -> SubmittedTask:
+    ends = [config.end_step for config in task.configs if isinstance(config, PretrainConfig)]
+    return SubmittedTask(
+        name=task.name,
+        stage=task.stage,
+        keys=tuple(config.derivation().key for config in task.configs),
+        after=task.after,
+        run=task.run,
+        epoch=task.epoch,
+        end_step=max(ends, default=0),
+        included=included,
+    )

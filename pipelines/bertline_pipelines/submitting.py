@@ -1,0 +1,124 @@
+"""From a plan to a run on Kubeflow: at most one per experiment at a time, and never the same work twice.
+
+    lease → is a run of it still going? → the experiment's version → files into the store → record → run → its id
+
+Whatever the process dies in the middle of: submitting again goes on from there. A run that was posted but not recorded
+is found by its display name.
+"""
+
+from dataclasses import dataclass
+
+from bertline import progress, sources
+from bertline.errors import UserError
+from bertline.store import references
+from bertline.store.leases import Lease
+from bertline.store.objects import ObjectStore
+from bertline_pipelines import access, documents, graphs, plans, submissions
+from bertline_pipelines.documents import Document
+from bertline_pipelines.graphs import Graph
+from bertline_pipelines.kubeflow import Kubeflow, RunNotFoundError
+from bertline_pipelines.plans import Plan, Task
+from bertline_pipelines.profiles import Profile
+from bertline_pipelines.submissions import Submission
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything that submitting takes, with nothing written yet."""
+
+    profile: Profile
+    graph: Graph
+    """With this machine's paths."""
+    plan: Plan
+    """Of the portable graph: what pods get."""
+    parts: tuple[tuple[Task, ...], ...]
+    """What is left, one element a run."""
+    document: Document | None
+    """Of the first part; None if nothing is left."""
+
+    @property
+    def digest(self) -> str:
+        """Of the experiment's version."""
+        return references.digest(self.plan.graph.document())
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """A run of the experiment that goes on."""
+
+    submission: Submission
+    is_new: bool
+    """False if it was going already."""
+
+
+def prepare(graph: Graph, profile: Profile, store: ObjectStore) -> Prepared:
+    """Ask the store what is done, and compile what is left. Writes nothing.
+
+    Raises:
+        UserError: the profile isn't for Kubeflow, or the compiled pipeline wouldn't work.
+    """
+    access.submits_to(profile)
+    plan = plans.plan(graphs.portable(graph), store, profile.corpus_pods)
+    parts = tuple(documents.chunks(plan.missing))
+    name = graph.experiment.name
+    return Prepared(profile, graph, plan, parts, documents.compile_tasks(name, parts[0], profile) if parts else None)
+
+
+def submit(prepared: Prepared, store: ObjectStore, kubeflow: Kubeflow) -> Submitted:
+    """Post the run of what is left, or find the one that is going.
+
+    Raises:
+        UserError: a run of another version of the experiment is going, or Kubeflow refuses this one.
+        TransientError: Kubeflow can't be reached.
+    """
+    assert prepared.document is not None
+    name = prepared.graph.experiment.name
+    place = access.submits_to(prepared.profile)
+    with Lease(store, submissions.prefix(name), notify=progress.say):
+        last = submissions.latest(store, name)
+        if last and (going := _going(last, store, kubeflow, prepared)):
+            return Submitted(going, is_new=False)
+        references.write(store, name, prepared.plan.graph.document())
+        sources.upload(graphs.sources(prepared.graph.experiment), store)
+        submission = submissions.announce(
+            store,
+            prepared.plan,
+            prepared.parts[0],
+            graph=prepared.digest,
+            profile=prepared.profile.name,
+            endpoint=place.endpoint,
+            namespace=place.namespace,
+            parts=len(prepared.parts),
+        )
+        run = kubeflow.submit(
+            prepared.document.pipeline_spec,
+            prepared.document.platform_spec,
+            display_name=submission.display_name,
+            experiment="bertline",
+            service_account=place.service_account,
+            parameters={"store": prepared.profile.store.uri},
+        )
+        return Submitted(submissions.complete(store, submission, run.id), is_new=True)
+
+
+def _going(last: Submission, store: ObjectStore, kubeflow: Kubeflow, prepared: Prepared) -> Submission | None:
+    """The experiment's last run if it still goes on. One that this server doesn't know doesn't."""
+    try:
+        if last.run_id is None:
+            run = kubeflow.find(last.display_name)
+            if run is None:
+                return None
+            last = submissions.complete(store, last, run.id)
+        else:
+            run = kubeflow.run(last.run_id)
+    except RunNotFoundError:
+        return None
+    if run.final:
+        return None
+    if last.graph != prepared.digest:
+        raise UserError(
+            f"a run of another version of experiment {last.experiment} is going: {kubeflow.url(run.id)}. "
+            f"Wait for it (`bertline status {last.experiment} -w`), or end it (`bertline cancel {last.experiment}`); "
+            "what it has finished is kept either way"
+        )
+    return last

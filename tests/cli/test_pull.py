@@ -1,0 +1,280 @@
+"""`bertline pull`, against experiments that were finished without training."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from bertline.errors import DamagedError, ExitCode
+from bertline.experiments import Experiment
+from bertline.report.config import ReportConfig
+from bertline.store import references
+from bertline.store.objects import connect
+from bertline.store.realizations import Outcome, realize
+from bertline_cli import pull
+from bertline_pipelines import graphs
+
+DATA = {"url": "https://example.org/data", "sha256": "a" * 64}
+DOCUMENT = {
+    "name": "small",
+    "corpus": {"dump": DATA, "shards": 1},
+    "vocabulary": {"file": DATA, "lower_case": True},
+    "models": {"3L": {"layers": 3, "batch_size": 128}, "6L": {"layers": 6, "batch_size": 64}},
+    "pretrain": {"epochs": 2, "epochs_per_round": 1, "learning_rate": {"schedule": "constant"}},
+    "evaluate": {"tasks": {"MNLI-m": {"train": DATA, "dev": DATA}}, "seeds": [1, 2]},
+}
+LOSSES = {"loss": 3.5, "mlm_loss": 3.0, "mlm_accuracy": 0.4}
+
+
+class Finished:
+    """A store in which as much of an experiment is done as one says."""
+
+    def __init__(self, uri):
+        self.store = connect(uri)
+        self.graph = graphs.build(Experiment.model_validate(DOCUMENT))
+        self.reference = references.write(self.store, "small", self.graph.document())
+
+    def everything(self):
+        for run in self.graph.runs:
+            for turn in run.rounds:
+                self.milestone(turn.pretrain)
+                for evaluation in turn.evaluations:
+                    self.evaluation(evaluation)
+        self.inputs()
+        config = ReportConfig(name="small", graph=self.reference.digest)
+        self._realize(config, {"report.html": b"<html>", "report.md": b"#", "a.png": b"PNG"}, {"accuracies": []})
+        return self
+
+    def inputs(self):
+        self._realize(self.graph.vocabulary, {"vocab.txt": b"[PAD]\n"}, {"pieces": 1, "sha256": "c" * 64})
+        names = ("documents", "words", "sentences", "tokens", "examples", "held_out_documents", "held_out_examples")
+        figures = dict.fromkeys((*names, "skipped_bytes"), 7)
+        self._realize(self.graph.corpus, {"train-00000-of-00001.tfrecord": b"shard" * 1000}, figures)
+
+    def milestone(self, config):
+        results = {
+            "step": config.end_step,
+            "epochs": [{"epoch": config.end_epoch, "step": config.end_step, "train": LOSSES, "held_out": LOSSES}],
+            "parameters": {"encoder": 10, "heads": 1, "total": 11},
+            "sequences": 5,
+            "tokens": 6,
+        }
+        weights = {name: os.urandom(200_000) for name in ("encoder.safetensors", "state.safetensors")}
+        self._realize(config, weights | {"metrics.json": b"{}"}, results, wall_clock_s=100.5 * config.end_epoch)
+
+    def evaluation(self, config):
+        results = {
+            "task": config.task,
+            "labels": ["yes", "no"],
+            "examples": 100,
+            "correct": 60 + config.model.layers + config.seed,
+            "accuracy": (60 + config.model.layers + config.seed) / 100,
+            "loss": 0.5,
+            "train_examples": 1000,
+            "dropped": 0,
+        }
+        self._realize(config, {"predictions.tsv": f"{config.milestone} {config.seed}".encode()}, results)
+
+    def _realize(self, config, payload, results, **measurements):
+        def build(work):
+            for name, content in payload.items():
+                (work.payload / name).write_bytes(content)
+            return Outcome(results, measurements)
+
+        return realize(self.store, config.derivation(), build)
+
+    def place(self, config):
+        return config.derivation().prefix
+
+
+@pytest.fixture
+def finished(tmp_path):
+    return Finished(str(tmp_path / "store"))
+
+
+@pytest.fixture
+def run(tmp_path, finished, capsys):
+    """Pull from the store on disk; the document it prints."""
+
+    def run(experiment="small", **options):
+        pull.command(experiment, tmp_path / "here", finished.store.uri, as_json=True, **options)
+        return json.loads(capsys.readouterr().out)
+
+    return run
+
+
+def files(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+EVALUATION = ("manifest.json", "predictions.tsv")
+RESULTS = sorted(
+    [
+        *("report.html", "report.md", "a.png", "results.json"),
+        *("vocabulary/vocab.txt", "vocabulary/manifest.json", "corpus/manifest.json"),
+        *(
+            f"{model}/epoch-000{epoch}/{name}"
+            for model in ("3L", "6L")
+            for epoch in (1, 2)
+            for name in (
+                *("pretrain/manifest.json", "pretrain/metrics.json"),
+                *(f"MNLI-m-seed{seed}/{file}" for seed in (1, 2) for file in EVALUATION),
+            )
+        ),
+    ]
+)
+
+
+def test_results_lie_where_people_look_for_them(finished, run, tmp_path):
+    finished.everything()
+    document = run()
+    assert files(tmp_path / "here") == RESULTS
+    assert (tmp_path / "here/report.html").read_bytes() == b"<html>"
+    manifest = finished.store.get(f"{finished.place(finished.graph.corpus)}manifest.json")[0]
+    assert (tmp_path / "here/corpus/manifest.json").read_bytes() == manifest
+    assert document["missing"] == document["kept"] == document["damages"] == []
+    assert set(document["pulled"]) == {name for name in RESULTS if not name.endswith(("manifest.json", "results.json"))}
+
+
+def test_one_document_has_every_accuracy_with_its_key_and_wall_clock(finished, run, tmp_path):
+    finished.everything()
+    run()
+    results = json.loads((tmp_path / "here/results.json").read_text())
+    assert results["complete"]
+    assert [(row["model"], row["epoch"], row["seed"]) for row in results["accuracies"]] == [
+        (model, epoch, seed) for model in ("3L", "6L") for epoch in (1, 2) for seed in (1, 2)
+    ]
+    last, evaluation = results["accuracies"][-1], finished.graph.runs[1].rounds[1].evaluations[1]
+    assert last["task"] == "MNLI-m"
+    assert (last["accuracy"], last["wall_clock_s"], last["step"]) == (0.68, 201.0, 20_000)
+    assert (last["key"], last["milestone"]) == (evaluation.derivation().key, evaluation.milestone)
+    assert [row["held_out"]["mlm_loss"] for row in results["milestones"]] == [3.0] * 4
+    assert Experiment.model_validate(results["spec"]) == finished.graph.experiment
+
+
+def test_what_is_large_comes_when_asked_for(finished, run, tmp_path):
+    finished.everything()
+    run(checkpoints=True, corpus=True)
+    weights = [
+        f"{model}/epoch-000{epoch}/pretrain/{name}.safetensors"
+        for model in ("3L", "6L")
+        for epoch in (1, 2)
+        for name in ("encoder", "state")
+    ]
+    assert files(tmp_path / "here") == sorted([*RESULTS, *weights, "corpus/train-00000-of-00001.tfrecord"])
+    name = f"{finished.place(finished.graph.runs[0].rounds[0].pretrain)}encoder.safetensors"
+    assert (tmp_path / "here" / weights[0]).read_bytes() == finished.store.get(name)[0]
+
+
+def test_a_second_time_only_what_is_wrong_or_new_is_downloaded(finished, run, tmp_path):
+    finished.everything()
+    first = run()
+    here = tmp_path / "here"
+    # GIVEN a file of another size, one of the same size, one that is gone, and what a killed download left
+    wrong = ["vocabulary/vocab.txt", "3L/epoch-0001/MNLI-m-seed1/predictions.tsv", "a.png"]
+    (here / wrong[0]).write_bytes(b"[PAD]")
+    content = (here / wrong[1]).read_bytes()
+    (here / wrong[1]).write_bytes(content[::-1])
+    (here / wrong[2]).rename(here / ".a.png.part")
+    second = run()
+    assert sorted(second["pulled"]) == sorted(wrong)
+    assert sorted(second["pulled"] + second["kept"]) == sorted(first["pulled"])
+    assert second["bytes_pulled"] == len(b"[PAD]\n") + len(content) + len(b"PNG")
+    assert files(here) == RESULTS
+    assert (here / wrong[1]).read_bytes() == content
+    third = run(checkpoints=True)
+    assert all(name.endswith(".safetensors") for name in third["pulled"])
+
+
+def test_what_isnt_done_is_listed_and_the_report_has_gaps(finished, run, tmp_path, capsys):
+    first, second = finished.graph.runs[0].rounds
+    finished.milestone(first.pretrain)
+    finished.evaluation(first.evaluations[0])
+    document = run()
+    assert {each["result"] for each in document["missing"]} == {
+        *("vocabulary", "corpus", "3L/epoch-0001/MNLI-m-seed2", "3L/epoch-0002/pretrain"),
+        *(f"3L/epoch-0002/MNLI-m-seed{seed}" for seed in (1, 2)),
+        *(f"6L/epoch-000{n}/{what}" for n in (1, 2) for what in ("pretrain", "MNLI-m-seed1", "MNLI-m-seed2")),
+    }
+    assert document["missing"][0]["reason"] == "not run yet"
+    assert "not run yet" in (tmp_path / "here/report.md").read_text()
+    assert [row["seed"] for row in json.loads((tmp_path / "here/results.json").read_text())["accuracies"]] == [1]
+    # for people: the count
+    pull.command("small", tmp_path / "here", finished.store.uri)
+    said = capsys.readouterr().out
+    assert "2 of 14 results" in said
+    assert "7 evaluate (not run yet)" in said
+    # AND when it is done the real report takes the place of the one with gaps
+    finished.everything()
+    assert run()["missing"] == []
+    assert (tmp_path / "here/report.md").read_bytes() == b"#"
+    assert second.pretrain.end_epoch == 2
+
+
+def test_damage_is_told_and_stops_nothing_else(finished, run, tmp_path, capsys):
+    finished.everything()
+    evaluation = finished.graph.runs[0].rounds[0].evaluations[0]
+    damaged = f"{finished.place(evaluation)}predictions.tsv"
+    finished.store.put(damaged, b"x" * len(finished.store.get(damaged)[0]))
+    finished.store.delete(f"{finished.place(finished.graph.vocabulary)}vocab.txt")
+    with pytest.raises(DamagedError) as raised:
+        run()
+    assert f"{damaged} is damaged" in str(raised.value)
+    assert "vocab.txt is missing" in str(raised.value)
+    assert "2 files can't be had" in str(raised.value)
+    gone = {"3L/epoch-0001/MNLI-m-seed1/predictions.tsv", "vocabulary/vocab.txt"}
+    assert files(tmp_path / "here") == [name for name in RESULTS if name not in gone]
+    assert len(json.loads(capsys.readouterr().out)["damages"]) == 2
+
+
+def test_a_name_that_leads_out_is_refused(finished, run, tmp_path):
+    """Whoever may write to the bucket must not write to the disk of who pulls."""
+    finished.everything()
+    graph = finished.graph.document()
+    graph["runs"][0]["name"] = "../escaped"
+    references.write(finished.store, "small", graph)
+    with pytest.raises(DamagedError, match="leads out of"):
+        run()
+    assert not list(tmp_path.rglob("escaped"))
+
+
+@pytest.mark.parametrize("kind", ["file", "gs"])
+def test_by_file_from_any_store_without_tensorflow_or_kfp(kind, tmp_path, request):
+    """As its users run it: only the answer on stdout, and nothing heavy imported."""
+    uri = str(tmp_path / "store") if kind == "file" else request.getfixturevalue("gs_uri")
+    finished = Finished(uri).everything()
+    (tmp_path / "my.yaml").write_text(yaml.safe_dump(DOCUMENT))
+    code = (
+        "import sys\nsys.argv = ['bertline', *sys.argv[1:]]\n"
+        "import typer\nfrom bertline_cli import pull\n"
+        "app = typer.Typer()\napp.command()(pull.command)\n"
+        "app(standalone_mode=False)\n"
+        "heavy = {'kfp', 'tensorflow', 'tf_keras', 'altair'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    arguments = [tmp_path / "my.yaml", tmp_path / "here", "--store", uri, "--checkpoints", "--json"]
+    done = subprocess.run([sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)["pulled"]) == 3 + 1 + 4 * (3 + 2)
+    assert "pulling small" in done.stderr
+    name = "6L/epoch-0002/pretrain/state.safetensors"
+    stored = finished.store.get(f"{finished.place(finished.graph.runs[1].rounds[1].pretrain)}state.safetensors")[0]
+    assert (tmp_path / "here" / name).read_bytes() == stored
+    if kind == "gs":
+        finished.store._connected[1].client.close()
+
+
+def test_nothing_yet_and_no_such_experiment_have_their_exit_codes(finished, run, tmp_path):
+    from bertline.errors import BertlineError
+
+    for experiment, code, said in (
+        ("small", ExitCode.TRANSIENT, "all 14 results are missing"),
+        ("large", ExitCode.USER_ERROR, "it has small"),
+    ):
+        with pytest.raises(BertlineError, match=said) as raised:
+            run(experiment)
+        assert raised.value.exit_code == code
+    assert not (tmp_path / "here").exists()
