@@ -5,6 +5,7 @@ there is one failure, and what couldn't be looked at is called so. Nothing takes
 are daemons, for one that hangs must not keep the command from ending.
 """
 
+import contextlib
 import os
 import threading
 import time
@@ -59,8 +60,9 @@ def examine(profile: Profile, *, deadline_s: float = DEADLINE_S) -> Iterator[Fin
     def inside() -> Login:
         """The login, if the namespace is there or can't be seen."""
         found = _of(login)
-        if any(each.state == State.FAILED for each in seen.result()):
-            raise UnclearError("needs the namespace")
+        with contextlib.suppress(ForbiddenError):  # few may look at namespaces
+            if any(each.state == State.FAILED for each in seen.result()):
+                raise UnclearError("needs the namespace")
         return found
 
     examinations: list[tuple[str, Callable[[], Iterable[Finding]]]] = [
@@ -69,16 +71,18 @@ def examine(profile: Profile, *, deadline_s: float = DEADLINE_S) -> Iterator[Fin
         ("namespace", seen.result),
         ("permissions", lambda: accounts.permissions(inside().cluster, place)),
         ("account", lambda: accounts.account(inside().cluster, inside().connection, place)),
+        ("secret", lambda: accounts.secrets(inside().cluster, profile, place)),
         ("nodes", lambda: _nodes(profile, machines.result(), _of(login).cluster)),
+        ("storage class", lambda: capacities.storage_classes(profile, _of(login).connection)),
         ("quota", lambda: _quota(profile, inside(), place)),
         ("store", lambda: _store(profile, login)),
         ("images", lambda: _images(profile, machines)),
     ]
-    if profile.store.secret or profile.secrets or profile.images.pull_secrets:
-        examinations.append(("secret", lambda: accounts.secrets(inside().cluster, profile, place)))
-    if capacities.classes(profile):
-        examinations.append(("storage class", lambda: capacities.storage_classes(profile, _of(login).connection)))
-    running = [(name, _start(partial(_all, look))) for name, look in examinations]
+    named = {
+        "secret": profile.store.secret or profile.secrets or profile.images.pull_secrets,
+        "storage class": capacities.classes(profile),
+    }
+    running = [(name, _start(partial(_all, look))) for name, look in examinations if named.get(name, True)]
     until = time.monotonic() + deadline_s
     for name, future in running:
         try:

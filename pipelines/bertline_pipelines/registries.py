@@ -65,7 +65,7 @@ def on_nodes(profile: Profile, nodes: Sequence[Node]) -> Iterator[Finding]:
     if profile.images.pull_policy == "Always":
         yield findings.failed(
             "images",
-            "`images.registry` is empty: images are loaded into the nodes, and `pull_policy: Always` doesn't take those",
+            "`images.registry` is empty: images are loaded into the nodes, and `pull_policy: Always` passes them by",
             "set images.pull_policy to IfNotPresent in the profile",
         )
         return

@@ -73,7 +73,7 @@ def test_the_option_beats_the_environment_beats_the_default(
     assert f"0 results, 0 B, in file://{tmp_path}/empty" in run("ls", "--store", f"{tmp_path}/empty").stdout
     monkeypatch.delenv("BERTLINE_STORE")
     monkeypatch.chdir(tmp_path)
-    assert "0 results, 0 B, in out/store" in run("ls").stdout
+    assert f"0 results, 0 B, in file://{tmp_path}/out/store" in run("ls").stdout
 
 
 def test_show_takes_the_first_digits(run: Any) -> None:
