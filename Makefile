@@ -1,6 +1,6 @@
 # bertline: `make` lists the targets. Each target does its own set-up first.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-real test test-all test-images check format lock golden bench clean
+.PHONY: help setup demo demo-real test test-all test-images check format lock golden dashboards bench clean
 
 PYTHON ?= python3.11
 UV_VERSION := 0.13.9
@@ -65,6 +65,9 @@ format: $(READY) ## format the code and fix what can be fixed
 
 golden: $(READY) ## compile the golden pipelines anew, after a change that is meant; then look at the difference
 	@PYTHONPATH=tests $(BIN)/python tests/support/goldens.py
+
+dashboards: $(READY) ## write the dashboard and the rules anew, from the panels and plain/rules.yaml
+	@$(BIN)/python -m bertline_pipelines.monitoring.manifests
 
 bench: $(READY) ## words/s of the corpus build, sequences/s of pre-training and fine-tuning
 	@$(BIN)/python tests/bench.py

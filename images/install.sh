@@ -14,10 +14,14 @@ if [ -e /run/secrets/ca.crt ]; then export PIP_CERT=/run/secrets/ca.crt; fi
 
 python3 -m venv /opt/venv
 /opt/venv/bin/pip install --no-cache-dir --disable-pip-version-check --progress-bar off \
-    --no-deps --require-hashes --only-binary :all: --requirement "$1" --requirement "$2"
+    --no-compile --no-deps --require-hashes --only-binary :all: --requirement "$1" --requirement "$2"
 
 # What only installing or compiling needs. Headers alone are 350 MB in TensorFlow.
 packages=$(echo /opt/venv/lib/python3.*/site-packages)
 rm -rf "$packages/tensorflow/include" "$packages"/nvidia/*/include
 grep -q '^setuptools==' "$1" || /opt/venv/bin/pip uninstall --quiet --yes setuptools
 /opt/venv/bin/pip uninstall --quiet --yes pip
+
+# Bytecode that isn't compared with its source's time: builders round times when they copy, and then Python would
+# compile everything at every start, since nobody can write it into the image.
+/opt/venv/bin/python -m compileall -f -q -j 0 --invalidation-mode unchecked-hash "$packages"

@@ -114,6 +114,7 @@ def fine_tuning() -> float:
     from bertline.evaluate import batches, classifier, glue
     from bertline.evaluate.config import EvaluateConfig
     from bertline.experiments import Model, Optimizer, TaskFiles
+    from bertline.stages import Label
 
     real = SHARED / "mnli" / "train.tsv"
     source = sources.Source(url=str(real) if real.exists() else "sample:nli/train")
@@ -133,6 +134,7 @@ def fine_tuning() -> float:
         lower_case=True,
         milestone="0" * 64,
         vocabulary="0" * 64,
+        label=Label(experiment="bench", run="6L", model="6L", epoch=0),
     )
     with tempfile.TemporaryDirectory() as folder:
         examples = glue.read(source.fetch(Path(folder))).examples[:320]

@@ -1,5 +1,9 @@
-"""What `bertline run` shows: a line a task when it ends, and on a terminal live bars for those at work."""
+"""What `bertline run` shows: a line a task when it ends, and on a terminal live bars for those at work.
 
+And what other commands show of their up- and downloads: bars on a terminal, nothing elsewhere.
+"""
+
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
@@ -22,6 +26,42 @@ def choose(stream: TextIO) -> Iterator["Watcher"]:
     console = Console(file=stream)
     with Live(console=console, refresh_per_second=4, transient=True) as live:
         yield Bars(live)
+
+
+@contextmanager
+def transfers() -> Iterator[None]:
+    """Bars of `bertline.progress` on stderr if it is a terminal; its sentences always."""
+    from bertline import progress
+
+    if not sys.stderr.isatty():
+
+        def repeat(told: dict[str, Any]) -> None:
+            if "say" in told:
+                sys.stderr.write(f"{told['say']}\n")
+
+        with progress.told_to(repeat):
+            yield
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    bars = {}
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(30), TextColumn("{task.fields[amount]}"),
+        console=Console(stderr=True), transient=True,
+    ) as display:  # fmt: skip
+
+        def tell(told: dict[str, Any]) -> None:
+            if "say" in told:
+                display.console.print(told["say"], highlight=False, markup=False)
+            elif "label" in told:
+                label = told["label"]
+                if label not in bars:
+                    bars[label] = display.add_task(label, amount="")
+                display.update(bars[label], total=told["total"], completed=told["done"], amount=amount(told))
+
+        with progress.told_to(tell):
+            yield
 
 
 class Lines:

@@ -12,7 +12,7 @@ import typer
 from bertline_cli import arguments
 
 if TYPE_CHECKING:
-    from bertline_pipelines.findings import Finding
+    from bertline_pipelines.doctor.findings import Finding
 
 EXAMPLE = "Example:  bertline doctor --profile gke-l4"
 
@@ -25,7 +25,7 @@ def command(profile: arguments.Profile, store: arguments.Store = None, as_json: 
     Kubeflow, the namespace with its permissions, account, secrets and quota, nodes that the pods fit on, the store,
     the images. Writes one small object to the store and deletes it again; changes nothing else.
     """
-    from bertline_pipelines import examinations, findings
+    from bertline_pipelines.doctor import examinations, findings
 
     found = []
     for finding in examinations.examine(arguments.profile(profile, store)):

@@ -11,9 +11,12 @@ from typing import Annotated
 
 import typer
 
-from bertline_cli.arguments import Json
+from bertline_cli import arguments
+from bertline_cli.arguments import Json, OptionalProfile
 
-app = typer.Typer(no_args_is_help=True, help="Build the images, push them, or load them into kind or minikube.")
+app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Build the images, push them, or load them into kind or minikube."
+)
 
 Names = Annotated[
     list[str] | None,
@@ -26,6 +29,7 @@ Registry = Annotated[
     str,
     typer.Option(
         "--registry",
+        metavar="HOST/PATH",
         envvar="BERTLINE_REGISTRY",
         help="Where pods pull from, such as europe-docker.pkg.dev/my-project/bertline; empty for loaded images.",
         show_default=False,
@@ -39,6 +43,7 @@ PipConf = Annotated[
     Path | None,
     typer.Option(
         "--pip-conf",
+        metavar="FILE",
         envvar="PIP_CONFIG_FILE",
         exists=True,
         dir_okay=False,
@@ -49,6 +54,7 @@ Certificates = Annotated[
     Path | None,
     typer.Option(
         "--ca-file",
+        metavar="FILE",
         envvar="PIP_CERT",
         exists=True,
         dir_okay=False,
@@ -69,7 +75,12 @@ class Image:
 
 @app.command("ls", epilog="Example:  bertline images ls --variant cuda --registry europe-docker.pkg.dev/p/bertline")
 def list_(
-    images: Names = None, variant: Variant = "cpu", registry: Registry = "", tool: Tool = None, as_json: Json = False
+    images: Names = None,
+    variant: Variant = "cpu",
+    registry: Registry = "",
+    profile: OptionalProfile = None,
+    tool: Tool = None,
+    as_json: Json = False,
 ) -> None:
     """List the images as this bertline needs them, which stages run in each, and which are built here."""
     from bertline.errors import UserError
@@ -80,7 +91,7 @@ def list_(
         found = builders.choose(tool)
     except UserError:
         found = ""  # the names are worth seeing without it
-    chosen = _chosen(images, variant, registry)
+    chosen = _chosen(images, variant, registry, profile)
     sizes = [builders.size(found, image.reference) if found else None for image in chosen]
     stages = [[stage for stage, name in STAGES.items() if name == image.name] for image in chosen]
     if as_json:
@@ -109,6 +120,7 @@ def build(
     images: Names = None,
     variant: Variant = "cpu",
     registry: Registry = "",
+    profile: OptionalProfile = None,
     tool: Tool = None,
     pip_conf: PipConf = None,
     ca_file: Certificates = None,
@@ -121,7 +133,7 @@ def build(
     found = builders.choose(tool)
     secrets = {name: path.resolve() for name, path in (("pip.conf", pip_conf), ("ca.crt", ca_file)) if path}
     done = []
-    for image in _chosen(images, variant, registry):
+    for image in _chosen(images, variant, registry, profile):
         there = not dry_run and builders.is_there(found, image.reference)
         if there:
             typer.echo(f"{image.reference} is built already", err=as_json)
@@ -136,16 +148,21 @@ def build(
     epilog="Example:  bertline images push --registry europe-docker.pkg.dev/my-project/bertline --variant cuda"
 )
 def push(
-    images: Names = None, variant: Variant = "cpu", registry: Registry = "", tool: Tool = None, dry_run: DryRun = False
+    images: Names = None,
+    variant: Variant = "cpu",
+    registry: Registry = "",
+    profile: OptionalProfile = None,
+    tool: Tool = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Push built images to a registry. Log in with the tool's own `login` before."""
     from bertline.errors import UserError
     from bertline_pipelines import builders
 
-    if not registry:
+    if not (registry or profile):
         raise UserError("push needs --registry (or BERTLINE_REGISTRY), the one that the images were built for")
     found = builders.choose(tool)
-    for image in _chosen(images, variant, registry):
+    for image in _chosen(images, variant, registry, profile):
         _require(found, image, variant, dry_run)
         _run(builders.push(found, image.reference), dry_run)
 
@@ -155,6 +172,7 @@ def load(
     images: Names = None,
     variant: Variant = "cpu",
     registry: Registry = "",
+    profile: OptionalProfile = None,
     into: Annotated[
         str | None, typer.Option("--into", metavar="kind|minikube", help="What runs the cluster; the first found.")
     ] = None,
@@ -170,7 +188,7 @@ def load(
 
     found, loader = builders.choose(tool), builders.choose_loader(into)
     with tempfile.TemporaryDirectory(prefix="bertline-images-") as scratch:
-        for image in _chosen(images, variant, registry):
+        for image in _chosen(images, variant, registry, profile):
             _require(found, image, variant, dry_run)
             archive = Path("" if dry_run else scratch, f"bertline-{image.name}.tar")
             target = cluster or builders.CLUSTERS[loader]
@@ -179,16 +197,28 @@ def load(
             archive.unlink(missing_ok=True)  # gigabytes each
 
 
-def _chosen(names: list[str] | None, variant: str, registry: str) -> list[Image]:
-    """The wanted images, in the order they are listed; those without the variant in their only one."""
+def _chosen(names: list[str] | None, variant: str, registry: str, profile: str | None) -> list[Image]:
+    """The wanted images, in the order they are listed.
+
+    With a profile those that its pods run, each in the variant that its stage wants; without one all, those that have
+    just one variant in that.
+    """
     from bertline_pipelines import images
 
     for name in names or ():
         images.variant_of(name, variant)  # refuses unknown names before anything is done
+    wanted = {(name, images.variant_of(name, variant)) for name in images.VARIANTS}
+    if profile:
+        place = arguments.profile(profile)
+        registry = registry or place.images.registry
+        wanted = {
+            (name, images.variant_of(name, place.pods.of(stage).variant)) for stage, name in images.STAGES.items()
+        }
     return [
-        Image(name, images.variant_of(name, variant), images.reference(registry, name, variant))
-        for name in images.VARIANTS
-        if not names or name in names
+        Image(name, each, images.reference(registry, name, each))
+        for name, variants in images.VARIANTS.items()
+        for each in variants
+        if (name, each) in wanted and (not names or name in names)
     ]
 
 

@@ -15,15 +15,15 @@ from bertline_cli import arguments
 
 if TYPE_CHECKING:
     from bertline.store.objects import ObjectStore
-    from bertline_pipelines.cluster import Cluster
-    from bertline_pipelines.pods import Pod
+    from bertline_pipelines.cluster.cluster import Cluster
+    from bertline_pipelines.cluster.pods import Pod
     from bertline_pipelines.statuses import Observer
     from bertline_pipelines.submissions import Submission
     from bertline_pipelines.transcripts import State, Task
 
-EXAMPLE = """Examples:  bertline logs my.yaml --profile gke-l4                             which tasks have logs
+EXAMPLE = """Examples:  bertline logs my.yaml -p gke-l4                  which tasks have logs
 
-bertline logs my.yaml --profile gke-l4 --task 6L-pretrain-10 -f    follow one"""
+bertline logs my.yaml -p gke-l4 -t 6L-pretrain-10 -f     follow one"""
 
 POLL_S = 3.0
 PATIENCE_S = 1800.0
@@ -142,6 +142,7 @@ class _Reader:
 
     def _follow_pods(self, tail: int | None) -> None:
         from bertline.errors import TransientError
+        from bertline_pipelines.cluster.podlogs import LogGoneError
 
         assert self._observer is not None
         seen: set[str] = set()
@@ -152,7 +153,7 @@ class _Reader:
                 seen.add(pod.uid)
                 try:
                     self._stream(pod, follow=True, tail=tail)
-                except TransientError as error:
+                except LogGoneError as error:
                     self._say(str(error))
                 tail = None
                 continue

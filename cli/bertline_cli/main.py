@@ -1,26 +1,69 @@
-"""The `bertline` command: one file a command. What a command needs is imported when it runs: help is instant."""
+"""The `bertline` command: one file a command, imported when it is used, so that help and completion are instant."""
 
+import importlib
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.core
+import typer.main
 
 import bertline
 from bertline.errors import BertlineError, ExitCode
-from bertline_cli import cancel, compile, init, plan, pull, report, run, status, store, submit, validate
+
+COMMANDS = {
+    "init": "Write an experiment file, or a profile, to start from.",
+    "validate": "Check an experiment file and its inputs, before anything is run.",
+    "plan": "What would run, what is done, hours, storage, cost.",
+    "run": "Run an experiment on this machine.",
+    "doctor": "Is everything there that a run on a cluster needs?",
+    "compile": "Write the Kubeflow pipeline to a file.",
+    "submit": "Run what is missing of an experiment on a cluster.",
+    "status": "What runs on the cluster, what waits, and why.",
+    "logs": "What a task prints: live from its pod, afterwards from the store.",
+    "cancel": "End a run; nothing that is done is lost.",
+    "pull": "Download what an experiment made.",
+    "report": "Write the report of what is there by now.",
+    "store": "Look into the store, check it, clean it up.",
+    "images": "Build, push and load the container images.",
+}
+
+
+class Commands(typer.core.TyperGroup):
+    """The commands of `COMMANDS`, none of which is imported to list them."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """In the order of use, not of the alphabet."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Import one: `command` of a module, or its `app` of several."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"bertline_cli.{cmd_name}")
+        sub = getattr(module, "app", None)
+        if sub is None:
+            sub = typer.Typer(add_completion=False, rich_markup_mode=None)
+            sub.command(epilog=module.EXAMPLE)(module.command)
+        command = typer.main.get_command(sub)
+        command.name = cmd_name
+        return command
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Their list in `bertline --help`."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
 
 app = typer.Typer(
     name="bertline",
+    cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # importing rich for help takes 0.6 s, three times all the rest
     help="Pre-train small BERTs, fine-tune them on the way, and trust the result.",
     epilog="Start with:  bertline init my.yaml  then  bertline run my.yaml",
 )
-for module in (init, validate, plan, run, report, compile, submit, status, cancel, pull):
-    app.command(epilog=module.EXAMPLE)(module.command)
-    app.registered_commands[-1].name = module.__name__.rpartition(".")[2]
-app.add_typer(store.app, name="store")
 
 
 def _version(wanted: bool) -> None:

@@ -9,8 +9,8 @@ import typer
 from bertline_cli import arguments, displays
 
 if TYPE_CHECKING:
-    from bertline_pipelines.baselines import Range
-    from bertline_pipelines.estimates import Estimate
+    from bertline_pipelines.estimates.baselines import Range
+    from bertline_pipelines.estimates.estimates import Estimate
     from bertline_pipelines.profiles import Profile
 
 EXAMPLE = """Examples:  bertline plan my.yaml --store gs://my-bucket/bert
@@ -33,7 +33,8 @@ def command(
     Hours are estimated from what was measured in the same store, else from tables that are named; what neither knows is
     called unknown.
     """
-    from bertline_pipelines import estimates, plans
+    from bertline_pipelines import plans
+    from bertline_pipelines.estimates import estimates
 
     _, graph = arguments.load(path)
     place = arguments.profile(profile, store) if profile else None

@@ -9,10 +9,8 @@
 A file is there whole or not at all: it comes under a temporary name, is checked against its manifest, and then renamed.
 """
 
-import contextlib
 import json
 import os
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bertline_cli import arguments
+from bertline_cli import arguments, displays
 
 if TYPE_CHECKING:
     from bertline.report.collect import AnyManifest, Collected, Item
@@ -95,7 +93,7 @@ def command(
         )
     report, found = _realizations(connected, collected, places)
     wanted = list(_wanted(report, found, checkpoints=checkpoints, corpus=corpus))
-    with contextlib.redirect_stdout(sys.stderr):  # stdout is for the answer
+    with displays.transfers():
         with progress.bar(f"pulling {name}", sum(each.file.size for each in wanted), "B") as advance:
             pulled = _pull(connected, wanted, destination, advance)
         for folder, realization in found.items():

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bertline.store.objects import ObjectStore, Stat
     from bertline.store.realizations import Realization
 
-app = typer.Typer(no_args_is_help=True, help="Look into the store, check it, and clean it up.")
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look into the store, check it, and clean it up.")
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bertline_cli import arguments
+from bertline_cli import arguments, displays
 
 if TYPE_CHECKING:
-    from bertline_pipelines.kubeflow import Kubeflow
+    from bertline_pipelines.kubeflow.kubeflow import Kubeflow
     from bertline_pipelines.submitting import Prepared, Submitted
 
 EXAMPLE = """Examples:  bertline submit my.yaml --profile kind --wait
@@ -36,7 +36,8 @@ def command(
     Submitting again is harmless: while a run goes on nothing new starts, and after one that failed or was cancelled
     only what is missing runs, from the last checkpoint on.
     """
-    from bertline_pipelines import access, kubeflow, submitting
+    from bertline_pipelines import access, submitting
+    from bertline_pipelines.kubeflow import kubeflow
 
     place = arguments.profile(profile, store)
     _, graph = arguments.load(path)
@@ -48,7 +49,8 @@ def command(
     with access.kubeflow(place) as server:
         if warning := kubeflow.check_version(server.version()):
             typer.echo(f"warning: {warning}", err=True)
-        submitted = submitting.submit(prepared, connected, server)
+        with displays.transfers():
+            submitted = submitting.submit(prepared, connected, server)
         document = _plan(prepared) | _run(submitted, server)
         if not wait:
             _print(as_json, document, [*_announcement(submitted, prepared, server), *_next(path, profile, store)])

@@ -14,7 +14,7 @@ from bertline_cli import displays
 if TYPE_CHECKING:
     from bertline.errors import ExitCode
     from bertline.store.objects import ObjectStore
-    from bertline_pipelines.kubeflow import Kubeflow
+    from bertline_pipelines.kubeflow.kubeflow import Kubeflow
     from bertline_pipelines.statuses import Observer, Status, TaskStatus
     from bertline_pipelines.submitting import Prepared, Submitted
 
@@ -127,7 +127,8 @@ def to_the_end(
                 return code
             resumes -= 1
             _say(stream, f"the run {status.state}; submitting what is left, {resumes} more times if need be")
-        submitted = submitting.submit(prepared, store, kubeflow)
+        with displays.transfers():
+            submitted = submitting.submit(prepared, store, kubeflow)
         _say(stream, f"{submitted.submission.display_name}: {len(prepared.parts[0])} tasks")
 
 

@@ -30,6 +30,14 @@ Run = Callable[[Config, ObjectStore], Realization]
 PARENT = "BERTLINE_PARENT"
 """Pid of the `bertline run` that this task belongs to."""
 
+_endings: list[Callable[[ExitCode], None]] = []
+
+
+def at_end(ending: Callable[[ExitCode], None]) -> None:
+    """Have something done when the task has ended, however it did, and before its process does."""
+    if ending not in _endings:
+        _endings.append(ending)
+
 
 def main(config_type: type[Config], run: Run[Config], argv: Sequence[str] | None = None) -> int:
     """Command line of a component; returns the exit code."""
@@ -66,6 +74,13 @@ def task(config_type: type[Config], run: Run[Config], store: str, config: str) -
 
 
 def _attempt(config_type: type[Config], run: Run[Config], store: str, config: str) -> int:
+    code = _ended(config_type, run, store, config)
+    while _endings:
+        _endings.pop()(code)
+    return code
+
+
+def _ended(config_type: type[Config], run: Run[Config], store: str, config: str) -> ExitCode:
     with outputs.recorded():
         try:
             with _preemptible():

@@ -2,7 +2,8 @@
 
 A component doesn't know who watches it. It calls `bar` and `say`, and these write one JSON line to the file named by
 `BERTLINE_PROGRESS`, from which `bertline run` draws its display; where nobody set it, they print: a line at the start,
-at most one every `EVERY_S`, and one at the end, which is what pod logs want.
+at most one every `EVERY_S`, and one at the end, which is what pod logs want. A program that calls a component's parts
+by itself may listen instead (`told_to`).
 """
 
 import contextlib
@@ -17,6 +18,22 @@ from typing import Any
 ENVIRONMENT = "BERTLINE_PROGRESS"
 EVERY_S = 15.0  # a line in a log
 REDRAW_S = 0.5  # an update for a display
+
+
+Listener = Callable[[dict[str, Any]], None]
+
+_listener: Listener | None = None
+
+
+@contextlib.contextmanager
+def told_to(listener: Listener) -> Iterator[None]:
+    """Within it, in all threads, `listener` gets the documents that would be written, and nothing is printed."""
+    global _listener
+    before, _listener = _listener, listener
+    try:
+        yield
+    finally:
+        _listener = before
 
 
 def say(sentence: str) -> None:
@@ -71,10 +88,13 @@ class _Meter:
 
 
 def _watched() -> bool:
-    return ENVIRONMENT in os.environ
+    return _listener is not None or ENVIRONMENT in os.environ
 
 
 def _emit(document: dict[str, Any], line: str | None) -> None:
+    if _listener is not None:
+        _listener(document)
+        return
     if _watched():
         # A full disk must not end the work because nobody can be told of it.
         with contextlib.suppress(OSError), open(os.environ[ENVIRONMENT], "a", encoding="utf-8") as file:

@@ -14,8 +14,22 @@ import bertline
 PACKAGES = ("tensorflow", "tf-models-official", "tf-keras", "numpy", "safetensors", "kfp")
 
 
+_noted: dict[str, Any] = {}
+
+
+def note(name: str, value: Any) -> None:
+    """Something else about this machine that only who uses it knows, as its GPU; None is nothing."""
+    if value is not None:
+        _noted[name] = value
+
+
+def processor() -> str:
+    """Kind and cores, for people."""
+    return f"{platform.machine()}, {os.cpu_count()} cores"
+
+
 def provenance() -> dict[str, Any]:
-    """Version, image, machine and time, as JSON values.
+    """Version, image, machine and time, as JSON values; and what was noted.
 
     `BERTLINE_IMAGE` and `BERTLINE_REVISION` are set in the images when they are built.
     """
@@ -26,9 +40,10 @@ def provenance() -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": {name: version for name in PACKAGES if _is_loaded(name) and (version := _version(name))},
         "host": platform.node(),
-        "processor": f"{platform.machine()}, {os.cpu_count()} cores",
+        "processor": processor(),
         "memory_bytes": psutil.virtual_memory().total,
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        **_noted,
     }
 
 

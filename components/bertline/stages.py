@@ -17,6 +17,17 @@ class Operational(BaseModel):
         return None if info.context and info.context.get("key") else handler(self)
 
 
+class Label(Operational):
+    """Whose work it is, for people: metrics, logs."""
+
+    experiment: str
+    run: str
+    """Model and seed, as `6L` or `6L-seed2`."""
+    model: str
+    epoch: int
+    """At which the round ends."""
+
+
 class StageConfig(BaseModel):
     """Base of `CorpusConfig`, `PretrainConfig` and the others. JSON in and out: that is how it reaches a pod."""
 

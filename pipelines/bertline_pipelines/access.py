@@ -14,8 +14,8 @@ from bertline_pipelines.profiles import Kubeflow as Place
 from bertline_pipelines.profiles import Profile
 
 if TYPE_CHECKING:
-    from bertline_pipelines.cluster import Cluster
-    from bertline_pipelines.kubeflow import Kubeflow
+    from bertline_pipelines.cluster.cluster import Cluster
+    from bertline_pipelines.kubeflow.kubeflow import Kubeflow
 
 
 def store(profile: Profile) -> ObjectStore:
@@ -48,7 +48,7 @@ def store(profile: Profile) -> ObjectStore:
 
 def kubeflow(profile: Profile) -> "Kubeflow":
     """Kubeflow's API; a token, where one is needed, is in KFP_TOKEN."""
-    from bertline_pipelines.kubeflow import Kubeflow
+    from bertline_pipelines.kubeflow.kubeflow import Kubeflow
 
     place = submits_to(profile)
     return Kubeflow(place.endpoint, place.namespace, os.environ.get("KFP_TOKEN"), ui=place.ui)
@@ -56,7 +56,7 @@ def kubeflow(profile: Profile) -> "Kubeflow":
 
 def cluster(profile: Profile) -> "Cluster":
     """Kubernetes' API, by kubectl's context."""
-    from bertline_pipelines.cluster import connect
+    from bertline_pipelines.cluster.cluster import connect
 
     return connect(submits_to(profile).context)
 

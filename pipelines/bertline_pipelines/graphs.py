@@ -14,8 +14,9 @@ from typing import Any
 from bertline.corpus.config import CorpusConfig
 from bertline.evaluate.config import EvaluateConfig
 from bertline.experiments import Articles, Evaluate, Experiment
-from bertline.pretrain.config import Label, PretrainConfig
+from bertline.pretrain.config import PretrainConfig
 from bertline.sources import Source
+from bertline.stages import Label
 from bertline.store.derivations import Key
 from bertline.vocabulary.config import VocabularyConfig
 
@@ -106,6 +107,7 @@ def _rounds(experiment: Experiment, name: str, model: str, seed: int, corpus: Co
     milestone, begin = None, 0
     ends = [epoch * pretrain.steps_per_epoch for epoch in pretrain.round_ends]
     for end in pretrain.round_ends:
+        label = Label(experiment=experiment.name, run=name, model=model, epoch=end)
         config = PretrainConfig(
             model=experiment.models[model],
             optimizer=pretrain.optimizer,
@@ -122,13 +124,15 @@ def _rounds(experiment: Experiment, name: str, model: str, seed: int, corpus: Co
             vocabulary=corpus.vocabulary,
             milestone=milestone,
             checkpoints=pretrain.checkpoints,
-            label=Label(experiment=experiment.name, run=name),
+            label=label,
         )
         milestone, begin = _key(config), end
-        yield Round(config, tuple(_evaluations(experiment, model, corpus, milestone)))
+        yield Round(config, tuple(_evaluations(experiment, label, corpus, milestone)))
 
 
-def _evaluations(experiment: Experiment, model: str, corpus: CorpusConfig, milestone: Key) -> Iterator[EvaluateConfig]:
+def _evaluations(
+    experiment: Experiment, label: Label, corpus: CorpusConfig, milestone: Key
+) -> Iterator[EvaluateConfig]:
     section = experiment.evaluate
     shared = {name: getattr(section, name) for name in Evaluate.model_fields if name not in ("tasks", "seeds")}
     for task, files in section.tasks.items():
@@ -136,11 +140,12 @@ def _evaluations(experiment: Experiment, model: str, corpus: CorpusConfig, miles
             yield EvaluateConfig(
                 task=task,
                 files=files,
-                model=experiment.models[model],
+                model=experiment.models[label.model],
                 seed=seed,
                 lower_case=experiment.vocabulary.lower_case,
                 milestone=milestone,
                 vocabulary=corpus.vocabulary,
+                label=label,
                 **shared,
             )
 

@@ -22,10 +22,10 @@ from bertline_pipelines import labels
 from bertline_pipelines.submissions import Submission, SubmittedTask
 
 if TYPE_CHECKING:
-    from bertline_pipelines.cluster import Cluster
-    from bertline_pipelines.kubeflow import Kubeflow
-    from bertline_pipelines.pods import Pod
-    from bertline_pipelines.runs import Run
+    from bertline_pipelines.cluster.cluster import Cluster
+    from bertline_pipelines.cluster.pods import Pod
+    from bertline_pipelines.kubeflow.kubeflow import Kubeflow
+    from bertline_pipelines.kubeflow.runs import Run
 
 THREADS = 16  # manifests and logs are small; a bucket's latency is what counts
 RATE_WINDOW = 2  # events: the last two that tell a step
@@ -151,7 +151,7 @@ class Observer:
         return Status(self._submission, state, url, tasks, tuple(remarks))
 
     def _ask_kubeflow(self, remarks: list[str]) -> "tuple[Run | None, str]":
-        from bertline_pipelines.kubeflow import RunNotFoundError
+        from bertline_pipelines.kubeflow.kubeflow import RunNotFoundError
 
         if self._submission.run_id is None:
             remarks.append("whether the run was posted isn't known: `bertline submit` again finds it or posts it")
@@ -174,23 +174,32 @@ class Observer:
         """Pods by task label; reasons by pod name; reasons by KFP's task name where there is no pod."""
         if self._cluster is None or self._submission.run_id is None:
             return {}, {}, {}
-        from bertline_pipelines import failures, pending
-
         place, run_id = self._submission.namespace, self._submission.run_id
         try:
             pods = self._cluster.pods(place, run_id=run_id)
             reasons = self._cluster.explain(place, pods)
-            held = {}
-            if run is not None and not run.final:
-                for step in self._cluster.steps(place, run_id):
-                    if step.phase == "Pending" and step.message:
-                        held[step.kfp_task] = pending.why_held(step)
-                    elif step.phase in ("Failed", "Error") and step.message:
-                        held[step.kfp_task] = failures.why_step_failed(step)
         except BertlineError as error:
             remarks.append(f"pods can't be looked at: {error}")
             return {}, {}, {}
+        held = self._held(self._cluster, run_id, remarks) if run is not None and not run.final else {}
         return {pod.task: pod for pod in pods if pod.task}, reasons, held
+
+    def _held(self, cluster: "Cluster", run_id: str, remarks: list[str]) -> dict[str, str]:
+        """Of tasks whose pod couldn't be made, or is gone: only Argo knows why."""
+        from bertline_pipelines.cluster import failures, pending
+
+        try:
+            steps = cluster.steps(self._submission.namespace, run_id)
+        except BertlineError as error:
+            remarks.append(f"Argo can't be asked: {error}")
+            return {}
+        held = {}
+        for step in steps:
+            if step.phase == "Pending" and step.message:
+                held[step.kfp_task] = pending.why_held(step)
+            elif step.phase in ("Failed", "Error") and step.message:
+                held[step.kfp_task] = failures.why_step_failed(step)
+        return held
 
     def _task(
         self,

@@ -18,8 +18,8 @@ from bertline.store.objects import ConflictError, ObjectStore
 from bertline_pipelines.plans import Plan, Task
 
 if TYPE_CHECKING:
-    from bertline_pipelines.kubeflow import Kubeflow
-    from bertline_pipelines.runs import Run
+    from bertline_pipelines.kubeflow.kubeflow import Kubeflow
+    from bertline_pipelines.kubeflow.runs import Run
 
 ROOT = "runs/"
 

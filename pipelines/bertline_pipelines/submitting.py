@@ -16,7 +16,7 @@ from bertline.store.objects import ObjectStore
 from bertline_pipelines import access, documents, graphs, plans, submissions
 from bertline_pipelines.documents import Document
 from bertline_pipelines.graphs import Graph
-from bertline_pipelines.kubeflow import Kubeflow, RunNotFoundError
+from bertline_pipelines.kubeflow.kubeflow import Kubeflow, RunNotFoundError
 from bertline_pipelines.plans import Plan, Task
 from bertline_pipelines.profiles import Profile
 from bertline_pipelines.submissions import Submission

@@ -15,12 +15,17 @@ from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import pytest
+import typer
 import yaml
+from typer.testing import CliRunner
 
 from bertline.errors import ExitCode, UserError
 from bertline.store.filesystem import FileSystemStore
 from bertline.store.objects import connect
-from bertline_pipelines import cluster_logins, examinations, findings, images, probes, profiles
+from bertline_cli import doctor
+from bertline_pipelines import images, profiles
+from bertline_pipelines.cluster import logins as cluster_logins
+from bertline_pipelines.doctor import examinations, findings, probes
 from support import kubernetes_api
 from support.kfp_server import KfpServer
 from support.kubernetes_api import node, pod
@@ -362,7 +367,9 @@ def the_taint_is_not_tolerated(place):
 
 def too_much_memory_is_asked_for(place):
     place.profile["pods"]["evaluate"] = {"memory": "64Gi"}
-    return [("nodes", "failed", r"^evaluate: asks for 64 GiB of memory, .* has 16 GiB of memory in all: lower `memory`")], 2
+    return [
+        ("nodes", "failed", r"^evaluate: asks for 64 GiB of memory, .* has 16 GiB of memory in all: lower `memory`")
+    ], 2
 
 
 def the_gpu_node_is_cordoned(place):
@@ -444,7 +451,9 @@ def the_bucket_is_missing(place):
 
 def the_store_is_not_there(place):
     place.set("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{free_port()}")
-    return [("store", "failed", r"can't reach gs://.* now: .*")], ExitCode.TRANSIENT
+    return [
+        ("store", "failed", r"can't reach gs://.* now: .*right address, and is its port-forward running")
+    ], ExitCode.TRANSIENT
 
 
 def pods_look_for_the_store_on_themselves(place):
@@ -522,14 +531,15 @@ def test_a_bucket_that_may_only_be_read(place, before_the_store, emulator):
     place.set("STORAGE_EMULATOR_HOST", emulator)
 
 
-def test_a_store_that_does_not_keep_conditional_writes(place, before_the_store, emulator):
+@pytest.mark.parametrize(("condition", "deed"), [("0", "created twice"), (r"[1-9]\d*", "replaced by a state of old")])
+def test_a_store_that_does_not_keep_conditional_writes(place, before_the_store, emulator, condition, deed):
     def forget(request):
-        request.path = re.sub(r"ifGenerationMatch=\d+", "x=y", request.path)
+        request.path = re.sub(rf"ifGenerationMatch={condition}\b", "x=y", request.path)
 
     place.set("STORAGE_EMULATOR_HOST", before_the_store(forget))
     ((name, state, text),) = bad(place.examine())
     assert (name, state) == ("store", "failed")
-    assert "an object was created twice, so its server doesn't keep conditional writes" in text
+    assert f"an object was {deed}, so its server doesn't keep conditional writes" in text
     place.set("STORAGE_EMULATOR_HOST", emulator)
 
 
@@ -623,28 +633,39 @@ def test_the_command(bertline, place, tmp_path):
     assert all(re.match(r"✓ [a-z ]{13}  \S", line) for line in lines), good.stdout
     assert summary == f"{len(lines)} ok"
     assert then == f"Next:  bertline submit EXPERIMENT.yaml --profile {path}"
+    assert VALUE not in good.stdout + good.stderr
+
+
+def test_what_the_command_says_of_failures(place, tmp_path):
+    path = tmp_path / "tests.yaml"
+    app = typer.Typer()
+    app.command()(doctor.command)
+
+    def run(*options):
+        path.write_text(yaml.safe_dump(place.profile))
+        return CliRunner().invoke(app, ["--profile", str(path), *options])
 
     place.kfp.stop()
-    document = bertline("doctor", "--profile", path, "--json")
-    assert document.returncode == 75, document.stdout + document.stderr
-    found = json.loads(document.stdout)
-    assert (found["profile"], found["exit_code"]) == (str(path), 75)
-    assert [each["name"] for each in found["findings"] if each["state"] == "failed"] == ["kubeflow"]
+    unreachable = run("--json")
+    assert unreachable.exit_code == 75, unreachable.output
+    document = json.loads(unreachable.stdout)
+    assert (document["profile"], document["exit_code"]) == (str(path), 75)
+    assert [each["name"] for each in document["findings"] if each["state"] == "failed"] == ["kubeflow"]
 
     place.profile["kubeflow"]["context"] = "gke"
-    path.write_text(yaml.safe_dump(place.profile))
-    bad = bertline("doctor", "--profile", path)
-    assert bad.returncode == 2, bad.stdout + bad.stderr
+    bad = run()
+    assert bad.exit_code == 2, bad.output
     assert "✗ cluster        kubeconfig " in bad.stdout
     assert "? namespace      needs the cluster" in bad.stdout
-    assert bad.stdout.splitlines()[-1] == f"Next:  what ✗ says, then  bertline doctor --profile {path}"
-    assert "Traceback" not in bad.stdout + bad.stderr
-    assert VALUE not in good.stdout + document.stdout + bad.stdout
+    *_, summary, then = bad.stdout.splitlines()
+    assert summary == "2 ok, 2 failed, 7 unknown"
+    assert then == f"Next:  what ✗ says, then  bertline doctor --profile {path}"
+    assert VALUE not in unreachable.output + bad.output
 
 
 def test_it_needs_neither_kfp_nor_tensorflow():
     code = (
-        "import sys; from bertline_cli import doctor; from bertline_pipelines import examinations;"
+        "import sys; from bertline_cli import doctor; from bertline_pipelines.doctor import examinations;"
         "print([name for name in ('kfp', 'tensorflow', 'official', 'kubernetes') if name in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

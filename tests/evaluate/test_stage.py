@@ -65,6 +65,7 @@ def world(tmp_path_factory):
         lower_case=True,
         milestone=commit_milestone(store, vocabulary.size),
         vocabulary=realizations.realize(store, Derivation("vocabulary", 1, {}), write_vocabulary).manifest.key,
+        label={"experiment": "test", "run": "tiny", "model": "tiny", "epoch": 1},
     )
     return World(store, config)
 

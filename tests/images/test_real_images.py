@@ -82,9 +82,11 @@ def base(workplace, environment):
 
 @pytest.fixture(scope="module")
 def checkout(base, tmp_path_factory):
-    """A checkout with another base, as somebody who has to use one would make it."""
+    """A checkout with another base, of somebody who has to use one and whose files nobody else may read."""
     folder = checkouts.copy(tmp_path_factory.mktemp("bertline") / "checkout", "pipelines", "cli")
     (folder / "images/base-image.txt").write_text(f"{base}\n")
+    for path in (folder / "components").rglob("*"):
+        path.chmod(0o700 if path.is_dir() else 0o600)
     return folder
 
 

@@ -6,7 +6,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from bertline_pipelines import cluster, profiles
+from bertline_pipelines import profiles
+from bertline_pipelines.cluster import cluster
 
 OVERLAYS = ("gke", "kind", "minikube")
 

@@ -13,11 +13,12 @@ import time
 import pytest
 
 from bertline.errors import TransientError, UserError
-from bertline_pipelines import cluster, cluster_logins, failures, pending, podlogs
-from bertline_pipelines import nodes as machines
-from bertline_pipelines import pods as records
-from bertline_pipelines import steps as argo
-from bertline_pipelines.cluster_logins import ForbiddenError, MissingError, Permission
+from bertline_pipelines.cluster import cluster, failures, pending, podlogs
+from bertline_pipelines.cluster import logins as cluster_logins
+from bertline_pipelines.cluster import nodes as machines
+from bertline_pipelines.cluster import pods as records
+from bertline_pipelines.cluster import steps as argo
+from bertline_pipelines.cluster.logins import ForbiddenError, MissingError, Permission
 from support import kubernetes_api
 from support.kubernetes_api import NOW, Log, event, node, pod, stamp, unschedulable
 
@@ -871,7 +872,7 @@ def test_a_log_that_always_breaks_off_is_given_up(api, connected, monkeypatch):
 
 def test_neither_kfp_nor_the_client_is_imported_before_it_connects():
     code = (
-        "import sys, bertline_pipelines.cluster, bertline_pipelines.pending, bertline_pipelines.failures\n"
+        "import sys; from bertline_pipelines.cluster import cluster, pending, failures\n"
         "print([name for name in ('kfp', 'kubernetes', 'tensorflow') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)

@@ -7,8 +7,9 @@ import pytest
 from bertline.experiments import Experiment, Model
 from bertline.store.objects import connect
 from bertline.store.realizations import Outcome, realize
-from bertline_pipelines import estimates, graphs, plans, sizes
-from bertline_pipelines.baselines import Range
+from bertline_pipelines import graphs, plans
+from bertline_pipelines.estimates import estimates, sizes
+from bertline_pipelines.estimates.baselines import Range
 
 MNLI = {"url": "https://example.org/train.tsv", "sha256": "a" * 64}
 BERT_MINI = {"layers": 4, "batch_size": 64}

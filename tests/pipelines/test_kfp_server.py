@@ -9,7 +9,7 @@ import pytest
 import requests
 import yaml
 
-from bertline_pipelines.kubeflow import Kubeflow
+from bertline_pipelines.kubeflow.kubeflow import Kubeflow
 from support import tiny_pipelines
 from support.kfp_server import KfpServer
 
@@ -132,7 +132,7 @@ def test_kfps_own_client_submits_reads_and_cancels_the_same(server: KfpServer, t
         assert len(server.experiments) == 1
         # The same run, read by either.
         assert theirs.wait_for_run_completion(by_us.id, timeout=30, sleep_duration=0.05).state == "SUCCEEDED"
-        assert ours.wait(by_them.run_id, poll_s=0.05).state == "SUCCEEDED"
+        assert theirs.wait_for_run_completion(by_them.run_id, timeout=30, sleep_duration=0.05).state == "SUCCEEDED"
         for run_id in (by_us.id, by_them.run_id):
             read, seen = ours.run(run_id), theirs.get_run(run_id)
             assert (read.name, read.state, read.experiment_id) == (seen.display_name, seen.state, seen.experiment_id)

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from bertline.errors import TransientError, UserError
-from bertline_pipelines import kubeflow, runs
-from bertline_pipelines.kubeflow import Kubeflow, RunNotFoundError
-from bertline_pipelines.runs import Run
+from bertline_pipelines.kubeflow import kubeflow, runs
+from bertline_pipelines.kubeflow.kubeflow import Kubeflow, RunNotFoundError
+from bertline_pipelines.kubeflow.runs import Run
 from support import tiny_pipelines
 from support.kfp_server import Failure, KfpServer
 
@@ -39,15 +39,31 @@ def _submit(client: Kubeflow, folder: Path, document: tiny_pipelines.Document = 
     return client.submit(*document, display_name=name, experiment="tests", parameters={"folder": str(folder)})
 
 
+def _end(client: Kubeflow, run_id: str, seen: list[Run] | None = None) -> Run:
+    """The run when it is over; what it was on the way is added to `seen`."""
+    until = time.monotonic() + 20
+    while True:
+        run = client.run(run_id)
+        if seen is not None and (not seen or seen[-1] != run):
+            seen.append(run)
+        if run.final:
+            return run
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
 def test_neither_kfp_nor_tensorflow_is_imported():
-    check = "import sys, bertline_pipelines.kubeflow; print(*{'kfp', 'kfp_server_api', 'tensorflow'} & {*sys.modules})"
+    check = (
+        "import sys, bertline_pipelines.kubeflow.kubeflow;"
+        "print(*{'kfp', 'kfp_server_api', 'tensorflow'} & {*sys.modules})"
+    )
     assert subprocess.check_output([sys.executable, "-c", check], text=True) == "\n"
 
 
 def test_a_run_is_followed_to_its_end(server: KfpServer, client: Kubeflow, tmp_path: Path):
     submitted = _submit(client, tmp_path)
     seen: list[Run] = []
-    run = client.wait(submitted.id, seen.append, poll_s=0.02)
+    run = _end(client, submitted.id, seen)
     assert run.state == "SUCCEEDED"
     assert run.final
     assert seen[-1] == run
@@ -74,7 +90,7 @@ def test_tasks_are_pending_before_their_turn_and_have_no_times(client: Kubeflow,
 
 
 def test_a_failure_says_which_task_failed_and_which_never_started(client: Kubeflow, tmp_path: Path):
-    run = client.wait(_submit(client, tmp_path, tiny_pipelines.stumbling(falls=1, retries=0)).id, poll_s=0.02)
+    run = _end(client, _submit(client, tmp_path, tiny_pipelines.stumbling(falls=1, retries=0)).id)
     assert run.state == "FAILED"
     assert {task.key: task.state for task in run.tasks} == {"stumble": "FAILED", "note": "SKIPPED"}
 
@@ -95,7 +111,7 @@ def test_a_run_of_a_request_that_arrived_late_is_cancelled(server: KfpServer, cl
     run = _submit(client, tmp_path, LINGERING)
     first, second = server.runs
     assert run.id == first
-    assert client.wait(second, poll_s=0.02, deadline_s=20).state == "CANCELED"
+    assert _end(client, second).state == "CANCELED"
     assert not client.run(first).final
 
 
@@ -148,9 +164,9 @@ def test_a_cancelled_run_ends_and_cancelling_it_again_is_fine(client: Kubeflow, 
     client.terminate(run.id)
     client.terminate(run.id)
     assert client.run(run.id).state == "CANCELING"
-    states: list[str] = []
-    run = client.wait(run.id, lambda seen: states.append(seen.state), poll_s=0.02)
-    assert states == ["CANCELING", "CANCELED"]
+    seen: list[Run] = []
+    run = _end(client, run.id, seen)
+    assert [each.state for each in seen] == ["CANCELING", "CANCELED"]
     assert {task.key: task.state for task in run.tasks} == {"linger": "FAILED", "note": "SKIPPED"}
     client.terminate(run.id)
     assert client.run(run.id) == run
@@ -161,7 +177,7 @@ def test_cancelling_survives_a_lost_request(server: KfpServer, client: Kubeflow,
     run = _submit(client, tmp_path, LINGERING)
     server.fail(":terminate$", lost)
     client.terminate(run.id)
-    assert client.wait(run.id, poll_s=0.02, deadline_s=20).state == "CANCELED"
+    assert _end(client, run.id).state == "CANCELED"
 
 
 def test_a_refused_cancellation_is_told(server: KfpServer, client: Kubeflow, tmp_path: Path):
@@ -174,53 +190,12 @@ def test_a_refused_cancellation_is_told(server: KfpServer, client: Kubeflow, tmp
 def test_a_forgotten_run_is_not_an_unreachable_server(server: KfpServer, client: Kubeflow, tmp_path: Path):
     run = _submit(client, tmp_path, LINGERING)
     server.forget(run.id)
-    for call in (client.run, client.terminate, client.wait):
+    for call in (client.run, client.terminate):
         with pytest.raises(RunNotFoundError, match=r"has no run .* is in the store"):
             call(run.id)
     server.stop()
     with pytest.raises(TransientError, match=r"nothing answers at .*port-forward svc/ml-pipeline 8888:8888"):
         client.run(run.id)
-
-
-def test_waiting_survives_what_passes(server: KfpServer, client: Kubeflow, tmp_path: Path):
-    run = _submit(client, tmp_path)
-    failures: list[Failure] = [500, "drop", "drop after", "hang", 429, 503]
-    for how in failures:
-        server.fail("GET /runs/", how)
-    troubles: list[TransientError] = []
-    assert client.wait(run.id, poll_s=0.02, troubled=troubles.append).state == "SUCCEEDED"
-    assert len(troubles) == 6
-
-
-def test_waiting_survives_a_server_that_is_gone_for_a_while(server: KfpServer, client: Kubeflow, tmp_path: Path):
-    run = _submit(client, tmp_path, LINGERING)
-    port = int(server.endpoint.rpartition(":")[2])
-    kept = server.runs.copy()
-    server.stop()
-    troubles: list[TransientError] = []
-
-    def start_again(error: TransientError) -> None:
-        troubles.append(error)
-        if len(troubles) == 2:
-            server.start(port)
-
-    assert client.wait(run.id, poll_s=0.02, troubled=start_again).final
-    assert len(troubles) >= 2
-    assert server.runs == kept
-
-
-def test_waiting_gives_up_and_says_that_the_run_goes_on(server: KfpServer, client: Kubeflow, tmp_path: Path):
-    run = _submit(client, tmp_path, LINGERING)
-    began = time.monotonic()
-    with pytest.raises(TransientError, match=rf"its state is RUNNING. It goes on: http.*/#/runs/details/{run.id}"):
-        client.wait(run.id, poll_s=0.1, deadline_s=0.5)
-    server.fail("GET /runs/", "hang", times=100)
-    with pytest.raises(TransientError, match=r"said nothing for 0.5 seconds. Run .* itself goes on: http"):
-        client.wait(run.id, poll_s=0.02, patience_s=0.8)
-    with pytest.raises(TransientError, match="its state is unknown"):
-        client.wait(run.id, poll_s=0.02, deadline_s=0.8)
-    assert time.monotonic() - began < 6
-    assert server.runs[run.id].state == "RUNNING"
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,8 @@ from bertline.evaluate import batches
 from bertline.evaluate.batches import Batch, Pairs
 from bertline.evaluate.config import EvaluateConfig
 from bertline.experiments import Model
+from bertline.metrics import flops
+from bertline.metrics.figures import Figures
 
 UNDECAYED = (r"(bias|gamma|beta):0$",)
 """What AdamW's decay leaves alone, as expressions that the variables' names are searched for."""
@@ -82,9 +84,13 @@ def learning_rates(peak: float, warmup_share: float, steps: int) -> npt.NDArray[
 
 
 def fine_tune(
-    classifier: Classifier, pairs: Pairs, config: EvaluateConfig, advance: Callable[[], None] = lambda: None
+    classifier: Classifier,
+    pairs: Pairs,
+    config: EvaluateConfig,
+    advance: Callable[[], None] = lambda: None,
+    figures: Figures | None = None,
 ) -> Pace:
-    """`config.epochs` passes over the pairs. Calls `advance` after each step.
+    """`config.epochs` passes over the pairs. Calls `advance` after each step, and tells `figures` of it.
 
     Raises:
         UserError: the loss became infinite or no number.
@@ -93,10 +99,13 @@ def fine_tune(
     steps = sum(map(len, orders))
     optimizer = optimizer_of(config, steps)
     train, losses = _train_step(classifier, optimizer, config.seed)
-    sequences, since, first = 0, time.perf_counter(), True
+    show = _Show(figures, classifier, config, steps) if figures else None
+    sequences, since, first, before = 0, time.perf_counter(), True, 0.0
+    begun = since
     for number, order in enumerate(orders, start=1):
         for places in order:
             batch = batches.assemble(pairs, places, config.sequence_length)
+            assembled = time.perf_counter()
             train(batch.word_ids, batch.mask, batch.type_ids, batch.labels)
             advance()
             if first:
@@ -104,13 +113,52 @@ def fine_tune(
                 since, first = time.perf_counter(), False
             else:
                 sequences += len(places)
+            ended = time.perf_counter()
+            if show:
+                show.step(batch, ended - begun, assembled - begun)
+            begun = ended
         # The loss is read once an epoch, not once a step: the device needn't wait for the host.
-        if not np.isfinite(losses.numpy()):
+        loss = float(losses.numpy())
+        if show:
+            show.epoch(number, (loss - before) / len(order))
+        before = loss
+        if not np.isfinite(loss):
             raise UserError(
                 f"fine-tuning on {config.task} diverged: by the end of epoch {number} the loss is no number; "
                 f"lower evaluate.learning_rate, which is {config.learning_rate}"
             )
     return Pace(sequences, time.perf_counter() - since)
+
+
+class _Show:
+    """Tells the metrics of a fine-tuning."""
+
+    def __init__(self, figures: Figures, classifier: Classifier, config: EvaluateConfig, steps: int) -> None:
+        self._figures, self._config, self._classes = figures, config, classifier.head.num_classes
+        self._rates = learning_rates(config.learning_rate, config.warmup_share, steps)  # [steps]
+        figures.step = figures.first_step = figures.epoch = 0
+        figures.last_step, figures.batch_size = steps, config.batch_size
+        figures.parameters = classifier.network.count_params()
+
+    def step(self, batch: Batch, seconds: float, waited_s: float) -> None:
+        """One is done. The first one's time isn't training's: TensorFlow traced and planned."""
+        figures, done = self._figures, self._figures.step or 0
+        size, length = batch.word_ids.shape
+        figures.learning_rate, figures.step = float(self._rates[done]), done + 1
+        figures.count(
+            steps=1,
+            sequences=size,
+            tokens=int(batch.mask.sum()),
+            seconds=seconds if done else 0.0,
+            waited_s=waited_s if done else 0.0,
+            flops=size * flops.fine_tuning(self._config.model, length, self._classes) if done else 0.0,
+        )
+        if not done:
+            figures.enter("training")
+
+    def epoch(self, number: int, loss: float) -> None:
+        """One is done, with this mean loss."""
+        self._figures.epoch, self._figures.losses = number, {"total": loss}
 
 
 def optimizer_of(config: EvaluateConfig, steps: int) -> Any:

@@ -5,7 +5,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from bertline.experiments import Model, Optimizer, TaskFiles, TaskName
-from bertline.stages import StageConfig
+from bertline.stages import Label, StageConfig
 from bertline.store.derivations import Key
 
 
@@ -35,3 +35,4 @@ class EvaluateConfig(StageConfig):
     lower_case: bool
     milestone: Key
     vocabulary: Key
+    label: Label

@@ -1,18 +1,17 @@
 """Fine-tune one milestone on one task with one seed, and report every example of the dev set.
 
 Results: see `EvaluateConfig`; they follow from the key. Measurements: `seconds` (the whole attempt), `sequences_per_s`
-(fine-tuning, from the second step on), `host_memory_peak_bytes` (of the process), `gpu_present` (0 or 1) and, with a
-GPU, `gpu_memory_peak_bytes`.
+(fine-tuning, from the second step on), and those of memory, see `metrics.memories.Memory.settle`; the host's is of the
+whole process.
 
 What can be wrong with the input is found first, in a second or two; only then TensorFlow is imported.
 """
 
 import functools
 import os
-import resource
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,10 +21,15 @@ from bertline.evaluate import batches, glue
 from bertline.evaluate.batches import Ints, Pairs
 from bertline.evaluate.config import EvaluateConfig
 from bertline.evaluate.glue import Example, Examples
+from bertline.metrics import tasks
+from bertline.metrics.figures import Figures
 from bertline.sources import Source
 from bertline.store import realizations
 from bertline.store.objects import ObjectStore
 from bertline.store.realizations import Build, Outcome, Realization
+
+if TYPE_CHECKING:
+    from bertline.evaluate.classifier import Pace
 
 THREADS = "BERTLINE_THREADS"
 """Environment: threads of TensorFlow's pools; unset for all cores."""
@@ -37,11 +41,14 @@ def run(config: EvaluateConfig, store: ObjectStore) -> Realization:
     Raises:
         UserError: a task file isn't in its format, the milestone has another vocabulary, or fine-tuning diverges.
     """
-    return realizations.realize(store, config.derivation(), functools.partial(_build, config))
+    derivation = config.derivation()
+    figures = tasks.begin(config.STAGE, config.label, derivation.key, config.task)
+    return realizations.realize(store, derivation, functools.partial(_build, config, figures))
 
 
-def _build(config: EvaluateConfig, build: Build) -> Outcome:
+def _build(config: EvaluateConfig, figures: Figures, build: Build) -> Outcome:
     began = time.monotonic()
+    figures.attempt = build.attempt.number
     milestone = realizations.require(build.store, "pretrain", config.milestone)
     tokenizer = _tokenizer(config, milestone, build)
     train = glue.read(_fetch(config.files.train, build.work / "train", build.store))
@@ -52,10 +59,12 @@ def _build(config: EvaluateConfig, build: Build) -> Outcome:
     testing = batches.encode(dev.examples, tokenizer, config.sequence_length)
     [weights] = milestone.stage(["encoder.safetensors"], build.work / "milestone", label="fetching the milestone")
 
-    predictions, loss, measurements = _fine_tune(config, build, weights, tokenizer.vocabulary.size, training, testing)
+    predictions, loss, pace = _fine_tune(config, build, figures, weights, tokenizer.vocabulary.size, training, testing)
+    figures.enter("finishing")
 
     _write(build.payload / "predictions.tsv", dev.examples, predictions)
     correct = int((predictions == testing.labels).sum())
+    figures.evaluation_accuracies[str(config.seed)] = correct / len(testing)
     progress.say(f"{config.task}: {correct / len(testing):.1%} of {len(testing):,} right (seed {config.seed})")
     results = {
         "task": config.task,
@@ -68,8 +77,7 @@ def _build(config: EvaluateConfig, build: Build) -> Outcome:
         "dropped": dev.dropped,
     }
     seconds = time.monotonic() - began
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return Outcome(results, {"seconds": seconds, "host_memory_peak_bytes": peak, **measurements})
+    return Outcome(results, {"seconds": seconds, "sequences_per_s": pace.sequences_per_s, **figures.memory.settle()})
 
 
 def _tokenizer(config: EvaluateConfig, milestone: Realization, build: Build) -> wordpiece.Tokenizer:
@@ -98,18 +106,25 @@ def _say_what_is_left_out(train: Examples, dev: Examples) -> None:
 
 
 def _fine_tune(
-    config: EvaluateConfig, build: Build, weights: Path, vocabulary_size: int, training: Pairs, testing: Pairs
-) -> tuple[Ints, float, dict[str, Any]]:
-    """Predicted labels of the testing pairs [pairs], their loss, and measurements."""
+    config: EvaluateConfig,
+    build: Build,
+    figures: Figures,
+    weights: Path,
+    vocabulary_size: int,
+    training: Pairs,
+    testing: Pairs,
+) -> tuple[Ints, float, "Pace"]:
+    """Predicted labels of the testing pairs [pairs], their loss, and how fast training was."""
+    figures.enter("starting")
     import tensorflow as tf
 
     from bertline import encoders
     from bertline.evaluate import classifier
 
     encoders.use_threads(int(os.environ.get(THREADS) or 0))
-    gpus = tf.config.list_physical_devices("GPU")
-    if gpus:
+    if tf.config.list_physical_devices("GPU"):
         tf.config.experimental.reset_memory_stats("GPU:0")  # an earlier seed of this process may have needed more
+    figures.memory.attach(tf)
 
     model = classifier.build(config.model, vocabulary_size, len(glue.LABELS), config.seed)
     values, _ = encoders.load(weights)
@@ -121,14 +136,12 @@ def _fine_tune(
             advance(1)
             build.check()
 
-        pace = classifier.fine_tune(model, training, config, step)
+        pace = classifier.fine_tune(model, training, config, step, figures)
+    figures.enter("evaluating")
     with progress.bar(f"evaluating on {config.task}", len(testing), "examples") as advance:
         logits = classifier.logits(model, testing, config.sequence_length, advance)  # [pairs, classes]
-    measurements: dict[str, Any] = {"sequences_per_s": pace.sequences_per_s, "gpu_present": int(bool(gpus))}
-    if gpus:
-        measurements["gpu_memory_peak_bytes"] = tf.config.experimental.get_memory_info("GPU:0")["peak"]
     predictions = logits.argmax(axis=1).astype(np.int32)  # [pairs]
-    return predictions, classifier.mean_cross_entropy(logits, testing.labels), measurements
+    return predictions, classifier.mean_cross_entropy(logits, testing.labels), pace
 
 
 def _write(path: Path, examples: tuple[Example, ...], predictions: Ints) -> None:

@@ -17,6 +17,7 @@ from bertline import encoders, progress
 from bertline.encoders import Arrays
 from bertline.errors import DamagedError, TransientError
 from bertline.experiments import Checkpoints
+from bertline.metrics.figures import Figures
 from bertline.store import staging
 from bertline.store.realizations import ROLLING, Build
 from bertline.store.staging import File
@@ -74,8 +75,13 @@ def restore(build: Build) -> Checkpoint | None:
 class Saver:
     """Saves in the background by steps and by minutes, whichever comes first."""
 
-    def __init__(self, build: Build, policy: Checkpoints, now: Callable[[], float] = time.monotonic) -> None:
-        self._build, self._policy, self._now = build, policy, now
+    def __init__(
+        self, build: Build, policy: Checkpoints, figures: Figures, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._build, self._policy, self._figures, self._now = build, policy, figures, now
+        counts = figures.counts
+        counts.checkpoints, counts.checkpoint_failures, counts.checkpoint_pause_s = 0, 0, 0.0
+        figures.checkpoint_interval_s = 60.0 * policy.every_minutes
         self._saved_at = now()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._running: Future[None] | None = None
@@ -89,12 +95,15 @@ class Saver:
     def save(self, reached: Progress, values: Mapping[str, Any]) -> None:
         """Copy `values` (variables) now, write and upload them in the background."""
         begun = self._now()
+        self._figures.enter("saving")
         self.wait()
         copies = encoders.arrays(values)
         document = asdict(reached)  # a copy: training goes on changing it
         self._running = self._pool.submit(self._write, document, copies)
         self._saved_at = self._now()
         self.paused_s += self._saved_at - begun
+        self._figures.counts.checkpoint_pause_s = self.paused_s
+        self._figures.enter("training")
 
     def wait(self) -> None:
         """Until the last one is up. A failed one is told and forgotten: the one before it still counts."""
@@ -114,7 +123,19 @@ class Saver:
         self._pool.shutdown()
 
     def _write(self, document: dict[str, Any], values: Arrays) -> None:
-        begun = time.monotonic()
+        begun, figures, counts = time.monotonic(), self._figures, self._figures.counts
+        try:
+            size = self._put(document, values)
+        except TransientError:
+            counts.checkpoint_failures = 1 + (counts.checkpoint_failures or 0)
+            raise
+        seconds = time.monotonic() - begun
+        figures.checkpoint_seconds, figures.checkpoint_bytes, figures.checkpoint_saved_at = seconds, size, time.time()
+        counts.checkpoints = 1 + (counts.checkpoints or 0)
+        self._build.attempt.record("checkpoint", step=document["step"], bytes=size, seconds=round(seconds, 3))
+
+    def _put(self, document: dict[str, Any], values: Arrays) -> int:
+        """Size of the file, which is up when this returns."""
         name = f"{ROLLING}{document['step']:09d}.safetensors"
         path = self._build.work / name
         path.parent.mkdir(exist_ok=True)
@@ -129,6 +150,4 @@ class Saver:
         for found in list(self._build.store.list(f"{self._build.prefix}{ROLLING}")):
             if found.name.endswith(".safetensors") and not found.name.endswith(name):
                 self._build.store.delete(found.name)
-        self._build.attempt.record(
-            "checkpoint", step=document["step"], bytes=file.size, seconds=round(time.monotonic() - begun, 3)
-        )
+        return file.size

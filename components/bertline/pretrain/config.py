@@ -6,16 +6,8 @@ from pydantic import Field
 
 from bertline.experiments import Checkpoints, Model, Optimizer
 from bertline.schedules import Piece
-from bertline.stages import Operational, StageConfig
+from bertline.stages import Label, StageConfig
 from bertline.store.derivations import Key
-
-
-class Label(Operational):
-    """Whose round this is, for people: logs, metrics."""
-
-    experiment: str
-    run: str
-    """Model and seed, as `6L` or `6L-seed2`."""
 
 
 class PretrainConfig(StageConfig):

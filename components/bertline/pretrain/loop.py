@@ -9,6 +9,7 @@ import numpy as np
 
 from bertline import progress
 from bertline.errors import PreemptedError, UserError
+from bertline.metrics.figures import Figures
 from bertline.pretrain.checkpoints import Progress, Saver
 from bertline.pretrain.config import PretrainConfig
 from bertline.pretrain.inputs import Batch
@@ -31,6 +32,7 @@ class Loop:
     saved: Mapping[str, Any]
     """Variables that a checkpoint holds, by name."""
     held_out: list[Batch]
+    figures: Figures
     told_to_stop: Callable[[], bool]
 
     def run(self, chunks: Generator[Batch, None, None]) -> None:
@@ -41,7 +43,7 @@ class Loop:
             UserError: the loss isn't finite any more.
             TransientError: another attempt has taken over.
         """
-        config, reached = self.config, self.reached
+        config, reached, figures = self.config, self.reached, self.figures
         first, last = config.begin_epoch + 1, config.end_epoch
         label = f"epoch {last}" if first == last else f"epochs {first} to {last}"
         done, total = reached.step - config.begin_step, config.end_step - config.begin_step
@@ -54,10 +56,14 @@ class Loop:
                 if not prepared:  # tracing is start-up, not training
                     self.trainer.prepare(chunk)
                     prepared = begun = time.perf_counter()
-                reached.waited_s += time.perf_counter() - begun
+                    figures.enter("training")
+                waited_s = time.perf_counter() - begun
                 metrics = self.trainer.train(chunk, _of(chunk, rates, reached.step - config.begin_step), reached.step)
-                reached.wall_clock_s += time.perf_counter() - begun
-                self._count(chunk, metrics, rates)
+                seconds = time.perf_counter() - begun
+                reached.waited_s += waited_s
+                reached.wall_clock_s += seconds
+                tokens = self._count(chunk, metrics, rates)
+                self._show(chunk, metrics, rates, tokens=tokens, seconds=seconds, waited_s=waited_s)
                 advance(len(metrics))
                 if reached.step % config.steps_per_epoch == 0:
                     self._end_epoch()
@@ -70,21 +76,50 @@ class Loop:
                     heard = time.monotonic()
                     self.build.attempt.alive(step=reached.step)
 
-    def _count(self, chunk: Batch, metrics: np.ndarray[Any, Any], rates: np.ndarray[Any, Any]) -> None:
+    def _count(self, chunk: Batch, metrics: np.ndarray[Any, Any], rates: np.ndarray[Any, Any]) -> int:
+        """Tokens of the chunk without padding."""
         reached = self.reached
         bad = np.flatnonzero(~np.isfinite(metrics[:, 0]))
         if len(bad):  # nothing good comes after it
             step = reached.step + int(bad[0])
             rate = float(rates[step - self.config.begin_step])
+            self.figures.losses, self.figures.accuracies = by_kind(self.trainer.named(metrics[bad[0]]))
             self.build.attempt.record("diverged", step=step, learning_rate=rate)
             raise UserError(
                 f"the loss isn't finite at step {step:,} (learning rate {rate:.2e}); lower pretrain.learning_rate.peak "
                 "or raise its warmup_steps. The last milestone is kept"
             )
-        reached.tokens += int(chunk["input_mask"].sum())
+        tokens = int(chunk["input_mask"].sum())
+        reached.tokens += tokens
         for row in metrics.astype(np.float64).tolist():  # one by one: the sum doesn't depend on where a chunk ends
             reached.sums = [total + value for total, value in zip(reached.sums or [0.0] * len(row), row, strict=True)]
         reached.step += len(metrics)
+        return tokens
+
+    def _show(
+        self,
+        chunk: Batch,
+        metrics: np.ndarray[Any, Any],
+        rates: np.ndarray[Any, Any],
+        *,
+        tokens: int,
+        seconds: float,
+        waited_s: float,
+    ) -> None:
+        """What the metrics show: a few assignments, nothing that waits."""
+        figures, config = self.figures, self.config
+        steps, size, length = chunk["input_ids"].shape
+        figures.step = self.reached.step
+        figures.learning_rate = float(rates[self.reached.step - config.begin_step - 1])
+        figures.losses, figures.accuracies = by_kind(self.trainer.named(metrics.mean(axis=0)))
+        figures.count(
+            steps=steps,
+            sequences=steps * size,
+            tokens=tokens,
+            seconds=seconds,
+            waited_s=waited_s,
+            flops=steps * size * self.trainer.flops(length, chunk["masked_lm_positions"].shape[2]),
+        )
 
     def _end_epoch(self) -> None:
         reached = self.reached
@@ -92,17 +127,31 @@ class Loop:
         means = self.trainer.named(np.array(reached.sums) / self.config.steps_per_epoch)
         result: dict[str, Any] = {"epoch": epoch, "step": reached.step, "train": means}
         if self.held_out:
+            self.figures.enter("evaluating")
             result["held_out"] = self.trainer.measure(self.held_out)
+            self.figures.held_out_losses, self.figures.held_out_accuracies = by_kind(result["held_out"])
+            self.figures.enter("training")
             progress.say(f"epoch {epoch}: held-out MLM loss {result['held_out']['mlm_loss']:.3f}")
         reached.epochs.append(result)
+        self.figures.epoch = epoch
         reached.epoch_wall_clock_s.append(reached.wall_clock_s)
         reached.sums = []
         self.build.attempt.record("epoch", epoch=epoch, step=reached.step, wall_clock_s=reached.wall_clock_s)
 
     def _save_and_stop(self) -> None:
         self.saver.save(self.reached, self.saved)
+        self.figures.enter("saving")
         self.saver.wait()
         raise PreemptedError(f"told to stop at step {self.reached.step:,}; saved, run it again to go on")
+
+
+def by_kind(named: Mapping[str, float]) -> tuple[dict[str, float], dict[str, float]]:
+    """Losses and accuracies of `Trainer.named` by their kind: mlm, nsp, and total of the losses."""
+    losses, accuracies = (
+        {name.removesuffix(ending): value for name, value in named.items() if name.endswith(ending)}
+        for ending in ("_loss", "_accuracy")
+    )
+    return {**losses, "total": named["loss"]}, accuracies
 
 
 def bounds(config: PretrainConfig, step: int, size: int) -> list[int]:

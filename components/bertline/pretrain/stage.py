@@ -4,12 +4,11 @@ Results of the manifest (functions of the key, on one kind of processor):
     step, epochs: [{epoch, step, train: {metrics}, held_out: {metrics}}], vocabulary_size, parameters, sequences, tokens
 Measurements:
     wall_clock_s, epoch_wall_clock_s (over the whole run: training only), round_wall_clock_s, sequences_per_s,
-    tokens_per_s, data_wait_share, checkpoint_pause_s, host_memory_peak_bytes, gpu_present, gpu_memory_peak_bytes,
-    threads, attempts, lost_steps, lost_s
+    tokens_per_s, data_wait_share, checkpoint_pause_s, threads, attempts, lost_steps, lost_s, and those of memory, see
+    `metrics.memories.Memory.settle`
 """
 
 import os
-import resource
 import signal
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -20,6 +19,8 @@ import numpy as np
 
 from bertline import progress, shards
 from bertline.errors import UserError
+from bertline.metrics import tasks
+from bertline.metrics.figures import Figures
 from bertline.pretrain import inputs
 from bertline.pretrain.config import PretrainConfig
 from bertline.pretrain.inputs import Batch
@@ -43,10 +44,13 @@ def run(config: PretrainConfig, store: ObjectStore) -> Realization:
         UserError: the batch is larger than the corpus, the milestone is another architecture's.
         PreemptedError: SIGTERM; a checkpoint was saved.
     """
-    return realize(store, config.derivation(), lambda build: _build(config, build))
+    derivation = config.derivation()
+    figures = tasks.begin(config.STAGE, config.label, derivation.key)
+    return realize(store, derivation, lambda build: _build(config, build, figures))
 
 
-def _build(config: PretrainConfig, build: Build) -> Outcome:
+def _build(config: PretrainConfig, build: Build, figures: Figures) -> Outcome:
+    _introduce(config, build, figures)
     corpus = require(build.store, "corpus", config.corpus)
     pieces = int(require(build.store, "vocabulary", config.vocabulary).manifest.results["pieces"])
     milestone = require(build.store, "pretrain", config.milestone) if config.milestone else None
@@ -62,6 +66,9 @@ def _build(config: PretrainConfig, build: Build) -> Outcome:
 
     with _termination() as told_to_stop:
         progress.say("starting TensorFlow")
+        figures.enter("starting")
+        import tensorflow as tf
+
         from bertline import encoders
         from bertline.pretrain.checkpoints import Saver
         from bertline.pretrain.loop import Loop, bounds
@@ -71,10 +78,14 @@ def _build(config: PretrainConfig, build: Build) -> Outcome:
         trainer = Trainer(config.model, config.optimizer, pieces, next_sentence=config.next_sentence, seed=config.seed)
         saved = dict(trainer.encoder_variables) | dict(trainer.state)
         reached = _restore(config, build, milestone, trainer, saved)
+        figures.memory.attach(tf)  # which has its devices by now
+        figures.step, figures.parameters = reached.step, trainer.parameters()["total"]
+        figures.epoch = reached.step // config.steps_per_epoch
         steps = bounds(config, reached.step, _steps_a_call())
         read = inputs.chunks(order, lambda shard: _features(local[shard]), config.model.batch_size, steps)
-        with closing(Saver(build, config.checkpoints)) as saver, closing(inputs.ahead(read)) as chunks:
-            Loop(config, build, trainer, reached, saver, saved, held_out, told_to_stop).run(chunks)
+        with closing(Saver(build, config.checkpoints, figures)) as saver, closing(inputs.ahead(read)) as chunks:
+            Loop(config, build, trainer, reached, saver, saved, held_out, figures, told_to_stop).run(chunks)
+            figures.enter("finishing")
 
         encoders.save(build.payload / ENCODER, encoders.arrays(trainer.encoder_variables))
         encoders.save(build.payload / STATE, encoders.arrays(trainer.state))
@@ -98,7 +109,7 @@ def _build(config: PretrainConfig, build: Build) -> Outcome:
         "checkpoint_pause_s": saver.paused_s,
         "threads": int(os.environ.get(THREADS, 0)) or os.cpu_count(),
     }
-    return Outcome(results, measurements | _memory() | _lost(build, config.begin_step))
+    return Outcome(results, measurements | figures.memory.settle() | _lost(_events(build), config.begin_step))
 
 
 def _restore(
@@ -161,22 +172,24 @@ def _steps_a_call() -> int:
     return STEPS_A_CALL["gpu" if tf.config.list_physical_devices("GPU") else "cpu"]
 
 
-def _memory() -> dict[str, Any]:
-    """Peaks of this process; of the GPU only if there is one."""
-    import tensorflow as tf
-
-    found: dict[str, Any] = {"host_memory_peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
-    gpus = tf.config.list_physical_devices("GPU")
-    found["gpu_present"] = int(bool(gpus))
-    if gpus:
-        found["gpu_memory_peak_bytes"] = int(tf.config.experimental.get_memory_info("GPU:0")["peak"])
-    return found
+def _introduce(config: PretrainConfig, build: Build, figures: Figures) -> None:
+    """What the metrics can show before anything is trained, earlier attempts at the round included."""
+    figures.first_step, figures.last_step = config.begin_step, config.end_step
+    figures.batch_size, figures.attempt = config.model.batch_size, build.attempt.number
+    logs = _events(build)
+    figures.repeated_steps = _lost(logs, config.begin_step)["lost_steps"]
+    saved = [event["time"] for events in logs for event in events if event["event"] == "checkpoint"]
+    figures.checkpoint_saved_at = max(saved, default=None)
 
 
-def _lost(build: Build, begin_step: int) -> dict[str, Any]:
+def _events(build: Build) -> list[list[dict[str, Any]]]:
+    """Of all attempts at this round, this one's last."""
+    return list(attempts.read(build.store, build.prefix))
+
+
+def _lost(logs: list[list[dict[str, Any]]], begin_step: int) -> dict[str, Any]:
     """Work that earlier attempts did and that had to be done again: what came after their last checkpoint."""
     steps, seconds, kept = 0, 0.0, begin_step
-    logs = list(attempts.read(build.store, build.prefix))
     for events in logs[:-1]:
         saved = [event for event in events if event["event"] == "checkpoint"]
         kept = max([kept, *(event["step"] for event in saved)])

@@ -16,6 +16,7 @@ from official.nlp.optimization import AdamWeightDecay
 from bertline import encoders
 from bertline.encoders import Arrays
 from bertline.experiments import Model, Optimizer
+from bertline.metrics import flops
 from bertline.pretrain.inputs import Batch
 
 METRICS = ("loss", "mlm_loss", "mlm_accuracy", "nsp_loss", "nsp_accuracy")
@@ -31,7 +32,7 @@ class Trainer:
     def __init__(
         self, model: Model, optimizer: Optimizer, vocabulary_size: int, *, next_sentence: bool, seed: int
     ) -> None:
-        self._next_sentence, self._seed = next_sentence, seed
+        self._model, self._pieces, self._next_sentence, self._seed = model, vocabulary_size, next_sentence, seed
         self.encoder = encoders.build(model, vocabulary_size)
         self._pretrainer = models.BertPretrainerV2(
             self.encoder, mlm_activation=lambda value: tf_keras.activations.gelu(value, approximate=True)
@@ -83,6 +84,10 @@ class Trainer:
         encoder = sum(int(np.prod(variable.shape)) for variable in self.encoder_variables.values())
         heads = sum(int(np.prod(variable.shape)) for variable in self.head_variables.values())
         return {"encoder": encoder, "heads": heads, "total": encoder + heads}
+
+    def flops(self, length: int, predictions: int) -> float:
+        """Operations to train on one sequence with so many masked positions, see `metrics.flops`."""
+        return flops.pretraining(self._model, length, predictions, self._pieces, next_sentence=self._next_sentence)
 
     def prepare(self, batch: Batch) -> None:
         """Trace and compile with zero steps of `batch`'s shape, so that time measured afterwards is training's."""

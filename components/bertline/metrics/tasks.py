@@ -1,0 +1,106 @@
+"""The figures of this process' task, and their server.
+
+BERTLINE_METRICS_ADDRESS   where to listen, as 0.0.0.0:9109, [::]:9109 or 127.0.0.1:0 (any free port); unset: nowhere
+BERTLINE_METRICS_LINGER_S  how long to answer on after the task has ended: one scrape interval, so that its last
+                           figures are seen. 0 if unset. SIGTERM ends it
+"""
+
+import contextlib
+import os
+import signal
+import threading
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from bertline import entrypoints, progress
+from bertline.errors import ExitCode, UserError
+from bertline.metrics import gpus
+from bertline.metrics.figures import Counts, Figures, Labels
+from bertline.metrics.memories import Memory
+from bertline.stages import Label
+
+if TYPE_CHECKING:
+    from bertline.metrics import servers
+
+ADDRESS = "BERTLINE_METRICS_ADDRESS"
+LINGER = "BERTLINE_METRICS_LINGER_S"
+
+_current: Figures | None = None
+_sampler: gpus.Sampler | None = None
+_server: "servers.Server | None" = None
+_asked = False
+
+
+def current() -> Figures | None:
+    """Of the task at work, or of the one that ended last."""
+    return _current
+
+
+def begin(stage: str, label: Label, key: str, task: str = "") -> Figures:
+    """A task, or the next one of the same process, begins: figures of its own, and a server if one is asked for.
+
+    Raises:
+        UserError: the environment's address or seconds aren't any.
+    """
+    global _current, _sampler
+    _serve()
+    if _sampler is None:
+        _sampler = gpus.Sampler()
+    _sampler.forget_peak()
+    labels = Labels(label.experiment, label.run, label.model, stage, str(label.epoch), task)
+    made = Figures(labels, key, Memory(_sampler), Counts())
+    if _current and _current.labels == labels:  # another seed: counters mustn't fall
+        made.counts = replace(_current.counts)
+        made.evaluation_accuracies = _current.evaluation_accuracies
+    _current = made
+    return made
+
+
+def _serve() -> None:
+    global _asked, _server
+    if _server:
+        entrypoints.at_end(_linger)
+    address = os.environ.get(ADDRESS)
+    if _asked or not address:
+        return
+    host, _, port = address.rpartition(":")
+    if not (host and port.isdigit() and int(port) < 1 << 16):
+        raise UserError(f"{ADDRESS} is {address!r}; expected host and port, as 127.0.0.1:9109")
+    _linger_s()
+    _asked = True
+    from bertline.metrics import collectors, servers
+
+    try:
+        _server = servers.Server(host.strip("[]"), int(port), servers.Pages(collectors.registry(current), current))
+    except OSError as error:
+        progress.say(f"no metrics, the work goes on without: {ADDRESS} is {address}, and {error.strerror or error}")
+    else:
+        entrypoints.at_end(_linger)
+        progress.say(f"metrics: http://{host}:{_server.port}/metrics")
+
+
+def _linger(code: ExitCode) -> None:
+    """Wait for one more scrape, unless somebody wants the process to end."""
+    if _current:
+        _current.enter("finishing")
+    seconds = _linger_s()
+    if not seconds or code in (ExitCode.PREEMPTED, ExitCode.INTERRUPTED):
+        return
+    told = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        told.wait(seconds)
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: told.set())
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            told.wait(seconds)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _linger_s() -> float:
+    text = os.environ.get(LINGER) or "0"
+    try:
+        return float(text)
+    except ValueError:
+        raise UserError(f"{LINGER} is {text!r}; expected seconds") from None

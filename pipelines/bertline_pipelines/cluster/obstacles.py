@@ -1,0 +1,268 @@
+"""Obstacles between a pod and the nodes: by our own reckoning where the nodes are known, else in the scheduler's words.
+
+`pending` makes sentences of them; each says what to do.
+"""
+
+import enum
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from bertline_pipelines.cluster.nodes import Node, Taint
+from bertline_pipelines.cluster.pods import Pod
+
+CONTROL_PLANE = ("node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master")
+CORDON = "node.kubernetes.io/unschedulable"
+NOT_READY = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+FIELDS = {"cpu": "cpu", "memory": "memory", "ephemeral-storage": "scratch"}
+
+
+class Kind(enum.IntEnum):
+    """What stands in the way on one node; the higher, the sooner it goes away."""
+
+    SELECTOR = 1
+    TAINT = 2
+    SMALL = 3
+    NOT_READY = 4
+    CORDONED = 5
+    FULL = 6
+
+
+@dataclass(frozen=True)
+class Case:
+    """A pod and the nodes at which it meets the same obstacle."""
+
+    pod: Pod
+    fit: Sequence[Node]
+    gpu: str | None
+    """The kind of GPU that it asks for."""
+    usage: Mapping[str, Mapping[str, float]] | None
+
+    @property
+    def requests(self) -> list[tuple[str, float]]:
+        """What the pod asks for, the scarcest first."""
+        return sorted(self.pod.requests.items(), key=lambda request: request[0] != self.gpu)
+
+    @property
+    def who(self) -> str:
+        """The nodes, to begin a sentence with."""
+        return _names(self.fit) + (f" with {self.gpu}" if self.gpu else "")
+
+    @property
+    def are(self) -> str:
+        """The verb that goes with it."""
+        return "is" if len(self.fit) == 1 else "are"
+
+    def total(self, resource: str) -> float:
+        """What the nodes have of it for pods."""
+        return sum(node.allocatable.get(resource, 0.0) for node in self.fit)
+
+    def free(self, node: Node, resource: str) -> float:
+        """What is left of it on a node."""
+        return node.allocatable.get(resource, 0.0) - (self.usage or {}).get(node.name, {}).get(resource, 0.0)
+
+
+def find(pod: Pod, nodes: Sequence[Node], usage: Mapping[str, Mapping[str, float]] | None, message: str) -> str | None:
+    """The smallest obstacle among the nodes that could have run the pod; None if we see none and the scheduler does.
+
+    Args:
+        pod: One that the scheduler found no place for.
+        nodes: All nodes.
+        usage: What is reserved, by node and resource; None if it isn't known.
+        message: The scheduler's.
+    """
+    gpu = next((resource for resource, amount in pod.requests.items() if "/" in resource and amount > 0), None)
+    if gpu:
+        fit = [node for node in nodes if node.capacity.get(gpu, 0) > 0]
+        if not fit:
+            return (
+                f"no node has {gpu} (0 of {len(nodes)}), and no autoscaler is adding one: make a GPU node pool, see to "
+                "its device plugin (on kind: `make kind-gpu`), or take a profile without a GPU"
+            )
+    else:
+        workers = [node for node in nodes if not any(taint.key in CONTROL_PLANE for taint in node.taints)]
+        fit = workers or list(nodes)
+    short = set(re.findall(r"Insufficient ([\w./-]+?)(?=[,.]?(?:\s|$))", message))
+    found: dict[Kind, list[Node]] = {}
+    for node in fit:
+        kind = _kind(pod, node, (usage or {}).get(node.name, {}) if usage is not None else None, short)
+        if kind is None:
+            return None
+        found.setdefault(kind, []).append(node)
+    kinds = sorted(found, reverse=True)
+    sentence = _SENTENCES[kinds[0]](Case(pod, found[kinds[0]], gpu, usage))
+    return sentence + "".join(f"; {_aside(kind, found[kind])}" for kind in kinds[1:] if kind >= Kind.NOT_READY)
+
+
+def from_message(message: str) -> str:
+    """The scheduler's message in words, with what to do about its first obstacle."""
+    match = re.match(r"0/(\d+) nodes are available: (.*?)(?:,? no new claims to deallocate|\.? preemption:|$)", message)
+    if not match:
+        if "no nodes available" in message:
+            return "the cluster has no node to run it: kubectl get nodes"
+        return f"the scheduler says: {message.strip()}"
+    clauses, advice = [], ""
+    for part in re.split(r", (?=\d+ )", match[2].strip().rstrip(".,")):
+        for pattern, words, do in _WORDS:
+            if known := re.match(pattern, part):
+                clauses.append(known.expand(words).strip())
+                advice = advice or do
+                break
+        else:
+            clauses.append(part)
+    return f"none of {match[1]} nodes fits: {', '.join(clauses)}" + (f"; {advice}" if advice else "")
+
+
+_WORDS = (
+    (r"(\d+) Insufficient (\S+/\S+)", r"\1 without a free \2", "it starts when another pod ends"),
+    (
+        r"(\d+) Insufficient (\S+)",
+        r"\1 without enough free \2",
+        "it starts when other pods end, or ask for less in the profile",
+    ),
+    (
+        r"(\d+) node\(s\) had (?:untolerated )?taint \{([^}:]+): ?([^}]*)\}.*",
+        r"\1 with the taint \2=\3",
+        "add a toleration to the profile if it should run there",
+    ),
+    (r"(\d+) node\(s\) had untolerated taint\(s\)", r"\1 with a taint", "add a toleration to the profile"),
+    (
+        r"(\d+) node\(s\) didn't match (?:Pod's )?node (?:affinity/selector|selector|affinity)",
+        r"\1 without the labels of node_selector",
+        "compare the profile's node_selector with kubectl get nodes --show-labels",
+    ),
+    (r"(\d+) node\(s\) were unschedulable", r"\1 cordoned", "kubectl uncordon NODE lets pods on it again"),
+    (r"(\d+) Too many pods", r"\1 with no place for another pod", "it starts when other pods end"),
+)
+
+
+def _kind(pod: Pod, node: Node, used: Mapping[str, float] | None, short: set[str]) -> Kind | None:
+    """The highest hurdle of one node, or None if the pod fits."""
+    if any(node.labels.get(label) != value for label, value in pod.selector.items()):
+        return Kind.SELECTOR
+    if _untolerated(pod, node):
+        return Kind.TAINT
+    if any(amount > node.allocatable.get(resource, 0.0) for resource, amount in pod.requests.items()):
+        return Kind.SMALL
+    if not node.ready:
+        return Kind.NOT_READY
+    if node.unschedulable:
+        return Kind.CORDONED
+    free = {each: node.allocatable.get(each, 0.0) - (used or {}).get(each, 0.0) for each in pod.requests}
+    if any(pod.requests[each] > free[each] for each in pod.requests) or (used is None and short & set(pod.requests)):
+        return Kind.FULL
+    return None
+
+
+def _untolerated(pod: Pod, node: Node) -> list[Taint]:
+    return [
+        taint
+        for taint in node.taints
+        if taint.effect in ("NoSchedule", "NoExecute")
+        and taint.key not in (CORDON, *NOT_READY)
+        and not any(toleration.tolerates(taint) for toleration in pod.tolerations)
+    ]
+
+
+def _aside(kind: Kind, nodes: Sequence[Node]) -> str:
+    words = {Kind.NOT_READY: "not ready", Kind.CORDONED: "cordoned", Kind.FULL: "full"}
+    return f"{_names(nodes)} {'is' if len(nodes) == 1 else 'are'} {words[kind]}"
+
+
+def _selector(case: Case) -> str:
+    where = f"node with {case.gpu}" if case.gpu else "node"
+    for label, value in case.pod.selector.items():
+        values = sorted({node.labels[label] for node in case.fit if label in node.labels})
+        if not values:
+            return (
+                f"no {where} has the label {label}, and the profile's node_selector asks for {label}={value}: "
+                f"kubectl label node {case.fit[0].name} {label}={value}, or change the profile"
+            )
+        if value not in values:
+            return (
+                f"no {where} has {label}={value}, which the profile's node_selector asks for; "
+                f"there is {label}={', '.join(values)}"
+            )
+    asked = ", ".join(f"{label}={value}" for label, value in case.pod.selector.items())
+    return f"no {where} has all of {asked}: change the profile's node_selector"
+
+
+def _taint(case: Case) -> str:
+    taints = sorted({str(taint) for node in case.fit for taint in _untolerated(case.pod, node)})
+    return (
+        f"{case.who} {'has' if len(case.fit) == 1 else 'have'} the taint {', '.join(taints)}, which the pod doesn't "
+        "tolerate: add it to `tolerations` in the profile"
+    )
+
+
+def _small(case: Case) -> str:
+    for resource, amount in case.requests:
+        largest = max(case.fit, key=lambda node: node.allocatable.get(resource, 0.0))
+        most = largest.allocatable.get(resource, 0.0)
+        if amount <= most:
+            continue
+        if resource == case.gpu and not most:
+            return f"{case.who} has none that works: see the pods of its device plugin, kubectl get pods -A -o wide"
+        field = "gpu.count" if resource == case.gpu else FIELDS.get(resource, resource)
+        return (
+            f"asks for {show(resource, amount)}, and the largest node ({largest.name}) has {show(resource, most)} in "
+            f"all: lower `{field}` in the profile, or add a larger node"
+        )
+    return f"no node is large enough in everything: lower what the profile asks for ({case.who} come nearest)"
+
+
+def _not_ready(case: Case) -> str:
+    return f"{case.who} {case.are} not ready: kubectl describe node {case.fit[0].name}"
+
+
+def _cordoned(case: Case) -> str:
+    return f"{case.who} {case.are} cordoned: kubectl uncordon {case.fit[0].name}"
+
+
+def _full(case: Case) -> str:
+    where = _names(case.fit)
+    if case.usage is None:
+        what = f"a free {case.gpu}, of which there are {case.total(case.gpu):g}," if case.gpu else "room"
+        return f"waits for {what} on {where}; it starts when another pod ends"
+    for resource, amount in case.requests:
+        best = max(case.fit, key=lambda node: case.free(node, resource))
+        if amount <= case.free(best, resource):
+            continue
+        if resource == case.gpu:
+            used = case.total(resource) - sum(case.free(node, resource) for node in case.fit)
+            return (
+                f"waits for a free {resource}: {used:g} of {case.total(resource):g} are in use, on {where}; "
+                "it starts when another pod ends"
+            )
+        return (
+            f"waits for {show(resource, amount)}: at most {show(resource, case.free(best, resource))} are free "
+            f"(on {best.name}, of {show(resource, best.allocatable.get(resource, 0.0))}); it starts when other pods "
+            f"end, or lower `{FIELDS.get(resource, resource)}` in the profile"
+        )
+    return f"waits for room on {where}: it starts when other pods end"
+
+
+_SENTENCES = {
+    Kind.SELECTOR: _selector,
+    Kind.TAINT: _taint,
+    Kind.SMALL: _small,
+    Kind.NOT_READY: _not_ready,
+    Kind.CORDONED: _cordoned,
+    Kind.FULL: _full,
+}
+
+
+def show(resource: str, amount: float) -> str:
+    """An amount for people."""
+    if resource in ("memory", "ephemeral-storage"):
+        for unit, size in (("GiB", 2**30), ("MiB", 2**20)):
+            if abs(amount) >= size:
+                return f"{amount / size:.3g} {unit} of {resource}"
+        return f"{amount:.0f} bytes of {resource}"
+    return f"{amount:.4g} {resource}"
+
+
+def _names(nodes: Sequence[Node]) -> str:
+    if len(nodes) > 3:
+        return f"{len(nodes)} nodes"
+    return f"node{'s' if len(nodes) > 1 else ''} {', '.join(node.name for node in nodes)}"

@@ -1,0 +1,197 @@
+"""Why a pod doesn't run yet, in one sentence that ends with what to do.
+
+The scheduler's own message names only the first obstacle of each node, and lists the control plane beside the GPU pool.
+So the nodes are looked at as well, where that is allowed: those count that could have run the pod, and of their
+obstacles the smallest, for it is the next to be removed.
+"""
+
+import datetime
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from bertline_pipelines.cluster import obstacles
+from bertline_pipelines.cluster.nodes import Node
+from bertline_pipelines.cluster.pods import MAIN, Container, Event, Pod
+from bertline_pipelines.cluster.steps import Step
+
+BLIND = " (the nodes couldn't be looked at: your account may not list nodes)"
+SCALING_S = 20 * 60  # after that an autoscaler's promise is an old one
+
+Usage = Mapping[str, Mapping[str, float]]
+"""By node and resource, what the pods there have reserved."""
+
+
+def why_pending(
+    pod: Pod,
+    events: Iterable[Event] = (),
+    nodes: Sequence[Node] | None = None,
+    usage: Usage | None = None,
+    now: datetime.datetime | None = None,
+) -> str:
+    """Why it waits.
+
+    Args:
+        pod: One whose phase is Pending.
+        events: Those of the namespace or of the pod.
+        nodes: All nodes; None if they may not be looked at.
+        usage: What is reserved on them; None if that may not be looked at.
+        now: For ages; the clock's time where None.
+    """
+    now = now or datetime.datetime.now(datetime.UTC)
+    mine = sorted((event for event in events if event.pod == pod.name and event.last), key=_last)
+    scheduled = pod.condition("PodScheduled")
+    for container in pod.containers:
+        if container.state == "waiting" and (sentence := _container(pod, container, mine)):
+            return sentence
+    if pod.node or (scheduled and scheduled.status == "True"):
+        since = scheduled.since if scheduled else pod.started
+        return _starting(pod, mine, _age(since or pod.created, now))
+    if scheduled and scheduled.reason == "SchedulingGated":
+        return "held back by a scheduling gate: a queue such as Kueue lets it go, see `kubectl get workloads`"
+    failed = [event.message for event in mine if event.reason == "FailedScheduling"]
+    message = (scheduled.message if scheduled else "") or (failed[-1] if failed else "")
+    if not message:
+        return f"created {_age(pod.created, now)} ago, the scheduler hasn't looked at it yet"
+    if scaling := _scaling(mine, now):
+        return scaling
+    found = obstacles.find(pod, nodes, usage, message) if nodes else None
+    sentence = found or obstacles.from_message(message)
+    if nodes is None:
+        sentence += BLIND
+    return sentence + _no_scaling(mine)
+
+
+def why_held(step: Step) -> str:
+    """Why Argo has no pod for a step that is Pending: its message, which mostly tells of a quota."""
+    message = step.message
+    if match := re.search(
+        r"exceeded quota: ([^,]+), requested: (\S+), used: (\S+), limited: (\S+?)(?:\"|$|\s)", message
+    ):
+        quota, requested, used, limited = match.groups()
+        return (
+            f"quota {quota} is full: the pod asks for {requested}, {used} is used of {limited}; it starts when other "
+            f"pods end, or ask for more: kubectl describe quota {quota}"
+        )
+    if match := re.search(r"failed quota: ([^:]+): must specify ([^\"]+)", message):
+        return f"quota {match[1]} wants every pod to say {match[2].strip()}; set them in the profile's pods"
+    if match := re.search(r"error looking up service account (\S+)/(\S+?):", message):
+        return (
+            f"there is no service account {match[2]} in namespace {match[1]}: kubectl apply -k manifests/overlays/…, "
+            "or name another in the profile (kubeflow.service_account)"
+        )
+    if message.startswith("Unschedulable: "):
+        return obstacles.from_message(message.removeprefix("Unschedulable: "))
+    return message or "Argo hasn't created its pod yet"
+
+
+def _container(pod: Pod, container: Container, events: Sequence[Event]) -> str:
+    """What keeps a container from starting; empty if nothing is wrong with it."""
+    reason = container.reason
+    if reason in ("ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "ImageInspectError"):
+        return _image(container, events)
+    if reason in ("CreateContainerConfigError", "CreateContainerError", "RunContainerError"):
+        return _missing(pod, container.message) or f"can't start {container.name}: {_first_line(container.message)}"
+    if reason == "CrashLoopBackOff":
+        return f"{container.name} fails again and again: kubectl logs {pod.name} -c {container.name} -n {pod.namespace}"
+    return ""
+
+
+def _image(container: Container, events: Sequence[Event]) -> str:
+    """Whose image it is decides what to do; the kubelet's first message tells more than its back-off."""
+    image, reason = container.image, container.reason
+    told = " ".join([container.message, *(event.message for event in events if image and image in event.message)])
+    ours = container.name == MAIN
+    load = "`bertline images load` (kind, minikube) or `bertline images push`"
+    if reason == "InvalidImageName":
+        return f"{image!r} isn't the name of an image: see `images.registry` in the profile"
+    if reason == "ErrImageNeverPull":
+        what = f"image {image} isn't on the node, and the profile's pull policy is Never"
+        return f"{what}: {load}" if ours else what
+    if re.search(r"toomanyrequests|\b429\b", told):
+        return f"can't pull {image}: the registry limits how often one may pull; wait, or use a registry of your own"
+    if re.search(r"no such host|i/o timeout|connection refused|x509|dial tcp|TLS handshake", told):
+        cause = re.search(r"(no such host|i/o timeout|connection refused|x509[^\"]*|TLS handshake \w+)", told)
+        return (
+            f"can't pull {image}: the node doesn't reach the registry ({cause[1].strip() if cause else 'network'}); "
+            f"check `images.registry` in the profile{f', or {load}' if ours else ''}"
+        )
+    if re.search(r"unauthorized|\b401\b|403 Forbidden|denied: ", told, re.IGNORECASE):
+        return f"can't pull {image}: the registry refuses; give the profile a pull secret (images.pull_secrets)"
+    if re.search(r"not found|manifest unknown|does not exist", told):
+        # Docker Hub says the same of a private repository as of none.
+        private = ", or a pull secret if it is private" if "pull access denied" in told else ""
+        if ours:
+            return f"can't pull {image}: the registry doesn't have it; {load}{private}"
+        return f"can't pull {image}, which {container.name} needs: the registry doesn't have it{private}"
+    return f"can't pull {image}: {_first_line(container.message)}; {load}"
+
+
+def _missing(pod: Pod, message: str) -> str:
+    """The secret or config map that the pod needs and doesn't find."""
+    if match := re.search(r"(secret|configmap)s? \"([^\"]+)\" not found", message):
+        kind = "generic " if match[1] == "secret" else ""
+        return (
+            f"needs the {match[1]} {match[2]}, which namespace {pod.namespace} doesn't have: "
+            f"kubectl create {match[1]} {kind}{match[2]} -n {pod.namespace} …"
+        )
+    if match := re.search(r"couldn't find key (\S+) in (Secret|ConfigMap) (\S+?)/(\S+)", message):
+        kind = match[2].lower()
+        return (
+            f"needs the key {match[1]} of {kind} {match[4]}, which has none of that name: "
+            f"kubectl describe {kind} {match[4]} -n {match[3]}"
+        )
+    return ""
+
+
+def _starting(pod: Pod, events: Sequence[Event], age: str) -> str:
+    """On a node, not running yet: mostly its image is being pulled."""
+    for event in reversed(events):
+        if event.reason in ("FailedMount", "FailedAttachVolume"):
+            return _missing(pod, event.message) or f"can't mount a volume on {pod.node}: {_first_line(event.message)}"
+        if event.reason == "FailedCreatePodSandBox":
+            return f"node {pod.node} can't set up its network: {_first_line(event.message)}"
+        if event.reason == "Pulling":
+            image = re.search(r"\"([^\"]+)\"", event.message)
+            return f"node {pod.node} pulls {image[1] if image else 'its image'}, for {age} so far"
+        if event.reason in ("Pulled", "Created", "Started"):
+            break
+    return f"starting on node {pod.node or '?'} for {age}"
+
+
+def _scaling(events: Sequence[Event], now: datetime.datetime) -> str:
+    """An autoscaler at work; empty if there is none, or if it gave up since."""
+    for event in reversed(events):
+        if event.reason in ("NotTriggerScaleUp", "FailedScaleUp"):
+            return ""
+        recent = event.last is not None and (now - event.last).total_seconds() < SCALING_S
+        if event.reason in ("TriggeredScaleUp", "Nominated") and recent:
+            pool = re.search(r"([\w.-]+) (\d+)->(\d+) \(max: (\d+)\)", event.message)
+            what = f"node pool {pool[1]} grows from {pool[2]} to {pool[3]}" if pool else "a node is being added"
+            return f"waits for a new node: {what}, begun {_age(event.last, now)} ago; that takes minutes"
+    return ""
+
+
+def _no_scaling(events: Sequence[Event]) -> str:
+    for event in reversed(events):
+        if event.reason == "NotTriggerScaleUp":
+            why = event.message.split(": ", 1)[-1].strip() if ": " in event.message else "no node pool would fit"
+            return f"; the autoscaler can't help: {why}"
+        if event.reason == "FailedScaleUp":
+            return f"; the autoscaler failed to add a node: {_first_line(event.message)}"
+    return ""
+
+
+def _last(event: Event) -> float:
+    return event.last.timestamp() if event.last else 0.0
+
+
+def _first_line(message: str) -> str:
+    return message.strip().splitlines()[0][:300] if message.strip() else "no message"
+
+
+def _age(since: datetime.datetime | None, now: datetime.datetime) -> str:
+    seconds = max(0.0, (now - since).total_seconds()) if since else 0.0
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"

@@ -1,0 +1,64 @@
+"""Steps: what Argo's Workflow object tells of a run. It knows of pods that Kubernetes refused to create, or deleted."""
+
+import base64
+import datetime
+import gzip
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bertline_pipelines.cluster.nodes import order, time
+
+
+@dataclass(frozen=True)
+class Step:
+    """A pod that Argo runs, ran or would like to run, as its Workflow object tells."""
+
+    id: str
+    kfp_task: str
+    driver: bool
+    phase: str
+    """Pending, Running, Succeeded, Failed, Error, Omitted."""
+    message: str
+    started: datetime.datetime | None
+    finished: datetime.datetime | None
+
+
+def steps(workflow: Mapping[str, Any]) -> tuple[Step, ...]:
+    """The steps of an Argo Workflow that are pods, in the order in which they began."""
+    name, status = workflow["metadata"]["name"], workflow.get("status") or {}
+    found = [
+        Step(
+            id=key,
+            kfp_task=kfp_task(value.get("name", ""), name),
+            driver=_task_path(value.get("name", ""), name).endswith("-driver"),
+            phase=value.get("phase") or "Pending",
+            message=value.get("message") or "",
+            started=time(value.get("startedAt")),
+            finished=time(value.get("finishedAt")),
+        )
+        for key, value in _nodes(status).items()
+        if value.get("type") == "Pod"
+    ]
+    return tuple(sorted(found, key=lambda step: (order(step.started), step.id)))
+
+
+def kfp_task(name: str, workflow: str) -> str:
+    """`pretrain-2` from Argo's `<workflow>.root.pretrain-2.executor(0)` or `<workflow>.root.pretrain-2-driver`."""
+    return _task_path(name, workflow).removesuffix("-driver")
+
+
+def _task_path(name: str, workflow: str) -> str:
+    """The part of an Argo node's name that names the KFP task."""
+    first = name.removeprefix(workflow).removeprefix(".root").lstrip(".").split(".")[0]
+    return re.sub(r"\(\d+\)$", "", first)
+
+
+def _nodes(status: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Argo compresses them when the object gets near etcd's limit."""
+    nodes: dict[str, dict[str, Any]] = dict(status.get("nodes") or {})
+    if not nodes and status.get("compressedNodes"):
+        nodes = json.loads(gzip.decompress(base64.b64decode(status["compressedNodes"])))
+    return nodes

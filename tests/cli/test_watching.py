@@ -1,0 +1,79 @@
+"""Following a run to its end, whatever the server does meanwhile, and never for ever."""
+
+import io
+import time
+
+import pytest
+
+from bertline.errors import TransientError
+from bertline.store.objects import connect
+from bertline_cli import watching
+from bertline_pipelines.kubeflow.kubeflow import Kubeflow
+from bertline_pipelines.statuses import Observer
+from support import tiny_pipelines
+from support.experiments_at_work import Work
+from support.kfp_server import KfpServer
+
+NOTES = tiny_pipelines.notes()
+LINGERING = tiny_pipelines.lingering()
+
+
+@pytest.fixture
+def server(tmp_path):
+    with KfpServer(tmp_path / "server") as server:
+        yield server
+
+
+@pytest.fixture
+def follow(server, tmp_path):
+    """Submit a pipeline; then a function that follows it and returns its last status and what was shown."""
+    work = Work(connect(str(tmp_path / "store")))
+    client = Kubeflow(server.endpoint, "kubeflow", timeout_s=(0.5, 0.5), attempts=1, pause_s=0.05)
+
+    def start(document):
+        run = client.submit(*document, display_name="one", experiment="tests", parameters={"folder": str(tmp_path)})
+        observer = Observer(work.store, work.submit(run.id, server.endpoint), client, None)
+
+        def follow(**options):
+            shown = io.StringIO()
+            return watching.follow(observer, shown, poll_s=0.05, **options), shown
+
+        return follow
+
+    yield start
+    client.close()
+
+
+def test_it_ends_when_the_run_does(follow):
+    status, shown = follow(NOTES)()
+    assert status.state == "succeeded"
+    assert "note:" not in shown.getvalue()
+
+
+def test_it_survives_what_passes_and_says_so_once(follow, server):
+    going = follow(LINGERING)
+    for how in [500, "drop", "drop after", "hang", 429, 503]:
+        server.fail("GET /runs/", how)
+    server.runs[next(iter(server.runs))].cancel()
+    status, shown = going()
+    assert status.state == "canceled"
+    assert shown.getvalue().count("has a problem now (500)") == 1
+
+
+def test_it_ends_when_the_server_has_forgotten_the_run(follow, server):
+    going = follow(LINGERING)
+    run_id = next(iter(server.runs))
+    server.forget(run_id)
+    status, shown = going()
+    assert status.state == "forgotten"
+    assert run_id in shown.getvalue()
+
+
+def test_it_gives_up_and_says_that_the_run_goes_on(follow, server):
+    going = follow(LINGERING)
+    server.fail("GET /runs/", "hang", times=1000)
+    began = time.monotonic()
+    with pytest.raises(TransientError, match=r"itself goes on; the same command follows it again"):
+        going(patience_s=1.5)
+    assert time.monotonic() - began < 20
+    assert next(iter(server.runs.values())).state == "RUNNING"

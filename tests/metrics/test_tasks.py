@@ -1,0 +1,82 @@
+"""Where the metrics are served, how long, and that they never fail a task."""
+
+import signal
+import socket
+import time
+import urllib.error
+
+import pytest
+
+from bertline.errors import UserError
+from bertline.metrics import tasks
+from bertline.stages import Label
+from support import scrapes
+
+LABEL = Label(experiment="test", run="6L", model="6L", epoch=10)
+LONG = {"BERTLINE_METRICS_LINGER_S": "60"}
+
+
+def test_nobody_asked_no_port_and_no_word(start):
+    process = start("ends", address="")
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert output.startswith("pretrain ")
+    assert len(output.splitlines()) == 1
+    assert errors == ""
+
+
+def test_a_port_in_use_is_told_and_the_work_goes_on(start):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        process = start("ends", address=f"127.0.0.1:{other.getsockname()[1]}", **LONG)
+        output, _ = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert "no metrics, the work goes on without" in output
+    assert "in use" in output
+
+
+@pytest.mark.parametrize("address", ["9109", "localhost", "127.0.0.1:", "127.0.0.1:70000", ":9109"])
+def test_an_address_that_is_none_is_the_users_mistake(monkeypatch, address):
+    monkeypatch.setenv("BERTLINE_METRICS_ADDRESS", address)
+    with pytest.raises(UserError, match=f"BERTLINE_METRICS_ADDRESS is '{address}'; expected host and port"):
+        tasks.begin("pretrain", LABEL, "0" * 64)
+
+
+def test_seconds_that_are_none_are_the_users_mistake(monkeypatch):
+    monkeypatch.setenv("BERTLINE_METRICS_ADDRESS", "127.0.0.1:0")
+    monkeypatch.setenv("BERTLINE_METRICS_LINGER_S", "soon")
+    with pytest.raises(UserError, match="BERTLINE_METRICS_LINGER_S is 'soon'"):
+        tasks.begin("pretrain", LABEL, "0" * 64)
+
+
+@pytest.mark.parametrize(("kind", "code"), [("ends", 0), ("fails", 2)])
+def test_it_lingers_after_success_and_failure(start, kind, code):
+    process = start(kind, BERTLINE_METRICS_LINGER_S="2")
+    url = scrapes.url(process)
+    scrapes.wait(lambda: scrapes.values(scrapes.get(url)[2])["bertline_phase{phase=finishing}"])
+    began = time.monotonic()
+    assert process.wait(30) == code
+    assert time.monotonic() - began < 20
+
+
+def test_lingering_ends_with_sigterm_and_the_tasks_own_code(start):
+    process = start("fails", **LONG)
+    url = scrapes.url(process)
+    scrapes.wait(lambda: scrapes.health(url)[1]["phase"] == "finishing")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 2
+
+
+def test_nothing_lingers_after_sigterm(start):
+    process = start("stops", **LONG)
+    url = scrapes.url(process)
+    scrapes.wait(lambda: scrapes.values(scrapes.get(url)[2])["bertline_phase{phase=staging}"])
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 76
+    with pytest.raises(urllib.error.URLError):
+        scrapes.get(url)
+
+
+def test_a_task_without_linger_ends_at_once(start):
+    process = start("ends")
+    process.communicate(timeout=20)
+    assert process.returncode == 0

@@ -1,0 +1,448 @@
+"""The alert and recording rules, on made-up histories: promtool evaluates them as Prometheus would."""
+
+import http.server
+import subprocess
+import threading
+from dataclasses import dataclass, field
+
+import pytest
+import yaml
+
+from bertline_pipelines.monitoring import manifests
+from support import prometheus
+from support.prometheus import PROMTOOL
+
+RULES = manifests.FOLDER / manifests.RULES
+LABELS = {
+    "experiment": "wiki",
+    "run": "6L",
+    "model": "6L",
+    "stage": "pretrain",
+    "round": "20",
+    "pod": "a",
+    "node": "n",
+    "namespace": "kubeflow",
+}
+ROUND = {name: LABELS[name] for name in ("namespace", "experiment", "run", "stage", "round")}
+MINUTES = 240
+"""What histories hold; a sample a minute. `a+bxn` is n more samples after a, each b higher."""
+
+
+@dataclass
+class Case:
+    """A history, and when an alert fires in it."""
+
+    alert: str
+    series: dict[str, str]
+    """Metric with its own further labels → promtool's notation of its samples."""
+    fires: list[int] = field(default_factory=list)
+    """Minutes at which it does."""
+    silent: list[int] = field(default_factory=list)
+    labels: dict[str, str] = field(default_factory=lambda: LABELS)
+    """Of the alert, severity aside."""
+
+
+def steady(value):
+    return f"{value}x{MINUTES}"
+
+
+def growing(start, by):
+    return f"{start}+{by}x{MINUTES}"
+
+
+CASES = [
+    Case(
+        "BertlineTrainingStalled",
+        # Progress for an hour, as the clock goes, then none.
+        {
+            "last_progress_timestamp_seconds": "0+60x60 3600x60",
+            "stall_limit_seconds": steady(300),
+            'phase{phase="training"}': steady(1),
+        },
+        fires=[67, 90],
+        silent=[30, 60, 64],
+    ),
+    # A step that takes four minutes, and a limit that knows it.
+    Case(
+        "BertlineTrainingStalled",
+        {
+            "last_progress_timestamp_seconds": "0x3 240x3 480x3 720x3 960x3",
+            "stall_limit_seconds": steady(1200),
+            'phase{phase="training"}': steady(1),
+        },
+        silent=[3, 7, 11, 15],
+    ),
+    # Held-out evaluation takes ten minutes; training then goes on at once.
+    Case(
+        "BertlineTrainingStalled",
+        {
+            "last_progress_timestamp_seconds": "0+60x10 600x10 1260+60x20",
+            "stall_limit_seconds": steady(120),
+            'phase{phase="training"}': "1x10 0x9 1x21",
+        },
+        silent=[5, 12, 15, 19, 20, 21, 23, 30],
+    ),
+    # The first call never ends; another's takes half an hour.
+    Case(
+        "BertlineTrainingStalled",
+        {"stall_limit_seconds": steady(3600), 'phase{phase="training"}': f"0x4 1x{MINUTES}"},
+        fires=[70, 120],
+        silent=[10, 50, 64],
+    ),
+    Case(
+        "BertlineTrainingStalled",
+        {
+            "last_progress_timestamp_seconds": "_x35 2100+60x100",
+            "stall_limit_seconds": "3600x34 120x100",
+            'phase{phase="training"}': f"0x4 1x{MINUTES}",
+        },
+        silent=[10, 34, 36, 60, 70, 100],
+    ),
+    Case(
+        "BertlineLossNotFinite",
+        # It is the last sample before training gives up.
+        {'training_loss{kind="mlm"}': "9-0.1x20 NaN stale", 'training_loss{kind="nsp"}': "0.7x20 0.6 stale"},
+        fires=[22, 24],
+        silent=[10, 19, 40],
+        labels=LABELS | {"kind": "mlm"},
+    ),
+    Case(
+        "BertlineLossNotFinite",
+        {'training_loss{kind="total"}': "9-0.1x10 +Inf +Inf"},
+        fires=[11],
+        silent=[9],
+        labels=LABELS | {"kind": "total"},
+    ),
+    Case("BertlineLossNotFinite", {'training_loss{kind="mlm"}': "9-0.01x200"}, silent=[0, 20, 200]),
+    Case(
+        "BertlineRestartLoop",
+        # Every attempt is another pod; the third dies before it is scraped.
+        {
+            'attempt{pod="a"}': "1x9 stale",
+            'attempt{pod="b"}': "_x12 2x9 stale",
+            'attempt{pod="d"}': "_x30 4x9 stale",
+        },
+        fires=[32, 45, 60],
+        silent=[5, 25, 75],
+        labels=ROUND,
+    ),
+    # Two preemptions in an hour, and four in four hours.
+    Case(
+        "BertlineRestartLoop",
+        {'attempt{pod="a"}': "1x40 2x40 3x40 4x40 5x40"},
+        silent=[30, 60, 90, 125, 170],
+    ),
+    Case(
+        "BertlineCheckpointTooOld",
+        {
+            "checkpoint_last_success_timestamp_seconds": "0x9 600x9 1200x100",
+            "checkpoint_interval_seconds": steady(600),
+            "training_seconds_total": growing(0, 58),
+        },
+        fires=[45, 60],
+        silent=[5, 19, 35, 40],
+    ),
+    Case(
+        "BertlineCheckpointTooOld",
+        # There never was one.
+        {"checkpoint_interval_seconds": steady(600), "training_seconds_total": growing(0, 58)},
+        fires=[24, 60],
+        silent=[5, 20],
+    ),
+    Case(
+        "BertlineCheckpointTooOld",
+        {
+            "checkpoint_last_success_timestamp_seconds": "_x10 600x9 1200x9 1800x9 2400x9",
+            "checkpoint_interval_seconds": steady(600),
+            "training_seconds_total": growing(0, 58),
+        },
+        silent=[5, 10, 12, 25, 40, 49],
+    ),
+    Case(
+        "BertlineCheckpointFailing",
+        {"checkpoint_failures_total": "0x20 1x10 2x100"},
+        fires=[32, 45],
+        silent=[15, 25, 60],
+    ),
+    Case("BertlineCheckpointFailing", {"checkpoint_failures_total": "0x20 1x100 2x100"}, silent=[15, 25, 110, 125]),
+    Case(
+        "BertlineGpuMemoryNearLimit",
+        {
+            'gpu_allocator_peak_bytes{gpu="0"}': "21.5e9x10 21.9e9x100",
+            'gpu_memory_total_bytes{gpu="0"}': steady("24e9"),
+            'gpu_memory_used_bytes{gpu="0"}': steady("23.5e9"),
+        },
+        fires=[14, 60],
+        silent=[5, 11],
+    ),
+    # The allocator keeps what it has once taken, so the device looks full.
+    Case(
+        "BertlineGpuMemoryNearLimit",
+        {
+            'gpu_allocator_peak_bytes{gpu="0"}': steady("12e9"),
+            'gpu_memory_total_bytes{gpu="0"}': steady("24e9"),
+            'gpu_memory_used_bytes{gpu="0"}': steady("23.5e9"),
+        },
+        silent=[5, 60, 120],
+    ),
+    Case(
+        "BertlineGpuMemoryNearLimit",
+        # Nothing from the allocator: the device is what is known.
+        {'gpu_memory_total_bytes{gpu="0"}': steady("24e9"), 'gpu_memory_used_bytes{gpu="0"}': steady("23.5e9")},
+        fires=[4],
+    ),
+    Case(
+        "BertlineHostMemoryNearLimit",
+        {"host_memory_resident_bytes": "7.5e9x10 7.7e9x100", "host_memory_limit_bytes": steady("8e9")},
+        fires=[17, 60],
+        silent=[5, 14],
+    ),
+    Case(
+        "BertlineHostMemoryNearLimit",
+        {"host_memory_resident_bytes": "1e9x10 7.8e9x2 3e9x100", "host_memory_limit_bytes": steady("8e9")},
+        silent=[5, 12, 20, 60],
+    ),
+    Case("BertlineGpuNotAnswering", {"gpu_errors_total": "0x10 1+4x100"}, fires=[18, 60], silent=[5, 12]),
+    Case("BertlineGpuNotAnswering", {"gpu_errors_total": "0x10 1x100"}, silent=[5, 12, 15, 16, 60]),
+    Case(
+        "BertlineInputBound",
+        {"training_seconds_total": growing(0, 50), "training_data_wait_seconds_total": "0+9x30 270+11x100"},
+        fires=[60, 90],
+        silent=[20, 35],
+    ),
+    # The first minutes read files for the first time; a pause without training isn't waiting.
+    Case(
+        "BertlineInputBound",
+        {
+            "training_seconds_total": "0+50x60 3000x20 3000+50x60",
+            "training_data_wait_seconds_total": "0+30x5 180+2x54 288x20 288+2x60",
+        },
+        silent=[5, 12, 20, 60, 75, 120],
+    ),
+    Case(
+        "BertlineTargetDown",
+        {'up{job="kubeflow/bertline"}': "1x10 0x30"},
+        fires=[22, 35],
+        silent=[5, 15],
+        labels=LABELS | {"job": "kubeflow/bertline"},
+    ),
+    Case(
+        "BertlineTargetDown",
+        # A pod whose image comes for five minutes; and somebody else's.
+        {'up{job="bertline"}': "0x5 1x100", 'up{job="another-bertline"}': "0x100"},
+        silent=[4, 8, 30, 90],
+    ),
+]
+
+RECORDS = {
+    "bertline:training_steps:rate5m": ({"training_steps_total": growing(0, 600)}, 30, 10.0),
+    "bertline:data_wait:ratio_rate10m": (
+        {"training_seconds_total": growing(0, 50), "training_data_wait_seconds_total": growing(0, 6.25)},
+        2,  # right from the second sample on
+        0.125,
+    ),
+    "bertline:checkpoint_pause:ratio_rate1h": (
+        {"training_seconds_total": growing(0, 48), "checkpoint_pause_seconds_total": growing(0, 16)},
+        90,
+        0.25,
+    ),
+    "bertline:gpu_memory:ratio": (
+        {
+            'gpu_allocator_peak_bytes{gpu="0"}': steady(19),
+            'gpu_memory_total_bytes{gpu="0"}': steady(40),
+            'gpu_memory_used_bytes{gpu="0"}': steady(39),
+        },
+        5,
+        0.5,
+    ),
+    "bertline:host_memory:ratio": (
+        {"host_memory_resident_bytes": steady(3), "host_memory_limit_bytes": steady(4)},
+        5,
+        0.75,
+    ),
+    "bertline:time_to_finish:seconds": (
+        {
+            "training_step": growing(0, 100),
+            "training_last_step": steady(10_000),
+            "training_steps_total": growing(0, 100),
+            "training_seconds_total": growing(0, 50),
+        },
+        20,
+        (10_000 - 2000) * 0.5,
+    ),
+}
+
+
+def document():
+    return yaml.safe_load(RULES.read_text())
+
+
+def rules(kind):
+    return {rule[kind]: rule for group in document()["groups"] for rule in group["rules"] if kind in rule}
+
+
+def series(name, labels=LABELS):
+    metric, _, own = name.partition("{")
+    metric = metric if metric == "up" else f"bertline_{metric}"
+    more = dict(part.split("=", 1) for part in own.rstrip("}").split(",") if part)
+    pairs = {label: f'"{value}"' for label, value in labels.items()} | more
+    return f"{metric}{{{','.join(f'{label}={value}' for label, value in pairs.items())}}}"
+
+
+def inputs(histories):
+    return [{"series": series(name), "values": values} for name, values in histories.items()]
+
+
+def alert_test(case, severity):
+    expected = [{"exp_labels": case.labels | {"severity": severity}}]
+    times = [(minute, expected) for minute in case.fires] + [(minute, []) for minute in case.silent]
+    return {
+        "interval": "1m",
+        "input_series": inputs(case.series),
+        "alert_rule_test": [
+            {"eval_time": f"{minute}m", "alertname": case.alert, "exp_alerts": alerts} for minute, alerts in times
+        ],
+    }
+
+
+def record_test(record, histories, minute, value):
+    sample = {"labels": series(f"{record}").replace("bertline_bertline:", "bertline:"), "value": value}
+    return {
+        "interval": "1m",
+        "input_series": inputs(histories),
+        "promql_expr_test": [{"expr": record, "eval_time": f"{minute}m", "exp_samples": [sample]}],
+    }
+
+
+def check(folder, rule, tests):
+    """promtool's words, if a test of a rule fails. Annotations are left out: promtool would want each word of them."""
+    needed = [each for record, each in rules("record").items() if record in rule["expr"]]
+    rule = {name: value for name, value in rule.items() if name != "annotations"}
+    group = {"name": "tested", "interval": "30s", "rules": [*needed, rule]}
+    (folder / "rules.yaml").write_text(yaml.safe_dump({"groups": [group]}))
+    (folder / "tests.yaml").write_text(yaml.safe_dump({"rule_files": ["rules.yaml"], "tests": tests}))
+    command = [PROMTOOL, "test", "rules", "tests.yaml"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 1), done.stderr
+    return done.stdout + done.stderr if done.returncode else ""
+
+
+@prometheus.needs_promtool
+def test_promtool_accepts_the_rules():
+    done = subprocess.run([PROMTOOL, "check", "rules", RULES], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@prometheus.needs_promtool
+@pytest.mark.parametrize("case", CASES, ids=[f"{case.alert} {i}" for i, case in enumerate(CASES)])
+def test_an_alert_fires_when_it_should_and_not_before(tmp_path, case):
+    rule = rules("alert")[case.alert]
+    assert not check(tmp_path, rule, [alert_test(case, rule["labels"]["severity"])])
+
+
+@prometheus.needs_promtool
+@pytest.mark.parametrize("record", RECORDS)
+def test_a_record_is_what_its_name_says(tmp_path, record):
+    assert not check(tmp_path, rules("record")[record], [record_test(record, *RECORDS[record])])
+
+
+@prometheus.needs_promtool
+@pytest.mark.parametrize("alert", sorted({case.alert for case in CASES}))
+def test_these_histories_would_notice_an_alert_that_never_fires_or_always_does(tmp_path, alert):
+    rule = rules("alert")[alert]
+    tests = [alert_test(case, rule["labels"]["severity"]) for case in CASES if case.alert == alert]
+    for expr in ("vector(0) > 1", 'count by (experiment) ({experiment="wiki"}) > 0'):
+        assert alert in check(tmp_path, rule | {"expr": expr}, tests)
+
+
+def test_every_rule_has_its_history():
+    assert {case.alert for case in CASES if case.fires} == {case.alert for case in CASES if case.silent}
+    assert {case.alert for case in CASES} == rules("alert").keys()
+    assert RECORDS.keys() == rules("record").keys()
+
+
+def test_every_alert_says_what_to_do():
+    for name, rule in rules("alert").items():
+        assert name.startswith("Bertline")
+        assert rule["labels"]["severity"] in ("critical", "warning", "info")
+        assert rule["annotations"].keys() == {"summary", "description", "runbook"}
+        assert any(word in rule["annotations"]["runbook"] for word in ("bertline ", "kubectl ")), name
+        assert "\n" not in rule["annotations"]["runbook"]
+
+
+class Broken(http.server.BaseHTTPRequestHandler):
+    """A pod with which everything is wrong at once."""
+
+    scrapes = 0
+
+    def do_GET(self):
+        type(self).scrapes += 1
+        metrics = {
+            "last_progress_timestamp_seconds": 1,
+            "stall_limit_seconds": 300,
+            'phase{phase="training"}': 1,
+            'training_loss{kind="mlm"}': "NaN",
+            "attempt": min(self.scrapes, 9),
+            "checkpoint_last_success_timestamp_seconds": 1,
+            "checkpoint_interval_seconds": 600,
+            "checkpoint_failures_total": self.scrapes,
+            'gpu_allocator_peak_bytes{gpu="0"}': 23,
+            'gpu_memory_total_bytes{gpu="0"}': 24,
+            "host_memory_resident_bytes": 79,
+            "host_memory_limit_bytes": 80,
+            "gpu_errors_total": self.scrapes,
+            "training_steps_total": self.scrapes,
+            "training_seconds_total": self.scrapes,
+            "training_data_wait_seconds_total": self.scrapes / 2,
+            "checkpoint_pause_seconds_total": self.scrapes / 9,
+            "training_step": 5,
+            "training_last_step": 10,
+        }
+        content = "".join(f"{series(name)} {value}\n" for name, value in metrics.items()).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/plain; version=0.0.4")
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def broken():
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Broken)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    yield f"127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@prometheus.needs_prometheus
+def test_a_real_prometheus_evaluates_every_rule_and_its_words_are_complete(tmp_path, broken):
+    quick = document()
+    for group in quick["groups"]:
+        group["interval"] = "1s"
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(quick))
+    down = {"targets": ["127.0.0.1:1"], "labels": {"pod": "gone", "namespace": "kubeflow"}}
+    up = {"targets": [broken]}
+    job = {"job_name": "bertline", "honor_labels": True, "static_configs": [up, down]}
+    with prometheus.Prometheus(tmp_path / "data", rules=[tmp_path / "rules.yaml"], scrape_configs=[job]) as server:
+        for record in rules("record"):
+            assert server.wait_for(record)
+        for alert in rules("alert"):
+            server.wait_for(f'ALERTS{{alertname="{alert}"}}')
+        alerts = server.alerts()
+        assert {rule["health"] for rule in server.rules()} == {"ok"}
+    assert {alert["labels"]["alertname"] for alert in alerts} == rules("alert").keys()
+    for alert in alerts:
+        for text in alert["annotations"].values():
+            assert text
+            assert "{{" not in text
+            assert "no value" not in text
+            assert "error" not in text.replace("Xid errors", "").replace("GPU's errors", ""), text
+            assert ",  " not in text
+            assert "of ." not in text
+    stalled = next(alert for alert in alerts if alert["labels"]["alertname"] == "BertlineTrainingStalled")
+    assert "bertline logs wiki -p PROFILE -t 6L-pretrain-20;" in stalled["annotations"]["runbook"]
