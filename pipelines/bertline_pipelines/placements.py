@@ -14,6 +14,9 @@ from bertline_pipelines.plans import Task
 from bertline_pipelines.profiles import Pod, Profile
 
 SCRATCH = "/tmp"
+WATCHED = ("pretrain", "evaluate")
+METRICS_PORT = 9109  # what manifests/components/monitoring scrapes: KFP's pods can't declare a port
+SCRAPE_S = 20  # longer than between two scrapes; a pod answers on so long after its work, for the last values
 BACKOFF_S = 30
 BACKOFF_FACTOR = 2.0
 
@@ -29,7 +32,7 @@ def place(made: PipelineTask, task: Task, experiment: str, profile: Profile) -> 
     _size(made, pod)
     _choose_node(made, pod)
     _mount(made, pod)
-    for name, value in _environment(profile, pod, image).items():
+    for name, value in _environment(profile, pod, image, task.stage).items():
         made.set_env_variable(name, value)
     for secret in (*filter(None, [profile.store.secret]), *profile.secrets):
         # KFP wants key → variable, so a key that feeds two variables takes two calls.
@@ -69,13 +72,15 @@ def _mount(made: PipelineTask, pod: Pod) -> None:
         kubernetes.empty_dir_mount(made, "shared-memory", "/dev/shm", medium="Memory", size_limit=pod.shared_memory)
 
 
-def _environment(profile: Profile, pod: Pod, image: str) -> dict[str, str]:
+def _environment(profile: Profile, pod: Pod, image: str, stage: str) -> dict[str, str]:
     ours: dict[str, Any] = {
         "BERTLINE_IMAGE": image,
         "BERTLINE_THREADS": str(pod.threads),
         "BERTLINE_WORKERS": str(pod.threads),
         "TMPDIR": SCRATCH,
     }
+    if stage in WATCHED:
+        ours |= {"BERTLINE_METRICS_ADDRESS": f"0.0.0.0:{METRICS_PORT}", "BERTLINE_METRICS_LINGER_S": str(SCRAPE_S)}
     if profile.store.endpoint:
         ours[profile.store.endpoint_variable] = profile.store.endpoint
     if pod.gpu and not pod.gpu.fake:
