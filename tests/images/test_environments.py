@@ -18,7 +18,7 @@ import numpy as np
 from bertline import encoders
 from bertline.experiments import Model
 from bertline.{package} import stage, {more}
-encoder = encoders.build(Model(layers=2, batch_size=2, hidden=8, heads=2, intermediate=16, max_positions=6), 30)
+encoder = encoders.build(Model(layers=2, batch_size=2, hidden=8, heads=2, intermediate=16, max_positions=16), 30)
 encoders.initialize(encoders.named(encoder.trainable_variables), 0.02, seed=1)
 ids = np.ones((2, 6), np.int32)
 outputs = encoder(dict(input_word_ids=ids, input_mask=ids, input_type_ids=ids))
