@@ -1,6 +1,6 @@
 # bertline: `make` lists the targets. Each target does its own set-up first.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-real test test-all test-images check format lock golden dashboards bench clean
+.PHONY: help setup demo demo-real monitoring-demo test test-all test-images check format lock golden dashboards bench clean
 
 PYTHON ?= python3.11
 UV_VERSION := 0.13.9
@@ -12,7 +12,7 @@ READY := $(VENV)/.ready
 WIKI ?= ../shared/data/wiki_xml/enwiki-206-pages.xml.bz2
 
 help: ## list the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[1m%-15s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## .venv with everything, from the locked versions
 
@@ -42,6 +42,9 @@ demo-real: $(READY) ## the same on real Wikipedia pages and real MNLI, to out/de
 	@if [ -e $(WIKI) ]; then \
 	  $(BIN)/bertline run pipelines/experiments/real-data.yaml --store out/demo-real/store --out out/demo-real; \
 	else echo "skipped: $(WIKI) is not there; it needs the real dumps and MNLI files"; fi
+
+monitoring-demo: $(READY) ## a small training, watched by a real Prometheus, to out/monitoring/index.html
+	@$(BIN)/python -m bertline_pipelines.monitoring.demo out/monitoring
 
 test: $(READY) ## formatting, types, import contracts, and all tests but the slow ones
 	@$(MAKE) --no-print-directory check

@@ -20,6 +20,7 @@ COMMANDS = {
     "compile": "Write the Kubeflow pipeline to a file.",
     "submit": "Run what is missing of an experiment on a cluster.",
     "status": "What runs on the cluster, what waits, and why.",
+    "dashboard": "Watch it: Grafana, one page, or live on the terminal.",
     "logs": "What a task prints: live from its pod, afterwards from the store.",
     "cancel": "End a run; nothing that is done is lost.",
     "pull": "Download what an experiment made.",

@@ -244,6 +244,7 @@ def a_pod(name, task, run_id, **details):
     return pod(name, task=labels.label(task), run_id=run_id, **details)
 
 
+@pytest.mark.slow
 def test_following_goes_from_pod_to_pod_and_says_what_it_waits_for(cluster, follow):
     work, api, run_id, options, environment = cluster
     task = "6L-pretrain-1"
@@ -272,6 +273,7 @@ def test_following_goes_from_pod_to_pod_and_says_what_it_waits_for(cluster, foll
     assert follower.printed == ["step 1", "step 2", "step 2 again"]
 
 
+@pytest.mark.slow
 def test_a_pod_comes_before_the_store_and_the_store_after_the_pod(cluster, bertline):
     work, api, run_id, options, environment = cluster
     work.attempt("corpus", "from the store\n", event="failed", exit_code=1, message="m")

@@ -14,6 +14,8 @@ from bertline.errors import DamagedError, UserError
 from bertline.evaluate import stage
 from bertline.evaluate.config import EvaluateConfig
 from bertline.experiments import Model
+from bertline.metrics import tasks
+from bertline.metrics.figures import Labels
 from bertline.store import realizations
 from bertline.store.derivations import Derivation
 from bertline.store.filesystem import FileSystemStore
@@ -91,8 +93,15 @@ def predictions(realization, folder):
 
 
 @pytest.fixture(scope="module")
-def evaluation(world):
-    return stage.run(world.config, world.store)
+def watched(world):
+    """An evaluation, and what its metrics showed at the end."""
+    realization = stage.run(world.config, world.store)
+    return realization, tasks.current()
+
+
+@pytest.fixture(scope="module")
+def evaluation(watched):
+    return watched[0]
 
 
 def test_results_count_every_example_of_dev(world, evaluation, tmp_path):
@@ -119,6 +128,24 @@ def test_measurements_are_numbers(evaluation):
     assert measurements["sequences_per_s"] > 0
     assert measurements["host_memory_peak_bytes"] > 50e6
     assert ("gpu_memory_peak_bytes" in measurements) == bool(measurements["gpu_present"])
+
+
+def test_its_metrics_are_those_of_the_manifest(watched):
+    realization, figures = watched
+    results, measured = realization.manifest.results, realization.manifest.measurements
+    steps = 2 * 7  # 100 examples by 16, twice
+    assert figures.labels == Labels("test", "tiny", "tiny", "evaluate", "1", "sample-nli")
+    assert (figures.step, figures.last_step, figures.epoch, figures.phase) == (steps, steps, 2, "finishing")
+    assert (figures.counts.steps, figures.counts.sequences) == (steps, 200)
+    assert 200 * 3 < figures.counts.tokens < 200 * 32
+    assert 0 < figures.counts.waited_s < figures.counts.seconds
+    per_second = (200 - 16) / figures.counts.seconds  # the first step isn't timed
+    assert per_second == pytest.approx(measured["sequences_per_s"], rel=0.3)
+    assert figures.evaluation_accuracies == {"1": results["accuracy"]}
+    assert 0 < figures.losses["total"] < 3
+    assert figures.flops_per_second > 0
+    assert figures.memory.host_peak() == measured["host_memory_peak_bytes"]
+    assert figures.counts.checkpoints is None  # there are none: no series
 
 
 def test_a_finished_evaluation_is_found(world, evaluation, monkeypatch):

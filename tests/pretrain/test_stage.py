@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bertline.errors import DamagedError, PreemptedError, UserError
+from bertline.errors import DamagedError, PreemptedError, TransientError, UserError
 from bertline.experiments import Checkpoints
+from bertline.metrics import flops, tasks
 from bertline.pretrain.stage import run
 from bertline.schedules import Constant
 from bertline.store import attempts
@@ -145,6 +146,25 @@ def _raise_at_once(*_):
     raise RuntimeError("stop")
 
 
+def test_a_checkpoint_that_cant_be_saved_is_counted_and_training_goes_on(config, store, reference, monkeypatch):
+    from bertline.pretrain import checkpoints
+
+    put, failed = checkpoints.staging.put, []
+
+    def fail_once(*arguments):
+        if not failed:
+            failed.append(True)
+            raise TransientError("the network is gone")
+        return put(*arguments)
+
+    monkeypatch.setattr(checkpoints.staging, "put", fail_once)
+    realization = run(config, store)
+    assert outcome(realization) == reference(config)
+    counts = tasks.current().counts
+    assert (counts.checkpoint_failures, counts.checkpoints) == (1, 3)  # at steps 5, and 10, 15, 20
+    assert counts.checkpoint_pause_s == realization.manifest.measurements["checkpoint_pause_s"]
+
+
 def test_a_batch_larger_than_the_corpus_is_refused_before_tensorflow(config, store, monkeypatch):
     monkeypatch.setitem(sys.modules, "bertline.pretrain.trainer", None)
     wide = config.model_copy(update={"model": config.model.model_copy(update={"batch_size": 151})})
@@ -157,6 +177,7 @@ def test_a_loss_that_isnt_finite_stops_with_step_and_rate(config, store):
     hot = config.model_copy(update={"learning_rate": schedule.of_round(0, 24, [24])})
     with pytest.raises(UserError, match=r"step \d+ .*1\.00e\+30"):
         run(hot, store)
+    assert not np.isfinite(tasks.current().losses["total"])  # so that an alert can tell it
 
 
 def test_a_milestone_of_another_architecture_is_refused(config, store):
@@ -201,6 +222,28 @@ def test_every_dropout_layer_draws_from_its_own_generator(config):
     encoders.seed_generators(trainer._generators, 3, tf.constant(7, tf.int64))
     states = {tuple(generator.state.numpy().tolist()) for generator in trainer._generators}
     assert len(states) == len(trainer._generators)
+
+
+def test_the_formula_counts_what_the_models_weights_do(config):
+    """Each kernel meets an input so many times: layers every token, heads the masked ones or [CLS] alone."""
+    from bertline.pretrain.trainer import Trainer
+
+    trainer = Trainer(config.model, config.optimizer, 200, next_sentence=True, seed=1)
+    length, predictions = 16, 3
+    work = 2 * 2 * length**2 * config.model.hidden  # of attention, in each of 2 layers
+    for name, value in trainer._trained.items():
+        size = int(np.prod(value.shape))
+        if name == "word_embeddings/embeddings":
+            work += predictions * size  # as the kernel of the MLM's output
+        elif name.endswith("kernel") and "/layer_" in f"/{name}":
+            work += length * size
+        elif name.endswith("kernel"):
+            work += size * (predictions if name.startswith("cls/predictions") else 1)
+    assert trainer.flops(length, predictions) == 6 * work
+    large = config.model.model_copy(update={"hidden": 768, "intermediate": 3072, "layers": 12, "heads": 12})
+    weights = 12 * 768 * (4 * 768 + 2 * 3072)
+    rule_of_thumb = 6 * weights * 128
+    assert flops.fine_tuning(large, 128, 3) == pytest.approx(rule_of_thumb, rel=0.03)
 
 
 KILLED = Path(__file__).parent / "killed.py"

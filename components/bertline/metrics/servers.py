@@ -19,10 +19,10 @@ from prometheus_client.registry import Collector
 
 from bertline.metrics.figures import Figures
 
-CONNECTIONS = 5000
+CONNECTIONS = 64
 DEADLINE_S = 5.0
-PAUSE_S = 0.0
-FRESH_S = 0.0
+PAUSE_S = 0.01
+FRESH_S = 1.0
 REQUEST_BYTES = 1 << 13
 QUEUE = 128
 

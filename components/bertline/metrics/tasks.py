@@ -43,7 +43,6 @@ def begin(stage: str, label: Label, key: str, task: str = "") -> Figures:
         UserError: the environment's address or seconds aren't any.
     """
     global _current, _sampler
-    _serve()
     if _sampler is None:
         _sampler = gpus.Sampler()
     _sampler.forget_peak()
@@ -53,6 +52,7 @@ def begin(stage: str, label: Label, key: str, task: str = "") -> Figures:
         made.counts = replace(_current.counts)
         made.evaluation_accuracies = _current.evaluation_accuracies
     _current = made
+    _serve()  # not before there is something to be seen
     return made
 
 
