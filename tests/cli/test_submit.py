@@ -167,6 +167,7 @@ def test_a_failed_task_is_named_with_our_own_reason(cluster, server, broken, tmp
     assert any("pods can't be looked at" in remark for remark in status["remarks"])
 
 
+@pytest.mark.slow
 def test_what_the_server_does_wrong_is_survived_or_said(cluster, server, gs_uri):
     # a lost answer to the POST: the run that was made is found, not made twice
     server.fail("POST /runs$", "drop after")

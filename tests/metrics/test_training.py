@@ -21,6 +21,8 @@ from bertline.store.objects import connect
 from bertline.store.realizations import find
 from support import scrapes, tiny_corpora
 
+pytestmark = pytest.mark.slow  # TensorFlow starts several times
+
 STEPS = 100  # an epoch's
 
 

@@ -24,7 +24,7 @@ from bertline.vocabulary import training as vocabularies
 from bertline_pipelines.monitoring import expressions, manifests, panels
 from support import prometheus, scrapes, tiny_corpora
 
-pytestmark = prometheus.needs_prometheus
+pytestmark = [prometheus.needs_prometheus, pytest.mark.slow]
 
 RULES = manifests.FOLDER / manifests.RULES
 GROUPS = yaml.safe_load(RULES.read_text())["groups"]
