@@ -41,13 +41,17 @@ class StageConfig(BaseModel):
     """The fields that hold keys of other realizations (None if absent)."""
 
     def derivation(self) -> Derivation:
-        """What this configuration asks for. Everything counts but `Operational` fields and the place of sources."""
-        config = self.model_dump(mode="json", context={"key": True})
-        inputs = {name: config.pop(name) for name in self.INPUTS}
-        config = {name: value for name, value in config.items() if not isinstance(getattr(self, name), Operational)}
-        return Derivation(
-            self.STAGE,
-            self.ALGORITHM_VERSION,
-            config,
-            {name: key for name, key in inputs.items() if key is not None},
-        )
+        """What this configuration asks for.
+
+        Everything counts but `Operational` fields, the place of sources, and fields that have their default.
+        """
+        inputs = {name: key for name in self.INPUTS if (key := getattr(self, name)) is not None}
+        return Derivation(self.STAGE, self.ALGORITHM_VERSION, self._config(lean=True), inputs, self._config(lean=False))
+
+    def _config(self, *, lean: bool) -> dict[str, Any]:
+        dumped = self.model_dump(mode="json", context={"key": True}, exclude_defaults=lean)
+        return {
+            name: value
+            for name, value in dumped.items()
+            if name not in self.INPUTS and not isinstance(getattr(self, name), Operational)
+        }

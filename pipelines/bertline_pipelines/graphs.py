@@ -49,9 +49,15 @@ class Graph:
     runs: tuple[Run, ...]
 
     def document(self) -> dict[str, Any]:
-        """As the store's reference keeps it: the resolved experiment and the keys, by what they are for."""
+        """As the store's reference keeps it: the experiment, and the keys by what they are for.
+
+        The version's digest counts `experiment`, which leaves out what has its default, and not `resolved`, which
+        readers take: so an option that is added later makes no new version of an old experiment.
+        """
+        experiment = _with_sources(self.experiment, _by_name)
         return {
-            "experiment": _with_sources(self.experiment, _by_name).model_dump(mode="json"),
+            "experiment": experiment.model_dump(mode="json", exclude_defaults=True),
+            "resolved": experiment.model_dump(mode="json"),
             "vocabulary": _key(self.vocabulary),
             "corpus": _key(self.corpus),
             "runs": [

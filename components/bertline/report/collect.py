@@ -114,7 +114,7 @@ def collect(store: ObjectStore, reference: Reference) -> Collected:
     """
     graph = reference.graph
     try:
-        experiment = Experiment.model_validate(graph["experiment"])
+        experiment = Experiment.model_validate(graph["resolved"])
         asked = list(_asked(graph))
         with ThreadPoolExecutor(THREADS) as pool:
             items = dict(zip(asked, pool.map(lambda pair: _item(store, *pair), asked), strict=True))

@@ -2,6 +2,10 @@
 
 The key is sha256 over canonical JSON of {stage, version, config, inputs}: all that changes the result and nothing that
 doesn't. Where it runs, how often it saves, who resumes it: that is provenance, kept in the manifest.
+
+`config` leaves out every field that has its default. So an option that is added later, with a default that changes
+nothing, leaves all keys as they are. derivation.json also holds `resolved`, the configuration with every field, for
+readers; the key doesn't count it.
 """
 
 import hashlib
@@ -29,21 +33,27 @@ class Derivation:
     version: int
     """The stage's ALGORITHM_VERSION: raised when the same config would give another result."""
     config: Mapping[str, Any]
+    """Without the fields that have their default."""
     inputs: Mapping[str, Key] = field(default_factory=dict)
+    resolved: Mapping[str, Any] = field(default_factory=dict)
+    """The config with every field; not in the key."""
 
     def document(self) -> dict[str, Any]:
-        """As it is hashed and as derivation.json holds it."""
+        """As derivation.json holds it."""
+        return self._hashed() | {"resolved": dict(self.resolved)}
+
+    @property
+    def key(self) -> Key:
+        """Where the realization belongs."""
+        return hashlib.sha256(canonical_json(self._hashed()).encode()).hexdigest()
+
+    def _hashed(self) -> dict[str, Any]:
         return {
             "stage": self.stage,
             "version": self.version,
             "config": dict(self.config),
             "inputs": dict(self.inputs),
         }
-
-    @property
-    def key(self) -> Key:
-        """Where the realization belongs."""
-        return hashlib.sha256(canonical_json(self.document()).encode()).hexdigest()
 
     @property
     def prefix(self) -> str:

@@ -33,8 +33,9 @@ class Reference:
 
 
 def digest(graph: dict[str, Any]) -> str:
-    """What tells two versions of an experiment apart."""
-    return hashlib.sha256(canonical_json(graph).encode()).hexdigest()[:16]
+    """What tells two versions of an experiment apart: the graph without `resolved`, which follows from the rest."""
+    told = {name: value for name, value in graph.items() if name != "resolved"}
+    return hashlib.sha256(canonical_json(told).encode()).hexdigest()[:16]
 
 
 def write(store: ObjectStore, name: str, graph: dict[str, Any]) -> Reference:

@@ -215,7 +215,7 @@ def _size(config: StageConfig, known: Precedents) -> _Size:
 def _pretrain(config: PretrainConfig, known: Precedents, uses_gpu: bool) -> _Time:
     sequences = (config.end_step - config.begin_step) * config.model.batch_size
     shape = known.shapes[config.corpus]
-    asked = config.derivation().config
+    asked = config.derivation().resolved
     alike = [
         earlier
         for earlier in known.earlier(config.STAGE)
@@ -234,7 +234,7 @@ def _pretrain(config: PretrainConfig, known: Precedents, uses_gpu: bool) -> _Tim
 
 
 def _evaluate(config: EvaluateConfig, known: Precedents, uses_gpu: bool) -> _Time:
-    asked = config.derivation().config
+    asked = config.derivation().resolved
     everything = known.earlier(config.STAGE)
     shaped = [
         earlier
@@ -278,7 +278,7 @@ def _train_examples(config: EvaluateConfig, asked: Any, earlier: Sequence[Earlie
 
 def _corpus(config: CorpusConfig, known: Precedents) -> _Time:
     words, counted = _words(config, known)
-    asked = config.derivation().config["corpus"]
+    asked = config.derivation().resolved["corpus"]
     shape = ("language", "duplicates", "sequence_length", "max_predictions", "whole_word_masking", "compression")
     alike = [
         each
@@ -307,7 +307,7 @@ def _corpus_size(config: CorpusConfig, known: Precedents) -> _Size:
     words, counted = _words(config, known)
     if words is None:
         return _Size(None, f"unknown: {counted}")
-    asked = config.derivation().config["corpus"]
+    asked = config.derivation().resolved["corpus"]
     shape = ("language", "sequence_length", "max_predictions", "compression")
     for each in known.earlier(config.STAGE):
         corpus, counts = each.config["corpus"], each.result("words") * each.config["corpus"].get("duplicates", 0)

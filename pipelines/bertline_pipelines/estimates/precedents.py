@@ -25,7 +25,7 @@ class Earlier:
     """A realization that is done, to learn from."""
 
     config: dict[str, Any]
-    """As in the key."""
+    """As in the key, with every field."""
     inputs: dict[str, str]
     manifest: Manifest
 
@@ -105,7 +105,7 @@ def _all(store: ObjectStore, stage: str) -> list[Earlier]:
         try:
             manifest = Manifest.model_validate_json(store.get(name)[0])
             asked = json.loads(store.get(f"{place}{realizations.DERIVATION}")[0])
-            return Earlier(dict(asked["config"]), dict(asked["inputs"]), manifest)
+            return Earlier(dict(asked["resolved"]), dict(asked["inputs"]), manifest)
         except (BertlineError, ValueError, KeyError, TypeError):
             return None  # damaged ones are for `bertline store verify`; there is nothing to learn from them
 
