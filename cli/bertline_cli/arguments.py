@@ -93,6 +93,24 @@ def connect(store: str | None, profile_name: str | None = None) -> "ObjectStore"
     return access.store(profile(profile_name, store))
 
 
+def existing(store: str | None, profile_name: str | None = None) -> "ObjectStore":
+    """`connect`, for commands that have nothing to say about a store with nothing in it.
+
+    Raises:
+        UserError: nothing lies there.
+    """
+    from bertline.errors import UserError
+    from bertline.store import objects
+
+    connected = connect(store, profile_name)
+    if objects.is_empty(connected):
+        raise UserError(
+            f"there is no store at {connected.uri}: nothing of bertline's lies there. Check the path, or make a store: "
+            "`bertline run` and `bertline submit` do"
+        )
+    return connected
+
+
 def options(store: str | None, profile_name: str | None) -> str:
     """The same options for the next command, to copy and paste."""
     import shlex

@@ -23,7 +23,7 @@ def command(
     from bertline_pipelines import access, submissions
 
     place = arguments.profile(profile, store)
-    connected = access.store(place)
+    connected = arguments.existing(store, profile)
     submission = submissions.find(connected, arguments.name(experiment))
     if not yes and not as_json and sys.stdin.isatty():
         typer.confirm(f"end run {submission.display_name}?", abort=True)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from bertline.plurals import counted
 from bertline_cli import arguments
 
 EXAMPLE = "Example:  bertline compile my.yaml --profile gke-l4 -o pipeline.yaml"
@@ -41,6 +42,6 @@ def command(
         except OSError as error:
             raise UserError(f"can't write {file}: {error}") from error
         tasks = len(document.pipeline_spec["root"]["dag"]["tasks"])
-        typer.echo(f"{file}: {tasks} tasks, {len(document.text.encode()):,} bytes")
+        typer.echo(f"{file}: {counted(tasks, 'task')}, {len(document.text.encode()):,} bytes")
     if len(made) > 1:
         typer.echo("Run them in this order, each when the one before has ended; `bertline submit --wait` does that.")

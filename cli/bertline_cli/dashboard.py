@@ -72,7 +72,7 @@ def command(
         return
     if profile and not once and _grafana(arguments.profile(profile, store), name):
         return
-    kept = glances.Kept(name, arguments.connect(store, profile))
+    kept = glances.Kept(name, arguments.existing(store, profile))
     if once:
         typer.echo("\n".join(kept.look()))
     else:

@@ -3,8 +3,10 @@
 And what other commands show of their up- and downloads: bars on a terminal, nothing elsewhere.
 """
 
+import shutil
 import sys
-from collections.abc import Iterator, Sequence
+import textwrap
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -127,6 +129,34 @@ def amount(bar: dict[str, Any]) -> str:
     if bar["rate"] > 0 and bar["done"] < bar["total"]:
         text += f", {bar['rate'] * scale:,.1f}/s, {duration((bar['total'] - bar['done']) / bar['rate'])} left"
     return text
+
+
+def width() -> int:
+    """Columns of the terminal, or what COLUMNS says."""
+    return shutil.get_terminal_size().columns
+
+
+def table(rows: Sequence[Sequence[str]], width: int, right: Collection[int] = ()) -> list[str]:
+    """Rows as lines of a table, whose last column goes on in the next line where it is too long.
+
+    Args:
+        rows: Of the same number of cells.
+        width: Columns of a line at most; words are never broken, so one that is longer than that makes it longer.
+        right: Numbers of columns that are aligned to the right.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    indent = sum(widths[:-1]) + 2 * len(widths[:-1])
+    lines = []
+    for *cells, last in rows:
+        aligned = [
+            cell.rjust(widths[number]) if number in right else cell.ljust(widths[number])
+            for number, cell in enumerate(cells)
+        ]
+        first, *more = textwrap.wrap(last, max(20, width - indent), break_long_words=False, break_on_hyphens=False) or [
+            ""
+        ]
+        lines += ["  ".join([*aligned, first]).rstrip(), *(f"{' ' * indent}{line}" for line in more)]
+    return lines
 
 
 def duration(seconds: float) -> str:

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from bertline.plurals import counted
 from bertline_cli import displays
 from bertline_cli.sparklines import bar, sparkline
 from bertline_pipelines.monitoring import formats
@@ -243,8 +244,9 @@ class Kept:
         epochs = {event["epoch"] for event in events if event["event"] == "epoch"}
         told = [
             f"step {steps[-1]:,}" if steps else "no step yet",
-            f"{len(epochs)} epochs done" if epochs else "",
-            f"{len(saved)} checkpoints, the last {displays.duration(max(0.0, time.time() - saved[-1]['time']))} ago"
+            f"{counted(len(epochs), 'epoch')} done" if epochs else "",
+            f"{counted(len(saved), 'checkpoint')}, "
+            f"the last {displays.duration(max(0.0, time.time() - saved[-1]['time']))} ago"
             if saved
             else "no checkpoint yet",
             f"attempt {len(logs)}" if len(logs) > 1 else "",

@@ -15,7 +15,10 @@ from bertline_cli import arguments
 from bertline_cli.arguments import Json, OptionalProfile
 
 app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Build the images, push them, or load them into kind or minikube."
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Build the images, push them, or load them into kind or minikube.",
 )
 
 Names = Annotated[

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bertline.plurals import counted
 from bertline_cli import arguments
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def command(
 
     if follow and attempt:
         raise UserError("--attempt is for what is over, --follow for what goes on: give one of them")
-    connected = arguments.connect(store, profile)
+    connected = arguments.existing(store, profile)
     tasks, submission = transcripts.find(connected, arguments.name(experiment))
     chosen = _named(task, tasks) if task else None
     try:
@@ -277,12 +278,13 @@ def _list(tasks: "Sequence[Task]", states: "dict[str, State]", again: str) -> No
     width = max((len(task.name) for task in begun), default=0)
     for task in begun:
         state = states[task.name]
-        count = f"{state.attempts} attempts" if state.attempts > 1 else "1 attempt"
+        count = counted(state.attempts, "attempt")
         typer.echo(f"{task.name:{width}}  {state.phase:8}  {count:>11}  {again} --task {task.name}")
     if not begun:
-        typer.echo(f"none of {len(tasks)} tasks has begun; `{again} --task NAME -f` waits for one")
+        typer.echo(f"none of {counted(len(tasks), 'task')} has begun; `{again} --task NAME -f` waits for one")
     elif len(begun) < len(tasks):
-        typer.echo(f"{len(tasks) - len(begun)} more tasks haven't begun")
+        left = len(tasks) - len(begun)
+        typer.echo(f"{counted(left, 'more task')} {'has' if left == 1 else 'have'}n't begun")
 
 
 def _print(lines: Iterable[str], tail: int | None = None) -> None:

@@ -61,6 +61,7 @@ app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},  # commands inherit it
     rich_markup_mode=None,  # importing rich for help takes 0.6 s, three times all the rest
     help="Pre-train small BERTs, fine-tune them on the way, and trust the result.",
     epilog="Start with:  bertline init my.yaml  then  bertline run my.yaml",

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bertline.plurals import counted
 from bertline_cli import arguments, displays
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def command(
     from bertline.store import references
 
     name = arguments.name(experiment)
-    connected = arguments.connect(store, profile)
+    connected = arguments.existing(store, profile)
     reference = references.current(connected, name)
     collected = collect(connected, reference)
     places = dict(_places(collected))
@@ -121,7 +122,8 @@ def command(
         _tell(name, destination, pulled, missing, len(places))
     if pulled.damages:
         raise DamagedError(
-            "\n".join(pulled.damages) + f"\n{len(pulled.damages)} files can't be had; all others are in {destination}"
+            "\n".join(pulled.damages)
+            + f"\n{counted(len(pulled.damages), 'file')} can't be had; all others are in {destination}"
         )
 
 
@@ -288,7 +290,8 @@ def _missing(item: "Item[AnyManifest]") -> dict[str, str]:
 def _tell(name: str, destination: Path, pulled: Pulled, missing: dict[str, "Item[AnyManifest]"], results: int) -> None:
     size = sum(each.file.size for each in pulled.new)
     typer.echo(
-        f"{name}: {results - len(missing)} of {results} results in {destination}; {len(pulled.new)} files pulled "
+        f"{name}: {results - len(missing)} of {counted(results, 'result')} in {destination}; "
+        f"{counted(len(pulled.new), 'file')} pulled "
         f"({size / 1e6:,.1f} MB), {len(pulled.kept)} were there"
     )
     if missing:

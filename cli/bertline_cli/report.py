@@ -23,6 +23,6 @@ def command(
     from bertline.store import references
 
     name = arguments.name(experiment)
-    connected = arguments.connect(store, profile)
+    connected = arguments.existing(store, profile)
     reference = references.current(connected, name)
     typer.echo(stage.render(connected, reference, out or Path("out") / name))

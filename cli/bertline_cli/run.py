@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bertline.plurals import counted
 from bertline_cli import arguments
 
 if TYPE_CHECKING:
@@ -42,7 +43,9 @@ def command(
     missing = plan.missing
     kept = len(plan.tasks) - len(missing)
     if missing:
-        typer.echo(f"{experiment.name}: {len(missing)} tasks to run, {kept} done already; logs in {out}/logs")
+        typer.echo(
+            f"{experiment.name}: {counted(len(missing), 'task')} to run, {kept} done already; logs in {out}/logs"
+        )
         with displays.choose(sys.stdout) as display:
             states = local.run(experiment.name, missing, connected.uri, out, workers or _workers(), display)
         failed = [state for state in states if state.phase == "failed"]
@@ -90,5 +93,5 @@ def _explain(failed: list["State"], skipped: int, path: Path, store: str) -> Non
                 typer.echo(f"  | {line}", err=True)
         typer.echo(f"  log: {state.log}", err=True)
     if skipped:
-        typer.echo(f"{skipped} tasks that need these were not run", err=True)
+        typer.echo(f"not run, because of that: {counted(skipped, 'task')}", err=True)
     typer.echo(f"What is done is kept. Next:  bertline run {path} --store {store}", err=True)

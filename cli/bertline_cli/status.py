@@ -26,7 +26,7 @@ def command(
 
     place = arguments.profile(profile, store)
     access.submits_to(place)
-    connected = access.store(place)
+    connected = arguments.existing(store, profile)
     submission = submissions.find(connected, arguments.name(experiment))
     remarks: list[str] = []
     server = access.kubeflow(place)

@@ -4,22 +4,32 @@ import contextlib
 import datetime
 import itertools
 import json
+import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bertline_cli.arguments import Json, OptionalProfile, Store, connect, options
+from bertline.plurals import counted
+from bertline_cli import displays
+from bertline_cli.arguments import Json, OptionalProfile, Store, existing, options
 
 if TYPE_CHECKING:
     from bertline.store.objects import ObjectStore, Stat
     from bertline.store.realizations import Realization
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look into the store, check it, and clean it up.")
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Look into the store, check it, and clean it up.",
+)
+
+WIDE = 100  # columns of a terminal that has room for all that a table tells
 
 
 @dataclass(frozen=True)
@@ -40,7 +50,7 @@ class Place:
 @app.command("ls", epilog="Example:  bertline store ls --store gs://my-bucket/bert")
 def list_(store: Store = None, profile: OptionalProfile = None, as_json: Json = False) -> None:
     """List what the store holds: each result with its size, age, and the experiments that need it."""
-    connected = connect(store, profile)
+    connected = existing(store, profile)
     places = _places(connected)
     if as_json:
         _print_json([_document(place) for place in places])
@@ -52,13 +62,14 @@ def list_(store: Store = None, profile: OptionalProfile = None, as_json: Json = 
             place.state,
             str(place.files),
             _bytes(place.size),
-            _date(place.modified),
+            _date(place.modified).removesuffix(" UTC"),
             ", ".join(place.experiments) or "-",
         )
         for place in places
     ]
-    _print_table(("stage", "key", "state", "files", "size", "modified", "experiments"), rows, right={3, 4})
-    _print(f"{len(places)} results, {_bytes(sum(place.size for place in places))}, in {connected.uri}")
+    columns = ("stage", "key", "state", "files", "size", "modified (UTC)", "experiments")
+    _print_table(columns, rows, right={3, 4}, wide={3})
+    _print(f"{counted(len(places), 'result')}, {_bytes(sum(place.size for place in places))}, in {connected.uri}")
 
 
 @app.command(epilog="Example:  bertline store show 3f9a")
@@ -72,7 +83,7 @@ def show(
     from bertline.store import attempts, derivations, realizations
     from bertline.store.objects import NotFoundError
 
-    connected = connect(store, profile)
+    connected = existing(store, profile)
     place = _choose(_places(connected), key, connected.uri)
     prefix = derivations.prefix(place.stage, place.key)
     try:
@@ -90,7 +101,7 @@ def show(
         _print_json(document)
         return
     _print(f"{place.stage} {place.key}")
-    _print(f"{place.state}, {place.files} files, {_bytes(place.size)}, in {connected.uri}/{prefix}")
+    _print(f"{place.state}, {counted(place.files, 'file')}, {_bytes(place.size)}, in {connected.uri}/{prefix}")
     _print(f"needed by: {', '.join(place.experiments) or 'no experiment'}")
     _print_section("asked for", document["derivation"])
     if found:
@@ -101,7 +112,7 @@ def show(
         _print_table(("file", "size", "sha256"), rows, right={1})
     for number, events in enumerate(logs, start=1):
         last = events[-1]
-        _print(f"attempt {number}: {len(events)} events, the last: {last['event']}, {_date(last['time'])}")
+        _print(f"attempt {number}: {counted(len(events), 'event')}, the last: {last['event']}, {_date(last['time'])}")
         if "message" in last:
             _print(f"  {last['message'].strip().splitlines()[-1]}")
 
@@ -117,7 +128,7 @@ def verify(
     from bertline.errors import DamagedError, ExitCode
     from bertline.store import mirrors, realizations
 
-    connected = connect(store, profile)
+    connected = existing(store, profile)
     places = _places(connected)
     chosen = [_choose(places, key, connected.uri)] if key else places
     damages: list[str] = []
@@ -138,15 +149,16 @@ def verify(
     elif not damages:
         unfinished = len(chosen) - len(found)
         _print(
-            f"{len(found)} results, {_bytes(total)}: every byte is as it was written"
+            f"{counted(len(found), 'result')}, {_bytes(total)}: every byte is as it was written"
             + (f"; {unfinished} unfinished, not looked at" if unfinished else "")
         )
     for damage in damages:
         typer.echo(f"damaged: {damage}", err=True)
     if damages:
         typer.echo(
-            f"{len(damages)} objects are damaged. Delete a damaged result's manifest.json, and the next run of its "
-            "experiment makes it again; delete a damaged source, and the next `bertline submit` sends it again.",
+            f"{counted(len(damages), 'object')} {'is' if len(damages) == 1 else 'are'} damaged. Delete a result's "
+            "manifest.json, and the next run of its experiment makes it again; delete a damaged source, and the next "
+            "`bertline submit` sends it again.",
             err=True,
         )
         raise typer.Exit(int(ExitCode.DAMAGED))
@@ -177,7 +189,7 @@ def gc(
     """List, or delete, what no experiment needs: results, unfinished attempts, left-over files."""
     from bertline.store import garbage
 
-    connected = connect(store, profile)
+    connected = existing(store, profile)
     found = garbage.collect(connected, superseded=superseded, grace_s=older_than * 3600)
     gone = []
     if delete:
@@ -187,10 +199,10 @@ def gc(
         _print_json({"garbage": [_item(item) for item in found], "deleted": [item.place for item in gone]})
         return
     shown = gone if delete else found
-    rows = [(item.place, str(len(item.objects)), _bytes(item.size), item.reason) for item in shown]
+    rows = [(_short(item.place), str(len(item.objects)), _bytes(item.size), item.reason) for item in shown]
     if rows:
         _print_table(("place", "objects", "size", "why"), rows, right={1, 2})
-    total = f"{len(shown)} places, {sum(len(item.objects) for item in shown)} objects, "
+    total = f"{counted(len(shown), 'place')}, {counted(sum(len(item.objects) for item in shown), 'object')}, "
     total += _bytes(sum(item.size for item in shown))
     if not found:
         _print(f"nothing to delete in {connected.uri}")
@@ -261,22 +273,31 @@ def _bar(label: str, total: int, *, is_bytes: bool) -> Iterator[Callable[[int], 
         yield lambda amount: bar.advance(task, amount)
 
 
-def _print_table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]], right: set[int]) -> None:
-    """A table for eyes on a terminal; tab-separated lines for `cut` and `awk` in a pipe."""
+def _print_table(
+    columns: tuple[str, ...], rows: Sequence[tuple[str, ...]], right: set[int], wide: Collection[int] = ()
+) -> None:
+    """A table for eyes on a terminal; tab-separated lines for `cut` and `awk` in a pipe.
+
+    Args:
+        columns: Their titles.
+        rows: What is in them.
+        right: Numbers of columns that are aligned to the right.
+        wide: Numbers of columns that only a wide terminal shows; with them a row takes one line, whatever is in it.
+    """
     if not sys.stdout.isatty():
         for row in (columns, *rows):
             _print("\t".join(row))
         return
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
+    width = displays.width()
+    shown = [index for index in range(len(columns)) if index not in wide or width >= WIDE]
+    chosen = [tuple(row[index] for index in shown) for row in (columns, *rows)]
+    for line in displays.table(chosen, width, right={shown.index(index) for index in right if index in shown}):
+        _print(line if not wide or len(line) <= width else f"{line[: width - 1]}…")
 
-    table = Table(box=box.SIMPLE_HEAD)
-    for index, column in enumerate(columns):
-        table.add_column(column, justify="right" if index in right else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)
+
+def _short(place: str) -> str:
+    """A place of garbage; on a terminal with as much of the key as `store show` wants."""
+    return re.sub(r"([0-9a-f]{12})[0-9a-f]{52}/?", r"\1", place) if sys.stdout.isatty() else place
 
 
 def _print_section(title: str, document: dict[str, Any] | None) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bertline.plurals import counted
 from bertline_cli import arguments, displays
 
 if TYPE_CHECKING:
@@ -98,7 +99,9 @@ def _sentences(prepared: "Prepared", path: Path, profile: str, store: str | None
         ]
     assert prepared.document is not None
     left = sum(map(len, prepared.parts))
-    lines = [f"{name}: {left} of {len(prepared.plan.tasks)} tasks would be submitted to {prepared.profile.name}"]
+    lines = [
+        f"{name}: {left} of {counted(len(prepared.plan.tasks), 'task')} would be submitted to {prepared.profile.name}"
+    ]
     for number, part in enumerate(prepared.parts, start=1):
         lines.append(f"run {number} of {len(prepared.parts)}:" if len(prepared.parts) > 1 else "they are:")
         lines += [f"  {task.name}" for task in part]
@@ -110,7 +113,7 @@ def _announcement(submitted: "Submitted", prepared: "Prepared", server: "Kubeflo
     submission = submitted.submission
     assert submission.run_id is not None
     included = sum(task.included for task in submission.tasks)
-    what = f"{included} tasks" if submitted.is_new else "goes on already, nothing new was submitted"
+    what = counted(included, "task") if submitted.is_new else "goes on already, nothing new was submitted"
     lines = [f"{submission.display_name}: {what}", f"  {server.url(submission.run_id)}"]
     if len(prepared.parts) > 1:
         lines.append(

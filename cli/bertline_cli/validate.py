@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from bertline.plurals import counted
 from bertline_cli import arguments
 
 if TYPE_CHECKING:
@@ -37,7 +38,9 @@ def command(
         return
     for warning in warnings:
         typer.echo(f"warning: {warning}", err=True)
-    typer.echo(f"{path} is fine: experiment {experiment.name}, {len(graph.runs)} runs, {rounds} rounds")
+    typer.echo(
+        f"{path} is fine: experiment {experiment.name}, {counted(len(graph.runs), 'run')}, {counted(rounds, 'round')}"
+    )
     for name, reference in epochs.items():
         share = experiment.pretrain.epochs / reference if reference else float("inf")
         typer.echo(

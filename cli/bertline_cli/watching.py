@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
+from bertline.plurals import counted
 from bertline_cli import displays
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def lines(status: "Status", remarks: Sequence[str] = ()) -> Iterator[str]:
 def line(task: "TaskStatus") -> str:
     """A task in a line: mark, name, state, time, and what there is to tell."""
     place = f"on {task.node}" if task.node and task.state in ("running", "failed") else ""
-    again = f"{task.restarts} restarts" if task.restarts > 1 else "1 restart" if task.restarts else ""
+    again = counted(task.restarts, "restart") if task.restarts else ""
     took = displays.duration(task.seconds) if task.seconds is not None and task.state != "waiting" else ""
     details = "; ".join(filter(None, [task.progress if task.state != "done" else "", place, again, task.reason]))
     return f"{MARKS[task.state]} {task.name:28} {task.state:9} {took:>12}  {details}".rstrip()
@@ -126,10 +127,10 @@ def to_the_end(
                 _explain(status, stream)
                 return code
             resumes -= 1
-            _say(stream, f"the run {status.state}; submitting what is left, {resumes} more times if need be")
+            _say(stream, f"the run {status.state}; submitting what is left, {counted(resumes, 'more time')} if need be")
         with displays.transfers():
             submitted = submitting.submit(prepared, store, kubeflow)
-        _say(stream, f"{submitted.submission.display_name}: {len(prepared.parts[0])} tasks")
+        _say(stream, f"{submitted.submission.display_name}: {counted(len(prepared.parts[0]), 'task')}")
 
 
 def _ended(status: "Status") -> "ExitCode":
@@ -147,7 +148,7 @@ def _explain(status: "Status", stream: TextIO | None) -> None:
         _say(stream, f"\n{task.name} failed: {task.reason or 'Kubeflow says no more'}")
     held = status.count("skipped")
     if held:
-        _say(stream, f"{held} tasks that need these were not run")
+        _say(stream, f"not run, because of that: {counted(held, 'task')}")
     _say(stream, f"the run is {status.state}. What is done is kept; the same command goes on from there")
 
 
@@ -160,7 +161,7 @@ def _say(stream: TextIO | None, sentence: str) -> None:
 def _summary(status: "Status") -> str:
     states = ("done", "running", "pending", "waiting", "failed", "cancelled", "skipped", "later")
     counts = [f"{count} {state}" for state in states if (count := status.count(state))]
-    return f"{len(status.tasks)} tasks: {', '.join(counts)}"
+    return f"{counted(len(status.tasks), 'task')}: {', '.join(counts)}"
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from bertline import outputs, progress
 from bertline.errors import BertlineError, ExitCode, PreemptedError, UserError
+from bertline.plurals import counted
 from bertline.stages import StageConfig
 from bertline.store.objects import ObjectStore, connect
 from bertline.store.realizations import Realization
@@ -87,7 +88,7 @@ def _ended(config_type: type[Config], run: Run[Config], store: str, config: str)
                 connected = connect(store)
                 for each in _parse(config_type, config):
                     manifest = run(each, connected).manifest
-                    sys.stdout.write(f"{each.STAGE} {manifest.key}: {len(manifest.files)} files\n")
+                    sys.stdout.write(f"{each.STAGE} {manifest.key}: {counted(len(manifest.files), 'file')}\n")
         except BertlineError as error:
             return _failed(error)
         except KeyboardInterrupt:

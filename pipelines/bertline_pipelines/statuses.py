@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bertline.errors import BertlineError, ExitCode
+from bertline.plurals import counted
 from bertline.store import attempts, derivations, realizations
 from bertline.store.objects import ObjectStore
 from bertline_pipelines import labels
@@ -271,7 +272,7 @@ def _told(logs: Sequence[Events], task: SubmittedTask, done: int, wanted: int) -
             text += f", {told['steps_per_s']:,.1f} steps/s"
         told["progress"] = text
     elif wanted > 1:
-        told["progress"] = f"{done} of {wanted} seeds"
+        told["progress"] = f"{done} of {counted(wanted, 'seed')}"
     end = last[-1]
     if end["event"] in ("failed", "preempted"):
         code = end.get("exit_code", int(ExitCode.BUG))

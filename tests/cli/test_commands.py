@@ -8,6 +8,8 @@ import yaml
 
 import bertline_pipelines
 from bertline.errors import ExitCode
+from bertline.plurals import counted
+from bertline_cli.main import COMMANDS
 
 NANO = (bertline_pipelines.experiment_files() / "nano.yaml").read_text()
 
@@ -133,6 +135,37 @@ def test_help_and_version_import_nothing_heavy(arguments):
     )
     result = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS), ["store", "ls"], ["images", "build"]])
+def test_h_is_help_everywhere_and_only_the_whole_command_has_completion(command):
+    from typer.testing import CliRunner
+
+    from bertline_cli.main import app
+
+    short, long = (CliRunner().invoke(app, [*command, option]) for option in ("-h", "--help"))
+    assert short.exit_code == 0, short.output
+    assert short.output == long.output
+    assert "Usage: " in short.output
+    assert ("--install-completion" in short.output) == (not command)
+    assert max(map(len, short.output.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["report", "nano"], ["pull", "nano", "results"], ["logs", "nano"], ["dashboard", "nano", "--once"]],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_mistyped_store_is_said_to_be_none(arguments, bertline, tmp_path):
+    result = bertline(*arguments, "--store", "stroe")
+    assert result.returncode == ExitCode.USER_ERROR
+    assert f"no store at file://{tmp_path}/stroe" in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_one_is_singular():
+    assert [counted(number, "task") for number in (0, 1, 2, 1200)] == ["0 tasks", "1 task", "2 tasks", "1,200 tasks"]
+    assert counted(2, "retry", "retries") == "2 retries"
 
 
 @pytest.mark.parametrize("arguments", [["run"], ["plan", "--nonsense"], ["unknown"]])

@@ -15,6 +15,7 @@ from bertline.store.derivations import Derivation
 from bertline.store.objects import ObjectStore, connect
 from bertline.store.realizations import Build, Outcome, realize
 from bertline_cli import store as commands
+from support.terminals import on_a_terminal
 
 KEYS = [Derivation("numbers", 1, {"n": n}).key for n in range(40)]
 
@@ -50,7 +51,7 @@ def run(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_ls_lists_plain_lines_in_a_pipe(run: Any) -> None:
     header, *rows, total = run("ls").stdout.splitlines()
-    assert header.split("\t") == ["stage", "key", "state", "files", "size", "modified", "experiments"]
+    assert header.split("\t") == ["stage", "key", "state", "files", "size", "modified (UTC)", "experiments"]
     assert len(rows) == 3
     row = next(row.split("\t") for row in rows if KEYS[0][:12] in row)
     assert row[0] == "numbers"
@@ -70,10 +71,34 @@ def test_the_option_beats_the_environment_beats_the_default(
     run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "3 results" in run("ls").stdout
-    assert f"0 results, 0 B, in file://{tmp_path}/empty" in run("ls", "--store", f"{tmp_path}/empty").stdout
+    with pytest.raises(UserError, match=f"no store at file://{tmp_path}/empty"):
+        run("ls", "--store", f"{tmp_path}/empty")
     monkeypatch.delenv("BERTLINE_STORE")
     monkeypatch.chdir(tmp_path)
-    assert f"0 results, 0 B, in file://{tmp_path}/out/store" in run("ls").stdout
+    with pytest.raises(UserError, match=f"no store at file://{tmp_path}/out/store"):
+        run("ls")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["ls"], ["ls", "--json"], ["show", "3f"], ["verify"], ["gc"], ["gc", "--delete"]]
+)
+@pytest.mark.parametrize("content", [None, "holiday/photo.jpg"], ids=["missing", "something else"])
+def test_a_mistyped_path_is_no_store(command: str, content: str | None, run: Any, tmp_path: Path) -> None:
+    if content:
+        connect(str(tmp_path / "stroe")).put(content, b"")
+    with pytest.raises(UserError, match=r"no store at .*/stroe"):
+        run(*command.split(), "--store", f"{tmp_path}/stroe")
+
+
+def test_a_row_takes_one_line_of_80_columns_on_a_terminal(store: ObjectStore) -> None:
+    references.write(store, "an-experiment-with-quite-a-long-name-400", {"key": KEYS[1]})
+    shown = on_a_terminal(80, "store", "ls", "--store", store.uri)
+    assert len(shown) == 1 + 3 + 1
+    assert max(map(len, shown[:-1])) <= 80
+    assert any(KEYS[1][:12] in line and line.endswith("…") for line in shown)
+    deleted = on_a_terminal(80, "store", "gc", "--older-than", "0", "--store", store.uri)
+    assert max(map(len, deleted[:-1])) <= 80  # but for the command to copy
+    assert f"objects/numbers/{KEYS[2][:12]} " in "\n".join(deleted)
 
 
 def test_show_takes_the_first_digits(run: Any) -> None:
@@ -90,7 +115,7 @@ def test_show_takes_the_first_digits(run: Any) -> None:
 
 
 def test_show_of_an_unfinished_one(run: Any) -> None:
-    assert "unfinished, 1 files, 5 B" in run("show", KEYS[2][:8]).stdout
+    assert "unfinished, 1 file, 5 B" in run("show", KEYS[2][:8]).stdout
 
 
 def test_an_unknown_or_ambiguous_key_is_told(run: Any, store: ObjectStore) -> None:

@@ -289,7 +289,7 @@ def test_a_cluster_without_argo(connected):
             'pods "x" is forbidden: error looking up service account kubeflow/bertline: serviceaccount "…" not found',
             "there is no service account bertline in namespace kubeflow",
         ),
-        ("Unschedulable: 0/1 nodes are available: 1 Insufficient nvidia.com/gpu.", "none of 1 nodes fits: 1 without a"),
+        ("Unschedulable: 0/1 nodes are available: 1 Insufficient nvidia.com/gpu.", "none of 1 node fits: 1 without a"),
         ("", "Argo hasn't created its pod yet"),
     ],
 )
@@ -442,7 +442,7 @@ SELECTOR = (
             [node("a")],
             {},
             "0/1 nodes are available: 1 node(s) had volume node affinity conflict. preemption: none",
-            "none of 1 nodes fits: 1 node(s) had volume node affinity conflict",
+            "none of 1 node fits: 1 node(s) had volume node affinity conflict",
             id="something we know nothing of",
         ),
         pytest.param(

@@ -23,6 +23,7 @@ from bertline.evaluate.config import EvaluateConfig
 from bertline.evaluate.glue import Example, Examples
 from bertline.metrics import tasks
 from bertline.metrics.figures import Figures
+from bertline.plurals import counted
 from bertline.sources import Source
 from bertline.store import realizations
 from bertline.store.objects import ObjectStore
@@ -102,7 +103,9 @@ def _fetch(source: Source, directory: Path, store: ObjectStore) -> Path:
 def _say_what_is_left_out(train: Examples, dev: Examples) -> None:
     for name, examples in (("train", train), ("dev", dev)):
         if examples.dropped:
-            progress.say(f"{examples.dropped:,} rows of the {name} file have no gold label and are left out")
+            progress.say(
+                f"left out of the {name} file, because they have no gold label: {counted(examples.dropped, 'row')}"
+            )
 
 
 def _fine_tune(

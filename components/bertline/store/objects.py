@@ -16,6 +16,9 @@ from bertline.errors import BertlineError, ExitCode, UserError
 Version = str
 """Opaque token of one state of one object; `replace` succeeds only if it is still current."""
 
+ROOTS = ("objects/", "experiments/", "sources/", "runs/")
+"""Everything in a store lies under one of these."""
+
 Progress = Callable[[int], None]
 """Called with the number of bytes just moved."""
 
@@ -84,6 +87,11 @@ class ObjectStore(Protocol):
 
     def local_path(self, name: str) -> Path | None:
         """Where the object can be read in place, without a copy; None if it is remote."""
+
+
+def is_empty(store: ObjectStore) -> bool:
+    """True if nothing of ours lies there: nothing was run yet, or its path is mistyped."""
+    return not any(True for root in ROOTS for _ in store.list(root))
 
 
 def connect(uri: str) -> ObjectStore:

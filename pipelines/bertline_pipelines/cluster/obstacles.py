@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from bertline.plurals import counted
 from bertline_pipelines.cluster.nodes import Node, Taint
 from bertline_pipelines.cluster.pods import Pod
 
@@ -110,7 +111,7 @@ def from_message(message: str) -> str:
                 break
         else:
             clauses.append(part)
-    return f"none of {match[1]} nodes fits: {', '.join(clauses)}" + (f"; {advice}" if advice else "")
+    return f"none of {counted(int(match[1]), 'node')} fits: {', '.join(clauses)}" + (f"; {advice}" if advice else "")
 
 
 _WORDS = (
