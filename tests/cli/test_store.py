@@ -79,9 +79,7 @@ def test_the_option_beats_the_environment_beats_the_default(
         run("ls")
 
 
-@pytest.mark.parametrize(
-    "arguments", [["ls"], ["ls", "--json"], ["show", "3f"], ["verify"], ["gc"], ["gc", "--delete"]]
-)
+@pytest.mark.parametrize("command", ["ls", "ls --json", "show 3f", "verify", "gc", "gc --delete"])
 @pytest.mark.parametrize("content", [None, "holiday/photo.jpg"], ids=["missing", "something else"])
 def test_a_mistyped_path_is_no_store(command: str, content: str | None, run: Any, tmp_path: Path) -> None:
     if content:
