@@ -237,7 +237,10 @@ def _places(store: "ObjectStore") -> list[Place]:
         _, stage, key, _ = prefix.split("/")
         state = "complete" if any(item.name == f"{prefix}{MANIFEST}" for item in found) else "unfinished"
         size, modified = sum(item.size for item in found), max(item.modified for item in found)
-        places.append(Place(stage, key, state, len(found), size, modified, tuple(sorted(needed.get(key, ())))))
+        experiments = needed.get(key) or {
+            name for digest in garbage.versions_named(store, prefix) for name in needed.get(digest, ())
+        }
+        places.append(Place(stage, key, state, len(found), size, modified, tuple(sorted(experiments))))
     return places
 
 

@@ -66,7 +66,9 @@ def find(store: ObjectStore, experiment: str) -> tuple[tuple[Task, ...], Submiss
         reference = references.current(store, experiment)
         return tuple(_tasks(reference)), None
     reference = references.current(store, submission.experiment)
-    is_older = reference.submitted > submission.submitted and reference.digest != submission.graph
+    record = store.stat(submission.object_name)
+    # Both times are the store's: the two may have been written by machines whose clocks differ.
+    is_older = reference.submitted[0] > (record.modified if record else 0.0) and reference.digest != submission.graph
     if experiment == submission.experiment and is_older:  # another version went through `bertline run` since
         return tuple(_tasks(reference)), None
     return tuple(Task(task.name, task.stage, task.keys) for task in submission.tasks), submission

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bertline.errors import DamagedError, UserError
+from bertline.report.config import ReportConfig
 from bertline.store import garbage, references
 from bertline.store.derivations import Derivation
 from bertline.store.leases import Lease
@@ -72,6 +73,23 @@ def test_an_unknown_experiment_is_told_with_those_there_are(store: ObjectStore) 
         references.current(store, "small")
 
 
+def test_the_newest_version_goes_by_the_stores_clock(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    # GIVEN a machine whose clock is an hour ahead, and after it another one that submits a newer version
+    with monkeypatch.context() as ahead:
+        ahead.setattr(time, "time", lambda now=time.time: now() + 3600)
+        old = references.write(store, "small", {"key": made(store, 1).key})
+    time.sleep(1.1)  # some servers tell whole seconds
+    new = references.write(store, "small", {"key": made(store, 2).key})
+    # THEN the newer one counts, for reading and for what is superseded
+    assert references.current(store, "small") == new
+    (item,) = garbage.collect(store, grace_s=0, superseded=True)
+    assert item.names >= {old.graph["key"]}
+    # AND what the first machine submits again is the newest again
+    time.sleep(1.1)
+    references.write(store, "small", old.graph)
+    assert references.current(store, "small") == old
+
+
 def test_other_documents_of_an_experiment_are_no_versions(directory: ObjectStore) -> None:
     references.write(directory, "small", {})
     directory.put("experiments/small/report/index.html", b"<html>")
@@ -102,6 +120,38 @@ def test_an_older_version_keeps_until_superseded_goes_too(store: ObjectStore) ->
     # AND what the current version of another experiment needs stays
     refer(store, "large", other, first)
     assert garbage.collect(store, grace_s=0, superseded=True) == []
+
+
+def reported(store: ObjectStore, version: references.Reference) -> Derivation:
+    """A report as `bertline run` makes it: its key follows from the graph's digest, so no graph holds it."""
+    derivation = ReportConfig(name=version.name, graph=version.digest).derivation()
+    realize(store, derivation, lambda work: Outcome({}, {}))
+    return derivation
+
+
+def test_a_report_is_kept_as_long_as_the_version_that_it_is_of(store: ObjectStore) -> None:
+    first = references.write(store, "small", {"key": made(store, 1).key})
+    old = reported(store, first)
+    assert garbage.collect(store, grace_s=0) == []
+    time.sleep(1.1)
+    kept = made(store, 2)
+    second = references.write(store, "small", {"key": kept.key})
+    reported(store, second)
+    assert garbage.collect(store, grace_s=0) == []
+    # WHEN older versions may go, THEN their reports go, and only they
+    found = garbage.collect(store, grace_s=0, superseded=True)
+    assert old.prefix in {item.place for item in found}
+    assert {item.reason for item in found} == {"only older versions of an experiment need it"}
+    assert len(found) == 2
+    # AND not if the version is submitted again in the meantime
+    time.sleep(1.1)
+    references.write(store, "small", first.graph)
+    assert garbage.delete(store, found) == []
+    # AND a report of no version goes
+    for reference in list(store.list("experiments/")):
+        if second.digest in reference.name:
+            store.delete(reference.name)
+    assert len(garbage.collect(store, grace_s=0)) == 2
 
 
 def test_inputs_are_kept_by_the_graph_and_not_followed(directory: ObjectStore) -> None:
@@ -267,7 +317,7 @@ def test_collecting_while_others_write_and_delete(directory: ObjectStore) -> Non
     thread.start()
     try:
         for _ in range(20):
-            assert [item for item in garbage.collect(directory, grace_s=0) if item.key] == []
+            assert [item for item in garbage.collect(directory, grace_s=0) if item.names] == []
     finally:
         stop.set()
         thread.join()

@@ -2,8 +2,10 @@
 
 The roots are the versions of all experiments (`references`): each is a graph that lists every key it needs, so whatever
 looks like a key in it is kept, and nothing is followed further. That goes for the checksums of sources as well: a graph
-holds the experiment, and the experiment its sources. Outside of `objects/<stage>/<key>/` and `sources/<sha256>` nothing
-is touched.
+holds the experiment, and the experiment its sources. What is made of a version as a whole, its report, can't have its
+key in the graph, because its key follows from the graph. Its derivation holds the version's digest instead, and what
+names a version in this way is kept as long as the version. Outside of `objects/<stage>/<key>/` and `sources/<sha256>`
+nothing is touched.
 
 Age is measured by the store's own clock: an object's time of modification against the newest one that the store
 reports. Our clock may be wrong by hours, and then new work would look old and be deleted. The newest time lies at or
@@ -18,15 +20,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from bertline.store import derivations, leases, mirrors, references
-from bertline.store.derivations import Key
 from bertline.store.objects import NotFoundError, ObjectStore, Stat
-from bertline.store.realizations import MANIFEST, ROLLING
+from bertline.store.realizations import DERIVATION, MANIFEST, ROLLING
 
 GRACE_S = 24 * 3600.0
-LEASE_S = 3 * leases.EXPIRE_S  # a lease this young may be alive, whatever the grace
+LEASE_S = 180.0  # a lease this young may be alive, whatever the grace: its holder may have been cut off for a while
+NOTHING: frozenset[str] = frozenset()
 
 PLACE = re.compile(r"objects/(?P<stage>[^/]+)/(?P<key>[0-9a-f]{64})/")
 KEY = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
+DIGEST = re.compile(r"(?<![0-9a-f])[0-9a-f]{16}(?![0-9a-f])")
 
 
 @dataclass(frozen=True)
@@ -37,8 +40,9 @@ class Garbage:
     """The prefix of the realization, or a single object's name (a source, or what a killed writer left)."""
     reason: str
     objects: tuple[Stat, ...]
-    key: Key | None
-    """Of the realization, or checksum of the source, that goes; None where what goes is no part of a result."""
+    names: frozenset[str]
+    """By which an experiment may need it: key of the realization and digests in its derivation, or checksum of the
+    source; nothing where what goes is no part of a result."""
 
     @property
     def size(self) -> int:
@@ -73,22 +77,28 @@ def collect(store: ObjectStore, *, superseded: bool = False, grace_s: float = GR
         names = {found.name.removeprefix(place): found for found in objects}
         if key in current or (key in older and not superseded):
             if MANIFEST in names and (rolling := [f for n, f in names.items() if n.startswith(ROLLING)]):
-                garbage.append(Garbage(f"{place}{ROLLING}", "left over; the work is complete", tuple(rolling), None))
+                garbage.append(Garbage(f"{place}{ROLLING}", "left over; the work is complete", tuple(rolling), NOTHING))
             continue
         is_young = newest - max(found.modified for found in objects) < grace_s
         if is_young or _may_be_held(store, names.get(leases.NAME), newest):
             continue
-        reason = _reason(key, older) if MANIFEST in names else f"never finished, and {_reason(key, older)}"
-        garbage.append(Garbage(place, reason, objects, key))
+        needed_by = frozenset({key} | versions_named(store, place))
+        if needed_by & current or (needed_by & older and not superseded):
+            continue
+        reason = _reason(needed_by, older)
+        garbage.append(
+            Garbage(place, reason if MANIFEST in names else f"never finished, and {reason}", objects, needed_by)
+        )
     for found in sources:
         if not (match := mirrors.NAME.fullmatch(found.name)) or newest - found.modified < grace_s:
             continue
         sha256 = match["sha256"]
         if sha256 not in current and (superseded or sha256 not in older):
-            garbage.append(Garbage(found.name, _reason(sha256, older), (found,), sha256))
+            names_of_source = frozenset({sha256})
+            garbage.append(Garbage(found.name, _reason(names_of_source, older), (found,), names_of_source))
     for found in leftovers:
         if newest - found.modified >= grace_s:
-            garbage.append(Garbage(found.name, "left by a killed writer", (found,), None))
+            garbage.append(Garbage(found.name, "left by a killed writer", (found,), NOTHING))
     return garbage
 
 
@@ -104,12 +114,12 @@ def delete(
     """
     gone = []
     seen: tuple[Stat, ...] | None = None
-    needed: set[Key] = set()
+    needed: set[str] = set()
     for item in garbage:
         # An experiment submitted a moment ago may count on a finished realization that nobody needed until then.
         if (versions := tuple(store.list(references.ROOT))) != seen:
             seen, needed = versions, keys(_newest(references.read(store)))
-        if item.key in needed:
+        if item.names & needed:
             continue
         # The manifest goes first: a realization that is half deleted must not be taken for a complete one.
         for found in sorted(item.objects, key=lambda found: not found.name.endswith(f"/{MANIFEST}")):
@@ -119,9 +129,21 @@ def delete(
     return gone
 
 
-def keys(versions: Iterable[references.Reference]) -> set[Key]:
-    """All that looks like a key anywhere in the graphs."""
-    return {key for version in versions for key in KEY.findall(derivations.canonical_json(version.graph))}
+def keys(versions: Iterable[references.Reference]) -> set[str]:
+    """All that looks like a key anywhere in the graphs, and the versions' own digests."""
+    return {
+        name
+        for version in versions
+        for name in (version.digest, *KEY.findall(derivations.canonical_json(version.graph)))
+    }
+
+
+def versions_named(store: ObjectStore, place: str) -> set[str]:
+    """Digests of versions of experiments that a realization was asked for with, from its derivation."""
+    try:
+        return set(DIGEST.findall(store.get(f"{place}{DERIVATION}")[0].decode("utf-8", "replace")))
+    except NotFoundError:
+        return set()
 
 
 def _newest(versions: Iterable[references.Reference]) -> list[references.Reference]:
@@ -133,8 +155,8 @@ def _newest(versions: Iterable[references.Reference]) -> list[references.Referen
     return list(newest.values())
 
 
-def _reason(key: Key, older: set[Key]) -> str:
-    return "only older versions of an experiment need it" if key in older else "no experiment needs it"
+def _reason(names: frozenset[str], older: set[str]) -> str:
+    return "only older versions of an experiment need it" if names & older else "no experiment needs it"
 
 
 def _place(found: Stat) -> str:

@@ -2,6 +2,9 @@
 
 An experiment that is edited and run again gets a second version beside the first one: nothing that a user has paid for
 becomes garbage because a line in a file changed.
+
+Which version is the newest is told by the store's clock, the time at which the object was written: it is one clock for
+all machines. A machine whose own clock is an hour ahead would otherwise make its version the newest for that hour.
 """
 
 import hashlib
@@ -9,7 +12,7 @@ import json
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from bertline.errors import DamagedError, UserError
@@ -27,9 +30,10 @@ class Reference:
     name: str
     digest: str
     """First 16 hexadecimal digits of the graph's sha256."""
-    submitted: float
-    """When this version was last submitted, seconds since 1970."""
     graph: dict[str, Any]
+    submitted: tuple[float, float] = field(compare=False)
+    """When this version was last submitted, seconds since 1970: by the store's clock, which may count whole seconds
+    only, and among versions of one such second by the clock of the machine that submitted it."""
 
 
 def digest(graph: dict[str, Any]) -> str:
@@ -40,10 +44,10 @@ def digest(graph: dict[str, Any]) -> str:
 
 def write(store: ObjectStore, name: str, graph: dict[str, Any]) -> Reference:
     """Make `graph` the current version of experiment `name`."""
-    reference = Reference(name, digest(graph), time.time(), graph)
-    document = {"submitted": reference.submitted, "graph": graph}
-    store.put(f"{ROOT}{name}/{reference.digest}.json", json.dumps(document, indent=1).encode())
-    return reference
+    version, now = digest(graph), time.time()
+    store.put(f"{ROOT}{name}/{version}.json", json.dumps({"submitted": now, "graph": graph}, indent=1).encode())
+    found = store.stat(f"{ROOT}{name}/{version}.json")
+    return Reference(name, version, graph, (found.modified if found else now, now))
 
 
 def read(store: ObjectStore, name: str | None = None) -> Iterator[Reference]:
@@ -59,11 +63,11 @@ def read(store: ObjectStore, name: str | None = None) -> Iterator[Reference]:
                 f"{store.uri}/{found.name} isn't a version of an experiment: {error!r}; "
                 "nothing can be said to be garbage while it can't be read"
             ) from error
-        yield Reference(match["name"], match["digest"], submitted, graph)
+        yield Reference(match["name"], match["digest"], graph, (found.modified, submitted))
 
 
 def current(store: ObjectStore, name: str) -> Reference:
-    """The version submitted last.
+    """The version submitted last, by the store's clock.
 
     Raises:
         UserError: there is no such experiment; names those there are.
