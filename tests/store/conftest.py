@@ -160,6 +160,8 @@ def close() -> Callable[[ObjectStore], None]:
 
 
 def _close(store: ObjectStore) -> None:
+    if hasty := getattr(store, "_hasty", None):
+        _close(hasty)
     connected = getattr(store, "_connected", None)
     if connected:
         getattr(connected[1], "client", connected[1]).close()  # of a bucket, or itself

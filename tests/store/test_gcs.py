@@ -1,5 +1,6 @@
 """What goes wrong with a bucket. A proxy stands before the emulator and does what networks and services do."""
 
+import json
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -7,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.auth import exceptions as auth
 
 from bertline.errors import BertlineError, TransientError, UserError
 from bertline.store.gcs import GoogleCloudStore
-from bertline.store.objects import ConflictError, NotFoundError
+from bertline.store.objects import ConflictError, NotFoundError, OutageError
 
 BUCKET = "bertline-tests"
 # After the last try the client forgets the answer, which it never read, together with its socket.
@@ -79,6 +81,57 @@ def test_a_refusal_is_told_in_a_sentence(
     with pytest.raises(family, match=sentence):
         calls[operation]()
     close(store)
+
+
+REASONS = [
+    (403, "rateLimitExceeded", "The project exceeded the rate limit", OutageError, "rate limit"),
+    (403, "quotaExceeded", "The quota was exceeded", OutageError, "quota"),
+    (403, "accountDisabled", "The billing account is disabled in state absent", UserError, "was refused.*billing"),
+    (403, "retentionPolicyNotMet", "Object is subject to bucket's retention policy", UserError, "retention policy"),
+    (403, "forbidden", "does not have storage.objects.get access", UserError, "no permission.*objectAdmin"),
+]
+
+
+@pytest.mark.parametrize(("status", "reason", "message", "family", "word"), REASONS)
+def test_a_403_is_not_always_a_permission(
+    gs_proxy: Any, close: Any, status: int, reason: str, message: str, family: type[BertlineError], word: str
+) -> None:
+    store = GoogleCloudStore(BUCKET, "p", patience_s=0.2, timeout_s=(1, 1))
+    errors = [{"message": message, "domain": "global", "reason": reason}]
+    content = json.dumps({"error": {"code": status, "message": message, "errors": errors}}).encode()
+    gs_proxy.always(lambda request: request.answer(status, content, {"Content-Type": "application/json"}))
+    calls: list[Callable[[], object]] = [
+        lambda: store.get("a"),
+        lambda: store.stat("a"),
+        lambda: list(store.list("a")),
+        lambda: store.put("a", b""),
+    ]
+    for call in calls:
+        with pytest.raises(BertlineError, match=word) as caught:
+            call()
+        assert type(caught.value) is family
+        assert ("no permission" in str(caught.value)) == (reason == "forbidden")
+    close(store)
+
+
+@pytest.mark.parametrize(
+    ("said", "family", "word"),
+    [
+        (
+            "invalid_grant: Invalid JWT: Token must be a short-lived token and in a reasonable timeframe.",
+            OutageError,
+            "clock",
+        ),
+        ("invalid_grant: Token has been expired or revoked.", UserError, "session .* has ended"),
+        ("Reauthentication is needed. Please run `gcloud auth application-default login`", UserError, "has ended"),
+        ("deleted_client: The OAuth client was deleted.", UserError, "aren't accepted"),
+    ],
+)
+def test_why_signing_in_failed_is_told(said: str, family: type[BertlineError], word: str) -> None:
+    store = GoogleCloudStore(BUCKET, "p")
+    with pytest.raises(BertlineError, match=word) as caught, store._sentences("a"):
+        raise auth.RefreshError(said)
+    assert type(caught.value) is family
 
 
 def test_nobody_listening_is_transient(monkeypatch: pytest.MonkeyPatch, close: Any) -> None:

@@ -1,9 +1,11 @@
 """What goes wrong with a bucket. A proxy stands before SeaweedFS and does what networks and services do."""
 
+import datetime
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 
 from bertline.errors import BertlineError, TransientError, UserError
 from bertline.store import s3
-from bertline.store.objects import ConflictError, NotFoundError, connect
+from bertline.store.objects import ConflictError, NotFoundError, OutageError, connect
 from bertline.store.s3 import S3Store
 
 BUCKET = "bertline-tests"
@@ -196,12 +198,73 @@ def test_a_refusal_is_told_in_a_sentence(
         lambda: store.create("a", b""),
         lambda: list(store.list("a")),
         lambda: store.delete("a"),
+        lambda: store.stat("a"),
     ]
-    if code != "RequestTimeout":  # the answer to a HEAD has no body, and so no code
-        calls.append(lambda: store.stat("a"))
     for call in calls:
         with pytest.raises(family, match=sentence):
             call()
+    close(store)
+
+
+REFUSALS = [
+    (403, "RequestTimeTooSkewed", "The difference between the request time and the current time is too large."),
+    (403, "RequestExpired", "Request has expired."),
+    (403, "AccessDenied", "Request has expired"),
+    (403, "QuotaExceeded", "Bucket quota exceeded"),
+    (403, "AccessDenied", "Cannot upload files, storage cap exceeded."),
+    (400, "XMinioAdminBucketQuotaExceeded", "Bucket quota exceeded"),
+    (507, "XMinioStorageFull", "Storage backend has reached its minimum free drive threshold."),
+    (400, "ExpiredToken", "The provided token has expired."),
+    (403, "ExpiredToken", "The provided token has expired."),
+    (403, "InvalidObjectState", "The operation is not valid for the object's storage class"),
+    (403, "AccessDenied", "Access Denied."),
+]
+SAID = {
+    "RequestTimeTooSkewed": (OutageError, "clock"),
+    "Request has expired": (OutageError, "clock"),
+    "quota": (OutageError, "takes no more"),
+    "storage cap": (OutageError, "takes no more"),
+    "Full": (OutageError, "takes no more"),
+    "ExpiredToken": (UserError, "AWS_SESSION_TOKEN"),
+    "InvalidObjectState": (UserError, "was refused"),
+    "Access Denied": (UserError, "no permission"),
+}
+
+
+@pytest.mark.parametrize(("status", "code", "message"), REFUSALS)
+def test_a_403_is_not_always_a_permission(
+    s3_proxy: Any, monkeypatch: pytest.MonkeyPatch, close: Any, status: int, code: str, message: str
+) -> None:
+    store = S3Store(BUCKET, "p", attempts=1)
+    monkeypatch.setattr(s3, "_atomic", {(s3_proxy.url, BUCKET)})
+    # GIVEN a server that refuses everything; as HTTP has it, without a body where HEAD asks
+    s3_proxy.always(lambda request: request.answer(status, _error(code, message) if request.command != "HEAD" else b""))
+    family, word = next(found for text, found in SAID.items() if text in f"{code} {message}")
+    # WHEN anything is asked, THEN the cause is told, and its family is that of the cause
+    calls: list[Callable[[], object]] = [
+        lambda: store.get("a"),
+        lambda: store.stat("a"),
+        lambda: list(store.list("a")),
+        lambda: store.put("a", b""),
+    ]
+    for call in calls:
+        with pytest.raises(BertlineError, match=word) as caught:
+            call()
+        assert type(caught.value) is family
+        assert ("no permission" in str(caught.value)) == (word == "no permission")
+    close(store)
+
+
+@pytest.mark.parametrize(
+    ("hours", "said"), [(-3, r"(3:00|2:59):\d\d ahead of"), (2, r"(2:00|1:59):\d\d behind"), (0, "agrees")]
+)
+def test_a_wrong_clock_is_told_with_the_difference(s3_proxy: Any, close: Any, hours: int, said: str) -> None:
+    theirs = format_datetime(datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=hours), usegmt=True)
+    content = _error("RequestTimeTooSkewed", "too large")
+    s3_proxy.always(lambda request: request.answer(403, content, {"Date": theirs}))
+    store = S3Store(BUCKET, "p", attempts=1)
+    with pytest.raises(OutageError, match=said):
+        list(store.list("a"))
     close(store)
 
 
@@ -414,5 +477,5 @@ def _once(matches: Callable[[Any], bool], deed: Callable[[Any], object]) -> Call
     return fault
 
 
-def _error(code: str) -> bytes:
-    return f"<Error><Code>{code}</Code><Message>a message</Message></Error>".encode()
+def _error(code: str, message: str = "a message") -> bytes:
+    return f"<Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()

@@ -122,6 +122,9 @@ class FileSystemStore:
     def local_path(self, name: str) -> Path | None:  # noqa: D102
         return self._path(name)
 
+    def hasty(self) -> "FileSystemStore":  # noqa: D102
+        return self  # a file system answers at once, or not at all
+
     def _path(self, name: str) -> Path:
         return self.root / name
 

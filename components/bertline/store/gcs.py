@@ -2,7 +2,7 @@
 
 A version is an object's generation, and the conditional writes are the bucket's own `ifGenerationMatch`, which are
 atomic. Every request has a timeout, and the client repeats what may be repeated until `PATIENCE_S`; what still fails
-then is a TransientError, for the task's own retry.
+then is an OutageError: who has something to lose waits for its end, everybody else leaves it to the task's own retry.
 
 A repeated conditional write needs care: if the first try arrived and only its answer was lost, the second one is
 refused because of what the first one wrote. So every write carries a random token in the object's metadata, and after a
@@ -14,7 +14,9 @@ chunk a thread, whatever the size of the file.
 """
 
 import contextlib
+import datetime
 import os
+import re
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -28,15 +30,17 @@ from google.cloud import storage  # type: ignore[import-untyped]
 from google.cloud.storage import exceptions as media  # type: ignore[import-untyped]
 from google.cloud.storage import retry
 
-from bertline.errors import TransientError, UserError
+from bertline.errors import BertlineError, UserError
 from bertline.store import disks
-from bertline.store.objects import ConflictError, NotFoundError, Progress, Stat, Version, no_progress
+from bertline.store.objects import ConflictError, NotFoundError, OutageError, Progress, Stat, Version, no_progress
 
 TOKEN = "bertline-write"
 EMULATOR = "STORAGE_EMULATOR_HOST"
 CHUNK = 8 << 20  # a multiple of 256 KiB, as the protocol wants; 8 threads hold 64 MiB
 TIMEOUT_S = (10, 60)  # to connect, and between two bytes
 PATIENCE_S = 120.0  # of repeating one request
+HASTY_TIMEOUT_S = (5, 5)
+HASTY_PATIENCE_S = 6.0  # a second try, and no third
 
 
 class GoogleCloudStore:
@@ -73,6 +77,7 @@ class GoogleCloudStore:
         self._lock = threading.Lock()
         self._connected: tuple[int, storage.Bucket] | None = None
         self._is_known = False
+        self._hasty: GoogleCloudStore | None = None
 
     def get(self, name: str) -> tuple[bytes, Version]:  # noqa: D102 - the protocol says it
         with self._sentences(name):
@@ -117,9 +122,7 @@ class GoogleCloudStore:
                     _Reader(file, progress), size=path.stat().st_size, **self._options
                 )
         except NotFoundError as error:  # the bucket is there, so what got lost is the session of this upload
-            raise TransientError(
-                f"the upload of {self.uri}/{name} was broken off; run the same command again"
-            ) from error
+            raise OutageError(f"the upload of {self.uri}/{name} was broken off; run the same command again") from error
 
     def download(self, name: str, path: Path, progress: Progress = no_progress) -> None:  # noqa: D102
         with self._sentences(name):
@@ -136,9 +139,18 @@ class GoogleCloudStore:
     def local_path(self, name: str) -> Path | None:  # noqa: D102
         return None
 
+    def hasty(self) -> "GoogleCloudStore":  # noqa: D102
+        with self._lock:  # one: a client has connections of its own
+            if self._hasty is None:
+                prefix = self._prefix.removesuffix("/")
+                self._hasty = GoogleCloudStore(
+                    self._name, prefix, patience_s=HASTY_PATIENCE_S, timeout_s=HASTY_TIMEOUT_S
+                )
+            return self._hasty
+
     def __getstate__(self) -> dict[str, Any]:
         """Connections and locks stay in their process."""
-        return {**self.__dict__, "_lock": None, "_connected": None}
+        return {**self.__dict__, "_lock": None, "_connected": None, "_hasty": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _lock=threading.Lock())
@@ -205,24 +217,74 @@ class GoogleCloudStore:
         except api.PreconditionFailed as error:
             raise ConflictError(f"{where} isn't in the expected state") from error
         except (api.Forbidden, api.Unauthorized) as error:
-            raise UserError(
-                f"no permission for {where}: {_short(error)}; whoever runs this needs roles/storage.objectAdmin on "
-                f"bucket {self._name!r}"
-            ) from error
+            raise self._explain(error, where) from error
         except auth.DefaultCredentialsError as error:
             raise UserError(
                 f"no credentials for {self.uri}: run `gcloud auth application-default login`, set "
                 f"GOOGLE_APPLICATION_CREDENTIALS, or in a pod bind its service account (for an emulator: {EMULATOR})"
             ) from error
         except auth.GoogleAuthError as error:
-            if isinstance(error, auth.TransportError) or error.retryable:
-                raise TransientError(f"signing in for {self.uri} failed: {_short(error)}; try again") from error
-            raise UserError(f"the credentials for {self.uri} aren't accepted: {_short(error)}") from error
+            raise _explain_sign_in(error, self.uri) from error
         except PASSING as error:
-            raise TransientError(f"can't reach {where} now: {_short(error)}; run the same command again") from error
+            raise OutageError(f"can't reach {where} now: {_short(error)}; run the same command again") from error
         except (api.ClientError, ValueError) as error:
             raise UserError(f"{where} was refused: {_short(error)}") from error
 
+    def _explain(self, error: api.GoogleAPICallError, where: str) -> BertlineError:
+        """A 403 or 401 alone doesn't say that a permission is missing; the reasons in the answer's body do."""
+        reasons = {str(each.get("reason", "")) for each in error.errors or () if isinstance(each, dict)}
+        reasons |= set(REASON.findall(str(error)))  # of a download: its message has the answer as it came
+        said = _short(error)
+        if reasons & LIMITS or LIMITS_SAID.search(said):
+            return OutageError(
+                f"{where} was refused because a quota or a rate limit is used up: {said}; raise it or delete what "
+                "isn't needed (`bertline store gc` lists it), and run the same command again"
+            )
+        if isinstance(error, api.Unauthorized) and reasons & SIGN_IN:
+            return UserError(
+                f"the credentials for {self.uri} aren't accepted, or have expired: {said}; {SIGN_IN_AGAIN}"
+            )
+        if reasons - PERMISSION - SIGN_IN:
+            return UserError(f"{where} was refused ({', '.join(sorted(reasons))}): {said}")
+        return UserError(
+            f"no permission for {where}: {said}; whoever runs this needs roles/storage.objectAdmin on bucket "
+            f"{self._name!r}"
+        )
+
+
+def _explain_sign_in(error: auth.GoogleAuthError, uri: str) -> BertlineError:
+    said = _short(error)
+    if CLOCK_SAID.search(str(error)):
+        now = datetime.datetime.now(datetime.UTC)
+        return OutageError(
+            f"signing in for {uri} was refused because of the time: {said}; this machine's clock says "
+            f"{now:%Y-%m-%d %H:%M:%S} UTC: set it (NTP does it by itself) and run the same command again"
+        )
+    if isinstance(error, auth.TransportError) or error.retryable:
+        return OutageError(f"signing in for {uri} failed: {said}; run the same command again")
+    if SESSION_SAID.search(str(error)):
+        return UserError(f"the session of the credentials for {uri} has ended: {said}; {SIGN_IN_AGAIN}")
+    return UserError(f"the credentials for {uri} aren't accepted: {said}; {SIGN_IN_AGAIN}")
+
+
+LIMITS = {
+    "rateLimitExceeded",
+    "userRateLimitExceeded",
+    "quotaExceeded",
+    "dailyLimitExceeded",
+    "limitExceeded",
+    "bandwidthLimitExceeded",
+}
+REASON = re.compile(r'"reason": ?"(\w+)"')
+LIMITS_SAID = re.compile(r"quota (was |is |has been )?exceeded|rate limit", re.IGNORECASE)
+PERMISSION = {"forbidden", "insufficientPermissions", "required", ""}
+SIGN_IN = {"authError", "expired", "invalid", "unauthorized"}
+SIGN_IN_AGAIN = (
+    "sign in again with `gcloud auth application-default login`, or correct GOOGLE_APPLICATION_CREDENTIALS, or in a "
+    "pod its service account"
+)
+CLOCK_SAID = re.compile(r"short-lived token|iat and exp|reasonable timeframe|token used too early", re.IGNORECASE)
+SESSION_SAID = re.compile(r"expired|revoked|reauth|invalid_rapt", re.IGNORECASE)
 
 PASSING = (
     api.ServerError,

@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
-from bertline.errors import BertlineError, ExitCode, UserError
+from bertline.errors import BertlineError, ExitCode, TransientError, UserError
 
 Version = str
 """Opaque token of one state of one object; `replace` succeeds only if it is still current."""
 
 ROOTS = ("objects/", "experiments/", "sources/", "runs/")
 """Everything in a store lies under one of these."""
+
+HASTY_S = 12.0
+"""Seconds that an operation of a hasty store takes at most, about: a second try after 5 s without an answer."""
 
 Progress = Callable[[int], None]
 """Called with the number of bytes just moved."""
@@ -37,6 +40,14 @@ class ConflictError(BertlineError):
     """`create` found an object there, or `replace` found another version of it."""
 
     exit_code = ExitCode.TRANSIENT
+
+
+class OutageError(TransientError):
+    """The store doesn't do what it is asked, and will do so later: it can't be reached, is full, is overloaded.
+
+    Who has something to lose waits for it (`bertline.store.outages`). Other transient failures, as a full local disk,
+    are no outages of the store.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +98,9 @@ class ObjectStore(Protocol):
 
     def local_path(self, name: str) -> Path | None:
         """Where the object can be read in place, without a copy; None if it is remote."""
+
+    def hasty(self) -> "ObjectStore":
+        """The same store for what soon is asked again anyway: an operation gives up within `HASTY_S`."""
 
 
 def is_empty(store: ObjectStore) -> bool:

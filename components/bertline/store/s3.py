@@ -14,13 +14,12 @@ was lost, from a rival's; and a state from a later one of equal content. The sec
 not atomically with it: S3 has no condition on metadata. So two writers who at one moment replace an object by the very
 content that it has may both win; what is replaced here (leases) differs from write to write.
 
-Every request has a timeout and is repeated up to `ATTEMPTS` times; what still fails then is a TransientError. Big files
+Every request has a timeout and is repeated up to `ATTEMPTS` times; what still fails then is an OutageError. Big files
 go up in parts, each repeated by itself, and come down in one stream that is taken up where it broke off.
 """
 
 import contextlib
 import os
-import re
 import threading
 import time
 import uuid
@@ -34,17 +33,19 @@ import botocore.session
 from botocore import exceptions as boto
 from botocore.config import Config
 
-from bertline.errors import TransientError, UserError
-from bertline.store import disks, races
-from bertline.store.objects import ConflictError, NotFoundError, Progress, Stat, Version, no_progress
+from bertline.errors import UserError
+from bertline.store import disks, races, s3errors
+from bertline.store.objects import ConflictError, NotFoundError, OutageError, Progress, Stat, Version, no_progress
 
 TOKEN = "bertline-write"
 REGION = "us-east-1"  # what servers other than AWS's expect, if anything
 CHUNK = 8 << 20  # of an upload; 8 threads hold 64 MiB
 PIECE = 1 << 20  # of a download
 PARTS = 10_000  # the protocol's limit
-TIMEOUT_S = (10, 60)  # to connect, and between two bytes
-ATTEMPTS = 7  # with the client's growing pauses about half a minute, if the answer comes at once
+TIMEOUT_S = (10, 30)  # to connect, and between two bytes
+ATTEMPTS = 7  # with the client's growing pauses, which are drawn, 10 to 40 s if the answer comes at once
+HASTY_TIMEOUT_S = (5, 5)
+HASTY_ATTEMPTS = 2
 PROBE = ".probe-"
 UPLOAD = ".upload-"
 
@@ -89,6 +90,7 @@ class S3Store:
         self._lock = threading.Lock()
         self._connected: tuple[int, Any] | None = None
         self._is_known = False
+        self._hasty: S3Store | None = None
 
     def get(self, name: str) -> tuple[bytes, Version]:  # noqa: D102 - the protocol says it
         with self._sentences(name):
@@ -175,18 +177,23 @@ class S3Store:
                         if failures >= self._attempts:
                             raise
                     except boto.ClientError as error:
-                        if _status(error) != 412:
+                        if s3errors.status_of(error) != 412:
                             raise
-                        raise TransientError(
-                            f"{self.uri}/{name} was overwritten while it was read; run the same command again"
-                        ) from error
+                        raise s3errors.overwritten(f"{self.uri}/{name}") from error
 
     def local_path(self, name: str) -> Path | None:  # noqa: D102
         return None
 
+    def hasty(self) -> "S3Store":  # noqa: D102
+        with self._lock:  # one: a client has connections of its own
+            if self._hasty is None:
+                prefix = self._prefix.removesuffix("/")
+                self._hasty = S3Store(self._name, prefix, attempts=HASTY_ATTEMPTS, timeout_s=HASTY_TIMEOUT_S)
+            return self._hasty
+
     def __getstate__(self) -> dict[str, Any]:
         """Connections and locks stay in their process."""
-        return {**self.__dict__, "_lock": None, "_connected": None}
+        return {**self.__dict__, "_lock": None, "_connected": None, "_hasty": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _lock=threading.Lock())
@@ -214,12 +221,13 @@ class S3Store:
         try:
             return self._client().head_object(**self._at(name))
         except boto.ClientError as error:
-            if _status(error) != 404:
+            if not self._is_known or s3errors.status_of(error) != 404:
+                # A missing bucket and a missing object look the same, and so do no permission and a wrong clock, since
+                # this answer has no body. A listing's has one.
+                self._client().list_objects_v2(Bucket=self._name, MaxKeys=1)
+                self._is_known = True
+            if s3errors.status_of(error) != 404:
                 raise
-        if not self._is_known:
-            # A missing bucket and a missing object look the same, since this answer has no body. A listing's has one.
-            self._client().list_objects_v2(Bucket=self._name, MaxKeys=1)
-            self._is_known = True
         return None
 
     def _write(self, name: str, content: bytes, token: str, **conditions: str) -> Version:
@@ -233,9 +241,9 @@ class S3Store:
                 try:
                     return self._write(name, content, token, **conditions)
                 except boto.ClientError as error:
-                    if _status(error) not in (404, 409, 412) or _code(error) == "NoSuchBucket":
+                    if s3errors.status_of(error) not in (404, 409, 412) or s3errors.code(error) == "NoSuchBucket":
                         raise
-                    if _status(error) == 409 and left:  # AWS: another is writing just now, ask again
+                    if s3errors.status_of(error) == 409 and left:  # AWS: another is writing just now, ask again
                         time.sleep(0.1)
                         continue
                     # It may have been made by an earlier try, of which only the answer was lost.
@@ -259,7 +267,7 @@ class S3Store:
                 progress(len(content))
             client.complete_multipart_upload(**place, MultipartUpload={"Parts": parts})
         except BaseException as error:
-            if isinstance(error, boto.ClientError) and _code(error) == "NoSuchUpload":
+            if isinstance(error, boto.ClientError) and s3errors.code(error) == "NoSuchUpload":
                 # Either somebody cleaned up, or an earlier try completed it, of which only the answer was lost.
                 found = self._head(name)
                 if found is not None and found["Metadata"].get(TOKEN) == token:
@@ -302,7 +310,7 @@ class S3Store:
                     client = session.create_client("s3", region_name=region, config=config)
                 except ValueError as error:
                     raise UserError(
-                        f"can't use {self.uri}: {_short(error)}; AWS_ENDPOINT_URL looks like http://host:port"
+                        f"can't use {self.uri}: {s3errors.short(error)}; AWS_ENDPOINT_URL looks like http://host:port"
                     ) from error
                 self._connected = os.getpid(), client
             return self._connected[1]
@@ -326,51 +334,22 @@ class S3Store:
         try:
             yield
         except boto.ClientError as error:
-            raise self._explain(error, where) from error
+            raise s3errors.explain(error, self.uri, self._name, where) from error
         except (boto.NoCredentialsError, boto.PartialCredentialsError, boto.CredentialRetrievalError) as error:
             raise UserError(
-                f"no credentials for {self.uri}: {_short(error)}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in "
-                "the environment, or in a pod from its secret (for a server other than AWS: AWS_ENDPOINT_URL as well)"
+                f"no credentials for {self.uri}: {s3errors.short(error)}; set AWS_ACCESS_KEY_ID and "
+                "AWS_SECRET_ACCESS_KEY in the environment, or in a pod from its secret (for a server other than AWS: "
+                "AWS_ENDPOINT_URL as well)"
             ) from error
         except (boto.HTTPClientError, boto.ConnectionError, *BROKEN_OFF) as error:
-            raise TransientError(f"can't reach {where} now: {_short(error)}; run the same command again") from error
+            raise OutageError(
+                f"can't reach {where} now: {s3errors.short(error)}; run the same command again"
+            ) from error
         except (boto.BotoCoreError, ValueError) as error:
-            raise UserError(f"{where} was refused: {_short(error)}") from error
-
-    def _explain(self, error: boto.ClientError, where: str) -> Exception:
-        """The error to raise instead of one of the server's."""
-        code, status = _code(error), _status(error)
-        match code:
-            case "NoSuchBucket":
-                return UserError(
-                    f"store {self.uri}: bucket {self._name!r} doesn't exist; create it with "
-                    f"`aws s3 mb s3://{self._name}` or correct the name"
-                )
-            case "NoSuchUpload":
-                return TransientError(f"the upload of {where} was broken off; run the same command again")
-            case "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "ExpiredToken" | "InvalidToken":
-                return UserError(
-                    f"the credentials for {self.uri} aren't accepted: {_short(error)}; check AWS_ACCESS_KEY_ID and "
-                    "AWS_SECRET_ACCESS_KEY"
-                )
-            case "PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException":
-                return UserError(f"{where} was refused: {_short(error)}; set AWS_REGION to the bucket's region")
-        if status == 404:
-            return NotFoundError(f"{where} is not there")
-        if status in (409, 412):
-            return ConflictError(f"{where} isn't in the expected state")
-        if status in (401, 403):
-            return UserError(
-                f"no permission for {where}: {_short(error)}; whoever runs this needs s3:ListBucket, s3:GetObject, "
-                f"s3:PutObject and s3:DeleteObject on bucket {self._name!r}"
-            )
-        if status >= 500 or status == 429 or code in PASSING:
-            return TransientError(f"can't reach {where} now: {_short(error)}; run the same command again")
-        return UserError(f"{where} was refused: {_short(error)}")
+            raise UserError(f"{where} was refused: {s3errors.short(error)}") from error
 
 
 BROKEN_OFF = (boto.IncompleteReadError, boto.ResponseStreamingError, boto.ReadTimeoutError)
-PASSING = {"RequestTimeout", "IncompleteBody", "BadDigest", "XAmzContentSHA256Mismatch", "SlowDown", "Throttling"}
 
 
 def _token() -> str:
@@ -379,19 +358,3 @@ def _token() -> str:
 
 def _version(answer: Any) -> Version:
     return f"{answer['ETag']} {answer['Metadata'].get(TOKEN, '')}"
-
-
-def _code(error: boto.ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))
-
-
-def _status(error: boto.ClientError) -> int:
-    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-
-
-def _short(error: Exception) -> str:
-    """One line, without what a password in a URL would be."""
-    text = str(error)
-    if isinstance(error, boto.ClientError):
-        text = f"{_code(error)}: {error.response.get('Error', {}).get('Message', '')}"
-    return re.sub(r"//[^/@\s]*@", "//", " ".join(text.split()))[:300] or type(error).__name__
