@@ -1,6 +1,7 @@
 """Arguments and options that several commands have, and what they stand for."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -57,6 +58,22 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, for
 
 DEFAULT_STORE = "out/store"
 
+NOT_KNOWN = {
+    "BERTLINE_STORE": "there is no bucket to ask what is done, so every task counts as missing",
+    "BERTLINE_REGISTRY": "where pods pull images from isn't known yet",
+}
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """Where a plan is for, as far as that is known."""
+
+    profile: "profiles.Profile | None"
+    store: "ObjectStore | None"
+    """None: it can't be asked."""
+    unknown: tuple[str, ...]
+    """A sentence for each thing that isn't known."""
+
 
 def load(path: Path) -> tuple["Experiment", "Graph"]:
     """The experiment of a file and all it leads to, with its local sources checked."""
@@ -109,6 +126,32 @@ def existing(store: str | None, profile_name: str | None = None) -> "ObjectStore
             "`bertline run` and `bertline submit` do"
         )
     return connected
+
+
+def look(store: str | None, profile_name: str | None) -> "Outlook":
+    """For a plan or a dry run: neither bucket nor registry has to exist yet, and a store needn't answer."""
+    from bertline.errors import BertlineError, DamagedError
+    from bertline.store import objects
+    from bertline_pipelines import access, profiles
+
+    place, unknown = None, []
+    if profile_name is not None:
+        environment = os.environ | ({"BERTLINE_STORE": store} if store else {})
+        place = profiles.load(profile_name, environment, may_be_unknown=True)
+        unknown = [f"{variable} isn't set: {NOT_KNOWN[variable]}" for variable in place.unknown]
+        if "BERTLINE_STORE" in place.unknown:
+            return Outlook(place, None, tuple(unknown))
+    uri = place.store.uri if place else store or DEFAULT_STORE
+    try:
+        connected = access.store(place) if place else objects.connect(uri)
+        if objects.is_empty(connected):
+            unknown.append(f"nothing is in {connected.uri} yet, so every task counts as missing")
+    except BertlineError as error:
+        if isinstance(error, DamagedError) or not uri.startswith(("gs://", "s3://")):
+            raise  # what is on this machine can be asked
+        unknown.append(f"{uri} can't be asked what is done, so every task counts as missing: {error}")
+        return Outlook(place, None, tuple(unknown))
+    return Outlook(place, connected, tuple(unknown))
 
 
 def options(store: str | None, profile_name: str | None) -> str:

@@ -37,8 +37,8 @@ def command(
     from bertline_pipelines.estimates import estimates
 
     _, graph = arguments.load(path)
-    place = arguments.profile(profile, store) if profile else None
-    connected = arguments.connect(store, profile)
+    outlook = arguments.look(store, profile)
+    place, connected = outlook.profile, outlook.store
     plan = plans.plan(graph, connected, place.corpus_pods if place else 1)
     gpu = place.pods.pretrain.gpu if place else None
     estimate = estimates.estimate(
@@ -48,9 +48,11 @@ def command(
         price=price if price is not None else gpu.price_per_hour if gpu else None,
     )
     if as_json:
-        document = plan.document() | {"estimate": estimate.document()}
+        document = plan.document() | {"unknown": outlook.unknown, "estimate": estimate.document()}
         typer.echo(json.dumps(document | ({"profile": place.name} if place else {}), indent=2))
         return
+    for sentence in outlook.unknown:
+        typer.echo(f"note: {sentence}", err=True)
     missing = {task.name: task for task in estimate.tasks}
     width = max(len(task.name) for task in plan.tasks)
     for task in plan.tasks:

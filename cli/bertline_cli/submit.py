@@ -40,11 +40,19 @@ def command(
     from bertline_pipelines import access, submitting
     from bertline_pipelines.kubeflow import kubeflow
 
-    place = arguments.profile(profile, store)
     _, graph = arguments.load(path)
+    if dry_run:
+        outlook = arguments.look(store, profile)
+        assert outlook.profile is not None
+        prepared = submitting.prepare(graph, outlook.profile, outlook.store)
+        for sentence in () if as_json else outlook.unknown:
+            typer.echo(f"note: {sentence}", err=True)
+        _print(as_json, _plan(prepared) | {"unknown": outlook.unknown}, _sentences(prepared, path, profile, store))
+        return
+    place = arguments.profile(profile, store)
     connected = access.store(place)
     prepared = submitting.prepare(graph, place, connected)
-    if dry_run or prepared.document is None:
+    if prepared.document is None:
         _print(as_json, _plan(prepared), _sentences(prepared, path, profile, store))
         return
     with access.kubeflow(place) as server:

@@ -1,6 +1,8 @@
 """`bertline validate`: is this experiment file right, and are its inputs?"""
 
 import json
+import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import typer
@@ -24,9 +26,8 @@ def command(
     from bertline_pipelines import checks
 
     experiment, graph = arguments.load(path)
-    if profile:
-        _compile(graph, profile)
-    warnings = [
+    warnings = list(_compile(graph, profile)) if profile else []
+    warnings += [
         f"{source.url} has no checksum: if its bytes change, nothing is built anew; add sha256 (or sha1)"
         for source in checks.unpinned(experiment)
     ]
@@ -49,10 +50,11 @@ def command(
     typer.echo(f"Next:  bertline plan {path}" + (f" --profile {profile}" if profile else ""))
 
 
-def _compile(graph: "Graph", profile: str) -> None:
-    """What compiling would find wrong."""
-    from bertline_pipelines import documents, graphs, plans
+def _compile(graph: "Graph", profile: str) -> Iterator[str]:
+    """Raises what compiling finds wrong; a sentence for each thing that has to be known before `submit`."""
+    from bertline_pipelines import documents, graphs, plans, profiles
 
-    place = arguments.profile(profile)
+    place = profiles.load(profile, os.environ, may_be_unknown=True)
+    yield from (f"{variable} isn't set, and `bertline submit` needs it" for variable in place.unknown)
     missing = plans.plan(graphs.portable(graph), None, place.corpus_pods).missing
     documents.compile_plan(graph.experiment.name, missing, place)

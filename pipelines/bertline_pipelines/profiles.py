@@ -29,6 +29,12 @@ OVERRIDES = {
     "BERTLINE_NAMESPACE": ("kubeflow", "namespace"),
 }
 
+STAND_INS = {
+    "BERTLINE_STORE": "gs://your-bucket/bertline",
+    "BERTLINE_REGISTRY": "your-registry.example/bertline",
+}
+"""For a plan or a dry run, where neither profile nor environment has a value yet."""
+
 STAGES = ("vocabulary", "corpus", "pretrain", "evaluate", "report")
 
 Cores = Annotated[str, StringConstraints(pattern=r"^(\d+(\.\d+)?|\d+m)$")]
@@ -69,8 +75,8 @@ class Secret(Section):
 class StoreAccess(Section):
     """The store as pods and as this machine reach it."""
 
-    uri: str = Field(pattern=r"^(gs|s3|file)://[^/]*")
-    """Root of the store, the same one from everywhere."""
+    uri: str = Field(pattern=r"^((gs|s3)://[^/]+|file:///|[^:]+$)")
+    """Root of the store, the same one from everywhere; a directory only for this machine."""
     endpoint: str | None = Field(None, pattern=r"^https?://")
     """Of an S3 server or GCS emulator inside the cluster; the cloud's own where None."""
     endpoint_here: str | None = Field(None, pattern=r"^https?://")
@@ -198,12 +204,22 @@ class Profile(Section):
 
     @model_validator(mode="after")
     def _pods_share_a_store(self) -> Self:
-        if self.kubeflow and self.store.uri.startswith("file://"):
+        if self.kubeflow and not self.store.uri.startswith(("gs://", "s3://")):
             raise ValueError(
                 f"store.uri is {self.store.uri}, a disk that pods don't share: what they make would be gone with them; "
                 "give gs://bucket/prefix or s3://bucket/prefix"
             )
         return self
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """What `STAND_INS` stand in for: variables of the environment that would give the values."""
+        return tuple(
+            variable
+            for variable, value in STAND_INS.items()
+            for section, field in [OVERRIDES[variable]]
+            if getattr(getattr(self, section), field) == value
+        )
 
     @property
     def gpu_stages(self) -> frozenset[str]:
@@ -223,8 +239,13 @@ def text(name: str) -> str:
     return (_shipped() / f"{name}.yaml").read_text(encoding="utf-8")
 
 
-def load(name: str, environment: Mapping[str, str]) -> Profile:
+def load(name: str, environment: Mapping[str, str], *, may_be_unknown: bool = False) -> Profile:
     """Read a profile by name or path, with what the environment overrides.
+
+    Args:
+        name: Or path.
+        environment: Of this process.
+        may_be_unknown: Bucket and registry needn't be known: `STAND_INS` fill their places.
 
     Raises:
         UserError: no such profile, not YAML, or not valid; a line for each field that is wrong.
@@ -242,8 +263,12 @@ def load(name: str, environment: Mapping[str, str]) -> Profile:
     if not isinstance(document, dict):
         raise UserError(f"{path} isn't a profile: expected `name:`, `pods:`, …, found {type(document).__name__}")
     for variable, (section, field) in OVERRIDES.items():
-        if variable in environment and isinstance(document.get(section), dict):
+        if not isinstance(document.get(section), dict):
+            continue
+        if variable in environment:
             document[section][field] = environment[variable]
+        elif may_be_unknown and variable in STAND_INS and document[section].get(field) is None:
+            document[section][field] = STAND_INS[variable]
     try:
         return Profile.model_validate(document)
     except ValidationError as error:
@@ -281,8 +306,8 @@ def _expected(pattern: str) -> str:
         return 'cores such as "2", "0.5" or "500m"'
     if pattern.startswith(r"^\d+([KMG"):
         return 'a size such as "4Gi" or "500M"'
-    if pattern.startswith("^(gs|s3|file)"):
-        return "gs://bucket/prefix, s3://bucket/prefix or file:///directory"
+    if pattern.startswith("^((gs|s3)"):
+        return "gs://bucket/prefix, s3://bucket/prefix or a directory"
     if pattern.startswith("^https?"):
         return "an address such as http://localhost:8888"
     return f"something like {pattern}"

@@ -51,8 +51,13 @@ class Submitted:
     """False if it was going already."""
 
 
-def prepare(graph: Graph, profile: Profile, store: ObjectStore) -> Prepared:
+def prepare(graph: Graph, profile: Profile, store: ObjectStore | None) -> Prepared:
     """Ask the store what is done, and compile what is left. Writes nothing.
+
+    Args:
+        graph: With this machine's paths.
+        profile: Where it is to run.
+        store: None takes everything for missing.
 
     Raises:
         UserError: the profile isn't for Kubeflow, or the compiled pipeline wouldn't work.

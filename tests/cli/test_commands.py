@@ -137,6 +137,41 @@ def test_help_and_version_import_nothing_heavy(arguments):
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.parametrize("profile", ["local", "kind", "minikube", "gke-l4", "gke-a100-spot", "kind-gpu"])
+@pytest.mark.parametrize("command", [["plan"], ["submit", "--dry-run"], ["validate"]], ids=lambda command: command[0])
+def test_a_newcomer_without_cluster_and_bucket_can_plan(command, profile, bertline, tmp_path, monkeypatch):
+    if (command[0], profile) == ("submit", "local"):
+        pytest.skip("isn't for a cluster")
+    for variable in ("BERTLINE_STORE", "BERTLINE_REGISTRY", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(variable, raising=False)
+    result = bertline(*command, write(tmp_path), "--profile", profile, KUBECONFIG=str(tmp_path / "none"))
+    assert result.returncode == 0, result.stderr
+    if command != ["validate"]:
+        assert "2L-pretrain-1" in result.stdout
+        assert "every task counts as missing" in result.stderr
+    if profile.startswith("gke"):
+        assert "BERTLINE_STORE" in result.stderr
+        assert "BERTLINE_REGISTRY" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["experiment.yaml"]
+
+
+def test_a_bucket_that_isnt_there_yet_is_no_obstacle_to_a_plan(bertline, tmp_path, emulator):
+    path = write(tmp_path)
+    options = ["--profile", "gke-l4", "--store", "gs://nobody-has-made-this/bertline"]
+    planned = bertline("plan", path, *options, "--json", STORAGE_EMULATOR_HOST=emulator)
+    assert planned.returncode == 0, planned.stderr
+    [*_, said] = json.loads(planned.stdout)["unknown"]
+    assert "gs://nobody-has-made-this/bertline" in said
+    assert "every task counts as missing" in said
+
+
+def test_a_store_on_this_machine_that_cant_be_is_refused(bertline, tmp_path):
+    for store in ("file://out/store", "ftp://somewhere/store", " "):
+        result = bertline("plan", write(tmp_path), "--store", store)
+        assert result.returncode == ExitCode.USER_ERROR, result.stdout
+        assert "Traceback" not in result.stderr
+
+
 @pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS), ["store", "ls"], ["images", "build"]])
 def test_h_is_help_everywhere_and_only_the_whole_command_has_completion(command):
     from typer.testing import CliRunner

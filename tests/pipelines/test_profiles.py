@@ -71,7 +71,7 @@ def test_threads_follow_from_the_limit(change, cpu, threads):
         (("pods", "pretrain", "gpus"), 1, "unknown key"),
         (("pods", "default", "node_selector"), {"spot": True}, "pods.vocabulary.node_selector.spot"),
         (("environment", "EPOCHS"), 3, 'write "3" in quotes'),
-        (("store", "uri"), "http://somewhere", "gs://bucket/prefix, s3://bucket/prefix or file:///directory"),
+        (("store", "uri"), "http://somewhere", "gs://bucket/prefix, s3://bucket/prefix or a directory"),
         (("kubeflow", "endpoint"), "localhost:8888", "an address such as http://localhost:8888"),
         (("images", "pull_policy"), "Sometimes", "images.pull_policy"),
         (("images", "registry"), "registry.example/bertline:latest", "images.registry"),
