@@ -100,14 +100,21 @@ def profile(name: str, store: str | None = None) -> "profiles.Profile":
 
 
 def connect(store: str | None, profile_name: str | None = None) -> "ObjectStore":
-    """The store that was named, or the profile's with its endpoint and credentials, or that of `bertline run`."""
+    """The store that was named, or the profile's with its endpoint and credentials, or that of `bertline run`.
+
+    Raises:
+        OutageError: it doesn't answer within seconds.
+    """
     from bertline.store import objects
 
     if profile_name is None:
-        return objects.connect(store or DEFAULT_STORE)
-    from bertline_pipelines import access
+        connected = objects.connect(store or DEFAULT_STORE)
+    else:
+        from bertline_pipelines import access
 
-    return access.store(profile(profile_name, store))
+        connected = access.store(profile(profile_name, store))
+    objects.reach(connected)
+    return connected
 
 
 def existing(store: str | None, profile_name: str | None = None) -> "ObjectStore":
@@ -144,6 +151,7 @@ def look(store: str | None, profile_name: str | None) -> "Outlook":
     uri = place.store.uri if place else store or DEFAULT_STORE
     try:
         connected = access.store(place) if place else objects.connect(uri)
+        objects.reach(connected)
         if objects.is_empty(connected):
             unknown.append(f"nothing is in {connected.uri} yet, so every task counts as missing")
     except BertlineError as error:

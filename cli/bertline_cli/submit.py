@@ -50,7 +50,7 @@ def command(
         _print(as_json, _plan(prepared) | {"unknown": outlook.unknown}, _sentences(prepared, path, profile, store))
         return
     place = arguments.profile(profile, store)
-    connected = access.store(place)
+    connected = arguments.connect(store, profile)
     prepared = submitting.prepare(graph, place, connected)
     if prepared.document is None:
         _print(as_json, _plan(prepared), _sentences(prepared, path, profile, store))

@@ -103,6 +103,20 @@ class ObjectStore(Protocol):
         """The same store for what soon is asked again anyway: an operation gives up within `HASTY_S`."""
 
 
+def reach(store: ObjectStore) -> None:
+    """Ask a store for anything at all: once and hastily, before many requests each wait for its answer.
+
+    Raises:
+        OutageError: it doesn't answer.
+    """
+    try:
+        store.hasty().stat("objects")
+    except OutageError:
+        raise
+    except BertlineError:  # it does answer; whether its refusal matters depends on what it will be asked for
+        return
+
+
 def is_empty(store: ObjectStore) -> bool:
     """True if nothing of ours lies there: nothing was run yet, or its path is mistyped."""
     return not any(True for root in ROOTS for _ in store.list(root))
