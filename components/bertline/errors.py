@@ -54,3 +54,11 @@ class PreemptedError(BertlineError):
     """The attempt was told to stop. What it had reached is saved."""
 
     exit_code = ExitCode.PREEMPTED
+
+
+class GivenUpError(BertlineError):
+    """An earlier attempt failed for good, so this one didn't begin. Of the same family as that."""
+
+    def __init__(self, exit_code: ExitCode, message: str) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code

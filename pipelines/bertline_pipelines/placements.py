@@ -16,7 +16,7 @@ from bertline_pipelines.profiles import Pod, Profile
 SCRATCH = "/tmp"
 WATCHED = ("pretrain", "evaluate")
 METRICS_PORT = 9109  # what manifests/components/monitoring scrapes: KFP's pods can't declare a port
-SCRAPE_S = 20  # longer than between two scrapes; a pod answers on so long after its work, for the last values
+SCRAPE_S = 15  # at most, for the scrape that sees an accuracy or a loss that is no number; they come every 10 s
 BACKOFF_S = 30
 BACKOFF_FACTOR = 2.0
 

@@ -3,6 +3,8 @@
 Usage: task.py KIND STORE. Kinds:
     ends       is done at once
     fails      with a mistake of the user's
+    figures    waits for a line of standard input, has its last figure then, and is done
+    diverges   the same, but that figure is a mistake of the user's
     stops      waits until SIGTERM stops it
     trains     multiplies matrices until it is killed; for each line of standard input it prints its steps, the
                clock, seconds of processor time that the server took, and the number of threads
@@ -77,7 +79,7 @@ def gpu(figures):
     tensorflow = FakeTensorFlow()
     figures.memory.attach(tensorflow)
     figures.flops_per_second = 6e12
-    sys.stdin.read()
+    sys.stdin.readline()
     print(json.dumps(figures.memory.settle()), json.dumps(provenances.provenance()), sep="\n", flush=True)  # noqa: T201
 
 
@@ -88,6 +90,13 @@ def run(config, store):
         match config.kind:
             case "fails":
                 raise UserError("this can't work")
+            case "figures" | "diverges":
+                figures.evaluation_accuracies["1"] = 0.75
+                figures.await_scrape = True
+                sys.stdin.readline()
+                figures.evaluation_accuracies["1"] = 0.875
+                if config.kind == "diverges":
+                    raise UserError("the loss isn't finite")
             case "stops":
                 time.sleep(600)
             case "trains":
@@ -102,5 +111,7 @@ def run(config, store):
 
 if __name__ == "__main__":
     kind, uri = sys.argv[1:]
+    if kind == "gpu":
+        entrypoints.at_end(lambda _: sys.stdin.read())  # comes after what is put there later
     document = {"kind": kind, "label": {"experiment": "test", "run": "6L", "model": "6L", "epoch": 10}}
     sys.exit(entrypoints.main(Config, run, ["--store", uri, "--config", json.dumps(document)]))

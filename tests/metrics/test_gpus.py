@@ -89,16 +89,17 @@ def test_units_and_names(start, driver):
 
 
 def test_the_manifest_has_the_metrics_last_numbers(start, driver, state):
-    process = start("gpu", BERTLINE_METRICS_LINGER_S="60", **driver)
+    process = start("gpu", **driver)
     url = scrapes.url(process)
     wait_for(url, lambda found: found.keys() == GPU_SERIES)
     state(used=7_000_000_000)
     wait_for(url, lambda found: found.get("bertline_gpu_memory_used_bytes{gpu=0}") == 7_000_000_000)
     state(used=2_000_000_000)
     wait_for(url, lambda found: found.get("bertline_gpu_memory_used_bytes{gpu=0}") == 2_000_000_000)
-    process.stdin.close()
+    process.stdin.write("\n")
+    process.stdin.flush()
     measured, provenance = json.loads(process.stdout.readline()), json.loads(process.stdout.readline())
-    assert process.stdout.readline().startswith("pretrain ")  # it is done, and lingers
+    assert process.stdout.readline().startswith("pretrain ")  # it is done, and its process stays
     scrapes.wait(lambda: scrapes.values(scrapes.get(url)[2])["bertline_phase{phase=finishing}"])
     last = scrapes.values(scrapes.get(url)[2])
     assert last["bertline_gpu_allocator_peak_bytes{gpu=0}"] == measured["gpu_memory_peak_bytes"] > 5000

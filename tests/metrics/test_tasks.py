@@ -1,5 +1,7 @@
 """Where the metrics are served, how long, and that they never fail a task."""
 
+import contextlib
+import http.client
 import signal
 import socket
 import time
@@ -13,6 +15,7 @@ from bertline.stages import Label
 from support import scrapes
 
 LABEL = Label(experiment="test", run="6L", model="6L", epoch=10)
+ACCURACY = "bertline_evaluation_accuracy{seed=1}"
 LONG = {"BERTLINE_METRICS_LINGER_S": "60"}
 
 
@@ -48,22 +51,70 @@ def test_seconds_that_are_none_are_the_users_mistake(monkeypatch):
         tasks.begin("pretrain", LABEL, "0" * 64)
 
 
+@pytest.fixture
+def ready(start):
+    """A task of that kind that was scraped and then has its last figure; its process and URL."""
+
+    def ready(kind, *, scraped=True, **environment):
+        process = start(kind, **LONG | environment)
+        url = scrapes.url(process)
+        if scraped:
+            scrapes.wait(lambda: scrapes.values(scrapes.get(url)[2]).get(ACCURACY) == 0.75)
+        process.stdin.write("\n")
+        process.stdin.flush()
+        return process, url
+
+    return ready
+
+
 @pytest.mark.parametrize(("kind", "code"), [("ends", 0), ("fails", 2)])
-def test_it_lingers_after_success_and_failure(start, kind, code):
-    process = start(kind, BERTLINE_METRICS_LINGER_S="2")
+def test_what_is_in_the_manifest_and_a_failure_end_at_once(start, kind, code):
+    process = start(kind, **LONG)
     url = scrapes.url(process)
-    scrapes.wait(lambda: scrapes.values(scrapes.get(url)[2])["bertline_phase{phase=finishing}"])
+    with contextlib.suppress(OSError):  # it may be gone already
+        scrapes.get(url)
+    assert process.wait(20) == code
+
+
+@pytest.mark.parametrize(("kind", "code"), [("figures", 0), ("diverges", 2)])
+def test_a_last_figure_waits_for_the_scrape_that_sees_it(ready, kind, code):
+    process, url = ready(kind)
+    scrapes.wait(lambda: scrapes.health(url)[1]["phase"] == "finishing")  # which is no scrape
+    time.sleep(1)
+    assert process.poll() is None
+    # the scrape that sees it is the last one, however soon it comes after one that didn't
+    assert scrapes.values(scrapes.get(url)[2])[ACCURACY] == 0.875
+    assert process.wait(10) == code
+
+
+def test_a_page_that_was_made_before_the_last_figure_does_not_count(ready):
+    process, url = ready("figures")
+    found = []
+    while process.poll() is None:  # faster than pages are made anew
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            found.append(scrapes.values(scrapes.get(url)[2])[ACCURACY])
+    assert found[-1] == 0.875
+    assert process.returncode == 0
+
+
+def test_nobody_has_scraped_nobody_is_waited_for(ready):
+    process, _ = ready("figures", scraped=False)
+    assert process.wait(20) == 0
+
+
+def test_a_scraper_that_is_gone_is_waited_for_as_long_as_was_said(ready):
+    process, _ = ready("figures", BERTLINE_METRICS_LINGER_S="2")
     began = time.monotonic()
-    assert process.wait(30) == code
-    assert time.monotonic() - began < 20
+    assert process.wait(30) == 0
+    assert time.monotonic() - began > 1.5
 
 
-def test_lingering_ends_with_sigterm_and_the_tasks_own_code(start):
-    process = start("fails", **LONG)
-    url = scrapes.url(process)
+@pytest.mark.parametrize(("kind", "code"), [("figures", 0), ("diverges", 2)])
+def test_waiting_ends_with_sigterm_and_the_tasks_own_code(ready, kind, code):
+    process, url = ready(kind)
     scrapes.wait(lambda: scrapes.health(url)[1]["phase"] == "finishing")
     process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == 2
+    assert process.wait(20) == code
 
 
 def test_nothing_lingers_after_sigterm(start):

@@ -22,7 +22,7 @@ from bertline.store.objects import connect
 from bertline.store.realizations import Outcome, realize
 from bertline.vocabulary import training as vocabularies
 from bertline_pipelines.monitoring import expressions, manifests, panels
-from support import prometheus, scrapes, tiny_corpora
+from support import held, prometheus, scrapes, tiny_corpora
 
 pytestmark = [prometheus.needs_prometheus, pytest.mark.slow]
 
@@ -61,12 +61,14 @@ class Scraped:
 
 
 def start(store, config, folder, **environment):
-    """The task of a config as a process, as its pod would start it."""
+    """The task of a config as a process."""
     file = folder / f"{config.STAGE}-{config.derivation().key[:8]}.json"
     file.write_text(config.model_dump_json())
-    command = [sys.executable, "-m", f"bertline.{config.STAGE}", "--store", store.uri, "--config", f"@{file}"]
+    command = [sys.executable, held.__file__, config.STAGE, "--store", store.uri, "--config", f"@{file}"]
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "TMPDIR": str(folder)}
-    return subprocess.Popen(command, env=os.environ | quiet | environment, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, env=os.environ | quiet | environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
 
 
 def training(store):
@@ -126,10 +128,10 @@ def evaluation(store, folder, model, label):
 
 @pytest.fixture(scope="module")
 def scraped(tmp_path_factory):
-    """Both tasks, after a few scrapes: the training goes on, the evaluation has ended and lingers."""
+    """Both tasks, after a few scrapes: the training goes on, the evaluation has ended and its process stays."""
     folder = tmp_path_factory.mktemp("end-to-end")
     store = connect(str(folder / "store"))
-    asked = {"BERTLINE_METRICS_ADDRESS": "127.0.0.1:0", "BERTLINE_METRICS_LINGER_S": "600"}
+    asked = {"BERTLINE_METRICS_ADDRESS": "127.0.0.1:0"}
     trained = training(store)
     tasks = [start(store, trained, folder, **asked)]
     try:

@@ -8,6 +8,8 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -154,7 +156,13 @@ class ServerRun:
             pipeline_root=str(self.folder),
             unique_pipeline_id=self.id,
         )
-        variables = os.environ | {variable.name: variable.value for variable in container.env} | dict(environment)
+        place = zlib.crc32(f"{key}({task.attempts})".encode())  # Argo: a hash of the node's name
+        variables = os.environ | {
+            "KFP_POD_NAME": f"experiment-{self.id[:5]}-metadata-0-6-retry-system-container-impl-{place}",
+            "KFP_POD_UID": str(uuid.uuid4()),
+            "KFP_RETRY_INDEX": str(task.attempts - 1),
+        }
+        variables |= {variable.name: variable.value for variable in container.env} | dict(environment)
         variables["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{variables['PATH']}"
         variables["TMPDIR"] = str(scratch)  # a pod's /tmp is its own
         with (root / "log").open("ab") as log:

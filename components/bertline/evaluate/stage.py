@@ -66,6 +66,7 @@ def _build(config: EvaluateConfig, figures: Figures, build: Build) -> Outcome:
     _write(build.payload / "predictions.tsv", dev.examples, predictions)
     correct = int((predictions == testing.labels).sum())
     figures.evaluation_accuracies[str(config.seed)] = correct / len(testing)
+    figures.await_scrape = True  # it comes at the very end
     progress.say(f"{config.task}: {correct / len(testing):.1%} of {len(testing):,} right (seed {config.seed})")
     results = {
         "task": config.task,

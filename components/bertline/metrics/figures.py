@@ -91,6 +91,8 @@ class Figures:
     advanced_at: float | None = None
     evaluation_accuracies: dict[str, float] = field(default_factory=dict)
     """By seed."""
+    await_scrape: bool = False
+    """True once there is a last figure that one more scrape should see before the process ends."""
 
     phase: str = PHASES[0]
     _active_at: float = 0.0

@@ -12,7 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
@@ -23,6 +23,8 @@ CONNECTIONS = 64
 DEADLINE_S = 5.0
 PAUSE_S = 0.01
 FRESH_S = 1.0
+LOOK_S = 0.05
+"""Between two looks whether a page was sent."""
 REQUEST_BYTES = 1 << 13
 QUEUE = 128
 
@@ -34,6 +36,8 @@ class Answer:
     status: str
     kind: str
     body: bytes
+    made_at: float | None = None
+    """Of metrics: when, on the monotonic clock."""
 
     def content(self, *, head: bool) -> bytes:
         """As it goes over the wire."""
@@ -49,7 +53,9 @@ class Pages:
 
     def __init__(self, registry: Collector, find: Callable[[], Figures | None]) -> None:
         self._registry, self._find = registry, find
-        self._made: dict[str, tuple[float, Answer]] = {}
+        self._made: dict[str, Answer] = {}
+        self._seen_at: float | None = None
+        """When the newest metrics that somebody has were made; None if nobody has any."""
 
     def answer(self, path: str, accept: str) -> Answer:
         """A page by its path."""
@@ -61,12 +67,29 @@ class Pages:
             case _:
                 return Answer("404 Not Found", "text/plain; charset=utf-8", b"/metrics and /healthz are here\n")
 
+    def sent(self, answer: Answer) -> None:
+        """Note that somebody has it."""
+        if answer.made_at is not None:
+            self._seen_at = max(answer.made_at, self._seen_at or answer.made_at)
+
+    def wait_until_seen(self, seconds: float, told: threading.Event) -> None:
+        """Until somebody has the metrics as they are now; not at all if nobody ever had any.
+
+        Args:
+            seconds: At most.
+            told: Ends it.
+        """
+        now = time.monotonic()
+        self._made = {}  # what was made before isn't what is wanted
+        while self._seen_at is not None and self._seen_at < now and time.monotonic() < now + seconds:
+            if told.wait(LOOK_S):
+                return
+
     def _metrics(self, accept: str) -> Answer:
         encode, kind = choose_encoder(accept)
-        made_at, answer = self._made.get(kind, (0.0, None))
-        if answer is None or time.monotonic() - made_at > FRESH_S:
-            answer = Answer("200 OK", kind, encode(self._registry))
-            self._made[kind] = time.monotonic(), answer
+        answer, now = self._made.get(kind), time.monotonic()
+        if answer is None or answer.made_at is None or now - answer.made_at > FRESH_S:
+            answer = self._made[kind] = Answer("200 OK", kind, encode(self._registry), now)
         return answer
 
     def _health(self) -> Answer:
@@ -131,7 +154,9 @@ class Server:
             async with asyncio.timeout(DEADLINE_S):
                 request = await self._request(connection)
                 if request:
-                    await self._loop.sock_sendall(connection, self._respond(request))
+                    answer, content = self._respond(request)
+                    await self._loop.sock_sendall(connection, content)
+                    self._pages.sent(answer)
 
     async def _request(self, connection: socket.socket) -> bytes:
         """Up to the empty line; nothing if it doesn't come."""
@@ -143,14 +168,18 @@ class Server:
                 return b""
         return read
 
-    def _respond(self, request: bytes) -> bytes:
+    def _respond(self, request: bytes) -> tuple[Answer, bytes]:
+        """The answer, and as it goes over the wire."""
         line, *headers = request.decode("latin-1").split("\r\n")
         method, path, *_ = [*line.split(" "), "", ""]
         fields = {name.strip().lower(): value.strip() for name, _, value in (each.partition(":") for each in headers)}
         if method not in ("GET", "HEAD"):
-            return Answer("405 Method Not Allowed", "text/plain; charset=utf-8", b"GET only\n").content(head=False)
+            answer = Answer("405 Method Not Allowed", "text/plain; charset=utf-8", b"GET only\n")
+            return answer, answer.content(head=False)
         try:
             answer = self._pages.answer(path, fields.get("accept", ""))
         except Exception as error:  # noqa: BLE001 - a page that can't be made ends neither server nor training
             answer = Answer("500 Internal Server Error", "text/plain; charset=utf-8", f"{error!r}\n".encode())
-        return answer.content(head=method == "HEAD")
+        if method == "HEAD":  # who asks for that has no metrics
+            answer = replace(answer, made_at=None)
+        return answer, answer.content(head=method == "HEAD")

@@ -1,8 +1,12 @@
 """The figures of this process' task, and their server.
 
 BERTLINE_METRICS_ADDRESS   where to listen, as 0.0.0.0:9109, [::]:9109 or 127.0.0.1:0 (any free port); unset: nowhere
-BERTLINE_METRICS_LINGER_S  how long to answer on after the task has ended: one scrape interval, so that its last
-                           figures are seen. 0 if unset. SIGTERM ends it
+BERTLINE_METRICS_LINGER_S  how long a task that has ended may wait for the scrape that sees its last figures: a little
+                           more than the time between two. 0 if unset
+
+Few tasks wait: those whose last figure nobody could have scraped yet and nobody will compute from the rest, see
+`Figures.await_scrape`. And only if somebody has scraped them before, only until that scrape, and not if told to stop.
+All others end at once: their last and peak values are in the manifest.
 """
 
 import contextlib
@@ -28,6 +32,7 @@ LINGER = "BERTLINE_METRICS_LINGER_S"
 _current: Figures | None = None
 _sampler: gpus.Sampler | None = None
 _server: "servers.Server | None" = None
+_pages: "servers.Pages | None" = None
 _asked = False
 
 
@@ -57,9 +62,9 @@ def begin(stage: str, label: Label, key: str, task: str = "") -> Figures:
 
 
 def _serve() -> None:
-    global _asked, _server
+    global _asked, _pages, _server
     if _server:
-        entrypoints.at_end(_linger)
+        entrypoints.at_end(_end)
     address = os.environ.get(ADDRESS)
     if _asked or not address:
         return
@@ -71,29 +76,31 @@ def _serve() -> None:
     from bertline.metrics import collectors, servers
 
     try:
-        _server = servers.Server(host.strip("[]"), int(port), servers.Pages(collectors.registry(current), current))
+        _pages = servers.Pages(collectors.registry(current), current)
+        _server = servers.Server(host.strip("[]"), int(port), _pages)
     except OSError as error:
         progress.say(f"no metrics, the work goes on without: {ADDRESS} is {address}, and {error.strerror or error}")
     else:
-        entrypoints.at_end(_linger)
+        entrypoints.at_end(_end)
         progress.say(f"metrics: http://{host}:{_server.port}/metrics")
 
 
-def _linger(code: ExitCode) -> None:
-    """Wait for one more scrape, unless somebody wants the process to end."""
-    if _current:
-        _current.enter("finishing")
+def _end(code: ExitCode) -> None:
+    """Wait for one more scrape if it is worth it, unless somebody wants the process to end."""
+    if _current is None or _pages is None:
+        return
+    _current.enter("finishing")
     seconds = _linger_s()
-    if not seconds or code in (ExitCode.PREEMPTED, ExitCode.INTERRUPTED):
+    if not (seconds and _current.await_scrape) or code not in (ExitCode.OK, ExitCode.USER_ERROR):
         return
     told = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        told.wait(seconds)
+        _pages.wait_until_seen(seconds, told)
         return
     before = signal.signal(signal.SIGTERM, lambda *_: told.set())
     try:
         with contextlib.suppress(KeyboardInterrupt):
-            told.wait(seconds)
+            _pages.wait_until_seen(seconds, told)
     finally:
         signal.signal(signal.SIGTERM, before)
 

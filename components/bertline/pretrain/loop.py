@@ -84,6 +84,7 @@ class Loop:
             step = reached.step + int(bad[0])
             rate = float(rates[step - self.config.begin_step])
             self.figures.losses, self.figures.accuracies = by_kind(self.trainer.named(metrics[bad[0]]))
+            self.figures.await_scrape = True  # the alert needs to see it once
             self.build.attempt.record("diverged", step=step, learning_rate=rate)
             raise UserError(
                 f"the loss isn't finite at step {step:,} (learning rate {rate:.2e}); lower pretrain.learning_rate.peak "

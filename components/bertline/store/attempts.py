@@ -4,6 +4,9 @@ Object stores have no append, so the whole log is written again at each event. E
 checkpoint, epoch, preempted, failed, finished), a log stays within kilobytes. From the logs the lost work is computed:
 steps that were done after the last checkpoint of an attempt that didn't finish. What was printed (see
 `bertline.outputs`) is for people only: it is capped, and of a killed attempt its end is missing.
+
+The last event of an attempt that failed for good is also a mark for the pods that Kubeflow starts after it, see
+`given_up`.
 """
 
 import json
@@ -12,13 +15,18 @@ import platform
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from bertline.errors import DamagedError
+from bertline.errors import DamagedError, ExitCode
 from bertline.store.objects import ConflictError, NotFoundError, ObjectStore
 
 EVENTS = re.compile(r".*/attempts/(?P<number>\d+)\.jsonl")
+
+POD, RETRY = "KFP_POD_NAME", "KFP_RETRY_INDEX"
+"""Set by Kubeflow: WORKFLOW-TEMPLATE-NUMBER, and how often the task was tried before in this workflow."""
+POD_NAME = re.compile(r"(?P<workflow>.+?)(-metadata-\d+-\d+)?(-retry)?(-system-container-impl)?-\d+")
 
 
 class Attempt:
@@ -27,7 +35,8 @@ class Attempt:
     def __init__(self, store: ObjectStore, prefix: str) -> None:
         self._store = store
         self._lock = threading.Lock()
-        self._events: list[dict[str, Any]] = [_event("start", {"host": platform.node(), "pid": os.getpid()})]
+        begun = {"host": platform.node(), "pid": os.getpid()} | ({"workflow": of} if (of := workflow()) else {})
+        self._events: list[dict[str, Any]] = [_event("start", begun)]
         self._prefix = prefix
         self.number = 1 + len(numbers(store, prefix))
         while True:
@@ -63,6 +72,57 @@ class Attempt:
 
     def _content(self) -> bytes:
         return "".join(json.dumps(event) + "\n" for event in self._events).encode()
+
+
+@dataclass(frozen=True)
+class Failure:
+    """How an attempt ended that neither finished nor was told to stop."""
+
+    exit_code: ExitCode
+    sentence: str
+    """What it said; of a bug the last line of its traceback."""
+
+    @property
+    def is_final(self) -> bool:
+        """True if trying again can't help."""
+        return self.exit_code in (ExitCode.USER_ERROR, ExitCode.DAMAGED)
+
+
+def failure(events: Sequence[dict[str, Any]]) -> Failure | None:
+    """How an attempt failed, from its events; None if it didn't, or was killed before it could say so."""
+    end = events[-1]
+    if end["event"] != "failed":
+        return None
+    code = ExitCode(end.get("exit_code", ExitCode.BUG))
+    lines = str(end.get("message", "")).strip().splitlines() or ["it said nothing"]
+    return Failure(code, lines[-1] if code == ExitCode.BUG else "\n".join(lines))
+
+
+def workflow() -> str | None:
+    """Argo's name of the workflow that this pod belongs to; None outside of Kubeflow's pods."""
+    match = POD_NAME.fullmatch(os.environ.get(POD, ""))
+    return match["workflow"] if match else None
+
+
+def given_up(store: ObjectStore, prefix: str) -> Failure | None:
+    """Why this pod needn't try, if it is Kubeflow's retry of an attempt that failed for good.
+
+    Kubeflow starts a failed task again whatever its exit code was. It needn't after a user's mistake or damage, nor
+    after a bug that has ended two attempts with the same words and without a checkpoint in between. Only attempts of
+    this workflow count, and only for its retries: whatever is submitted anew is tried anew.
+    """
+    here = workflow()
+    if here is None or os.environ.get(RETRY, "0") in ("", "0"):
+        return None
+    try:
+        last = [events(store, prefix, number) for number in numbers(store, prefix)[-2:]]
+    except DamagedError:
+        return None
+    ends = [failure(each) if each[0].get("workflow") == here else None for each in last]
+    if not ends or ends[-1] is None:
+        return None
+    again = len(ends) > 1 and ends[0] == ends[1] and not any(each["event"] == "checkpoint" for each in last[-1])
+    return ends[-1] if ends[-1].is_final or (again and ends[-1].exit_code == ExitCode.BUG) else None
 
 
 def numbers(store: ObjectStore, prefix: str) -> list[int]:

@@ -25,7 +25,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from bertline import outputs, progress
-from bertline.errors import BertlineError, DamagedError, ExitCode
+from bertline.errors import BertlineError, DamagedError, ExitCode, GivenUpError
 from bertline.provenances import provenance
 from bertline.store import attempts, leases, staging
 from bertline.store.derivations import Derivation, Key, prefix
@@ -211,9 +211,14 @@ def realize(store: ObjectStore, derivation: Derivation, build: Callable[[Build],
 
     Raises:
         BertlineError: what `build` raises, recorded as an event of the attempt.
+        GivenUpError: this pod is a retry of what failed for good. There is no attempt then.
     """
     if found := find(store, derivation.stage, derivation.key):
         return found
+    if why := attempts.given_up(store, derivation.prefix):
+        raise GivenUpError(
+            why.exit_code, f"{why.sentence}\n(That is how an earlier pod of this run failed; retrying can't help.)"
+        )
     done: list[Realization] = []
 
     def finished_by_another() -> bool:
