@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,7 +12,11 @@ from bertline_cli import arguments, displays
 if TYPE_CHECKING:
     from bertline_pipelines.estimates.baselines import Range
     from bertline_pipelines.estimates.estimates import Estimate
+    from bertline_pipelines.plans import Task
     from bertline_pipelines.profiles import Profile
+    from bertline_pipelines.reasons import Reason
+
+UNITS = ((1, "s"), (60, "min"), (3600, "h"))
 
 EXAMPLE = """Examples:  bertline plan my.yaml --store gs://my-bucket/bert
 
@@ -33,7 +38,7 @@ def command(
     Hours are estimated from what was measured in the same store, else from tables that are named; what neither knows is
     called unknown.
     """
-    from bertline_pipelines import plans
+    from bertline_pipelines import plans, reasons
     from bertline_pipelines.estimates import estimates
 
     _, graph = arguments.load(path)
@@ -47,22 +52,26 @@ def command(
         gpu_stages=place.gpu_stages if place else (),
         price=price if price is not None else gpu.price_per_hour if gpu else None,
     )
+    why = reasons.explain(plan, connected) if connected else {}
     if as_json:
-        document = plan.document() | {"unknown": outlook.unknown, "estimate": estimate.document()}
+        document = plan.document()
+        for each in document["tasks"]:
+            each["missing"] = [reason.document() for reason in why.get(each["name"], ())]
+        document |= {"unknown": outlook.unknown, "estimate": estimate.document()}
         typer.echo(json.dumps(document | ({"profile": place.name} if place else {}), indent=2))
         return
     for sentence in outlook.unknown:
         typer.echo(f"note: {sentence}", err=True)
     missing = {task.name: task for task in estimate.tasks}
-    width = max(len(task.name) for task in plan.tasks)
+    rows = [("task", "takes", "why, or the key")]
     for task in plan.tasks:
-        done = sum(task.done)
-        state = "done" if task.finished else "missing" if not done else f"{done} of {len(task.done)}"
-        steps = f"{task.steps:,} steps" if task.steps else ""
-        expected = missing.get(task.name)
-        takes = "" if expected is None else _hours(expected.seconds) if expected.seconds else "unknown"
-        keys = " ".join(config.derivation().key[:12] for config in task.configs[:3])
-        typer.echo(f"  {task.name:{width}}  {state:8}  {steps:>14}  {takes:>16}  {keys}".rstrip())
+        if task.finished:
+            rows.append((task.name, "done", " ".join(config.derivation().key[:12] for config in task.configs)))
+        else:
+            takes = missing[task.name].seconds
+            rows.append((task.name, _span(takes) if takes else "unknown", _why(task, why.get(task.name, ()))))
+    for line in displays.table(rows, displays.width()):
+        typer.echo(line)
     if not plan.missing:
         typer.echo("all is done; nothing would run")
         return
@@ -94,6 +103,26 @@ def _totals(estimate: "Estimate", place: "Profile | None") -> list[str]:
     bases = Counter(task.basis for task in estimate.tasks if task.seconds)
     lines += [f"  {count} tasks by: {basis}" for basis, count in bases.items()]
     return lines
+
+
+def _why(task: "Task", reasons: "Sequence[Reason]") -> str:
+    """Why it is missing; of a task with several results what holds for each."""
+    alike = Counter(map(str, reasons))
+    parts = [f"{count} times: {why}" if len(alike) > 1 and count > 1 else why for why, count in alike.items()]
+    done = [f"{sum(task.done)} of {len(task.done)} seeds done"] if any(task.done) else []
+    return "; ".join(done + parts)
+
+
+def _span(seconds: "Range") -> str:
+    """A range in one unit: 40 to 90 s, 2.5 to 4 min, 12 to 30 h."""
+    scale, unit = next(each for each in UNITS if seconds.high < 100 * each[0] or each[1] == "h")
+    low, high = (_figure(value / scale) for value in (seconds.low, seconds.high))
+    return f"{low} {unit}" if low == high else f"{low} to {high} {unit}"
+
+
+def _figure(value: float) -> str:
+    """Two digits of it, or all before the point."""
+    return f"{value:,.0f}" if value >= 9.95 else f"{value:.1f}".removesuffix(".0")
 
 
 def _hours(seconds: "Range") -> str:

@@ -170,6 +170,13 @@ def is_left(content: bytes) -> bool:
     return _is_dead(_holder(content))
 
 
+def whose(content: bytes) -> str:
+    """A lease's holder, for people: `process 4711 on this machine`."""
+    holder, here = _holder(content), _process()
+    is_here = all(holder.get(name) == here[name] for name in ("host", "boot"))
+    return f"process {holder.get('pid', 'unknown')} on {'this machine' if is_here else holder.get('host', '?')}"
+
+
 def _process() -> dict[str, Any]:
     """This process, so that another on the same machine can see whether it still lives."""
     return {
