@@ -227,6 +227,16 @@ def labelled(compiled: Compiled) -> Iterator[str]:
                 yield f"{name}: {key}={value} isn't a valid label (63 characters, letters, digits, `-`, `_`, `.`)"
 
 
+def restricted(compiled: Compiled) -> Iterator[str]:
+    """A namespace that enforces Pod Security's "restricted" refuses a pod that might run as root."""
+    for name in compiled.containers:
+        context = compiled.pods.get(name, {}).get("securityContext", {})
+        if context.get("runAsNonRoot") is not True:
+            yield f"{name} may run as root: its security context needs runAsNonRoot, or restricted namespaces refuse it"
+        if "runAsUser" in context and int(context["runAsUser"]) == 0:
+            yield f"{name} runs as root"
+
+
 def secretless(compiled: Compiled) -> Iterator[str]:
     """Whoever may see a run sees its document."""
     for name, container in compiled.containers.items():
@@ -247,5 +257,6 @@ RULES: tuple[Callable[[Compiled], Iterator[str]], ...] = (
     whole_gpus,
     bounded,
     labelled,
+    restricted,
     secretless,
 )

@@ -29,6 +29,8 @@ def place(made: PipelineTask, task: Task, experiment: str, profile: Profile) -> 
     kubernetes.set_image_pull_policy(made, profile.images.pull_policy)
     if profile.images.pull_secrets:
         kubernetes.set_image_pull_secrets(made, list(profile.images.pull_secrets))
+    # All else that Pod Security's "restricted" asks for is set by KFP; the images' user is 65532.
+    kubernetes.set_security_context(made, run_as_non_root=True)
     _size(made, pod)
     _choose_node(made, pod)
     _mount(made, pod)

@@ -8,6 +8,7 @@ import yaml
 
 from bertline_pipelines import profiles
 from bertline_pipelines.cluster import cluster
+from support import pod_security
 
 OVERLAYS = ("gke", "kind", "minikube")
 
@@ -136,6 +137,7 @@ def test_our_pods_are_restricted(render, manifests):
     specs = [spec for overlay in OVERLAYS for spec in pod_specs(render(manifests / "overlays" / overlay))]
     assert specs
     for spec in specs:
+        assert pod_security.violations(spec) == []
         pod = spec["securityContext"]
         assert (pod["runAsUser"], pod["runAsGroup"], pod["runAsNonRoot"]) == (65532, 65532, True)
         assert pod["seccompProfile"] == {"type": "RuntimeDefault"}

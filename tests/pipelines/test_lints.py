@@ -140,6 +140,9 @@ TRAPS = {
         lambda a, b: pod(b)["podMetadata"]["labels"].update({"bertline.dev/task": "x" * 64}),
         "isn't a valid label",
     ),
+    "perhaps as root": (lambda a, b: pod(b).pop("securityContext"), "may run as root"),
+    "root allowed": (lambda a, b: pod(b)["securityContext"].update(runAsNonRoot=False), "may run as root"),
+    "as root": (lambda a, b: pod(b)["securityContext"].update(runAsUser="0"), "runs as root"),
     "a secret in plain sight": (
         lambda a, b: container(a)["env"].append({"name": "AWS_SECRET_ACCESS_KEY", "value": "abc"}),
         "take it from a Kubernetes secret",
@@ -167,5 +170,5 @@ def test_every_rule_has_a_trap():
     """A rule that nobody has seen failing may be one that can't."""
     assert {rule.__name__ for rule in lints.RULES} == {
         "flat", "small", "plain_parameters", "resolved", "tagged", "settled", "retried", "uncached", "whole_gpus",
-        "bounded", "labelled", "secretless",
+        "bounded", "labelled", "restricted", "secretless",
     }  # fmt: skip
