@@ -104,14 +104,26 @@ CASES = [
         {'training_loss{kind="mlm"}': "9-0.1x20 NaN stale", 'training_loss{kind="nsp"}': "0.7x20 0.6 stale"},
         fires=[22, 24],
         silent=[10, 19, 40],
-        labels=LABELS | {"kind": "mlm"},
+        labels=ROUND,
     ),
     Case(
         "BertlineLossNotFinite",
         {'training_loss{kind="total"}': "9-0.1x10 +Inf +Inf"},
         fires=[11],
         silent=[9],
-        labels=LABELS | {"kind": "total"},
+        labels=ROUND,
+    ),
+    # One mistake: three kinds of the loss, seen in three pods within minutes.
+    Case(
+        "BertlineLossNotFinite",
+        {
+            f'training_loss{{kind="{kind}",pod="{pod}"}}': f"{'_' + 'x' + str(after) + ' ' if after else ''}NaN stale"
+            for kind in ("mlm", "nsp", "total")
+            for pod, after in (("a", 0), ("b", 1), ("c", 3))
+        },
+        fires=[1, 3, 6],
+        silent=[30],
+        labels=ROUND,
     ),
     Case("BertlineLossNotFinite", {'training_loss{kind="mlm"}': "9-0.01x200"}, silent=[0, 20, 200]),
     Case(
@@ -163,6 +175,18 @@ CASES = [
         {"checkpoint_failures_total": "0x20 1x10 2x100"},
         fires=[32, 45],
         silent=[15, 25, 60],
+        labels=ROUND,
+    ),
+    # The store is away, the pod dies, the next one can't save itself either.
+    Case(
+        "BertlineCheckpointFailing",
+        {
+            'checkpoint_failures_total{pod="a"}': "0x5 1x2 2x2 stale",
+            'checkpoint_failures_total{pod="b"}': "_x12 0x2 1x2 2x100",
+        },
+        fires=[10, 20],
+        silent=[4, 60],
+        labels=ROUND,
     ),
     Case("BertlineCheckpointFailing", {"checkpoint_failures_total": "0x20 1x100 2x100"}, silent=[15, 25, 110, 125]),
     Case(
@@ -202,7 +226,13 @@ CASES = [
         {"host_memory_resident_bytes": "1e9x10 7.8e9x2 3e9x100", "host_memory_limit_bytes": steady("8e9")},
         silent=[5, 12, 20, 60],
     ),
-    Case("BertlineGpuNotAnswering", {"gpu_errors_total": "0x10 1+4x100"}, fires=[18, 60], silent=[5, 12]),
+    Case(
+        "BertlineGpuNotAnswering",
+        {"gpu_errors_total": "0x10 1+4x100"},
+        fires=[18, 60],
+        silent=[5, 12],
+        labels=ROUND | {"node": "n"},
+    ),
     Case("BertlineGpuNotAnswering", {"gpu_errors_total": "0x10 1x100"}, silent=[5, 12, 15, 16, 60]),
     Case(
         "BertlineInputBound",
