@@ -4,7 +4,6 @@ Both end here: parse the configuration, run the stage, turn failures into a sent
 """
 
 import argparse
-import contextlib
 import json
 import os
 import signal
@@ -12,14 +11,14 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from bertline import outputs, progress
-from bertline.errors import BertlineError, ExitCode, PreemptedError, UserError
+from bertline import outputs, progress, signals
+from bertline.errors import BertlineError, ExitCode, UserError
 from bertline.plurals import counted
 from bertline.stages import StageConfig
 from bertline.store.objects import ObjectStore, connect
@@ -84,37 +83,19 @@ def _attempt(config_type: type[Config], run: Run[Config], store: str, config: st
 def _ended(config_type: type[Config], run: Run[Config], store: str, config: str) -> ExitCode:
     with outputs.recorded():
         try:
-            with _preemptible():
+            with signals.handled():
                 connected = connect(store)
                 for each in _parse(config_type, config):
+                    signals.check()
                     manifest = run(each, connected).manifest
                     sys.stdout.write(f"{each.STAGE} {manifest.key}: {counted(len(manifest.files), 'file')}\n")
-        except BertlineError as error:
+        except (BertlineError, signals.Stopped) as error:
             return _failed(error)
-        except KeyboardInterrupt:
-            return ExitCode.INTERRUPTED
         except Exception as error:  # noqa: BLE001 - the last resort: a traceback for the log, an exit code for the caller
             progress.fail(ExitCode.BUG, f"{type(error).__name__}: {error}")
             traceback.print_exc()
             return ExitCode.BUG
     return ExitCode.OK
-
-
-@contextlib.contextmanager
-def _preemptible() -> Iterator[None]:
-    """SIGTERM ends the attempt at once, but properly: recorded, lease released. Some stages do better."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread can have handlers
-        return
-
-    def stop(*_: object) -> NoReturn:
-        raise PreemptedError("told to stop by SIGTERM; run it again")
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _parse(config_type: type[Config], text: str) -> list[Config]:
@@ -125,7 +106,7 @@ def _parse(config_type: type[Config], text: str) -> list[Config]:
         raise UserError(f"--config isn't a {config_type.__name__}: {error}") from error
 
 
-def _failed(error: BertlineError) -> ExitCode:
+def _failed(error: BertlineError | signals.Stopped) -> ExitCode:
     progress.fail(error.exit_code, str(error))
     sys.stderr.write(f"error: {error}\n")
     return error.exit_code

@@ -50,12 +50,6 @@ class TransientError(BertlineError):
     exit_code = ExitCode.TRANSIENT
 
 
-class PreemptedError(BertlineError):
-    """The attempt was told to stop. What it had reached is saved."""
-
-    exit_code = ExitCode.PREEMPTED
-
-
 class GivenUpError(BertlineError):
     """An earlier attempt failed for good, so this one didn't begin. Of the same family as that."""
 

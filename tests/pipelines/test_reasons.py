@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 import bertline_pipelines
-from bertline.errors import PreemptedError, UserError
+from bertline.errors import UserError
 from bertline.experiments import Experiment
+from bertline.signals import Stopped
 from bertline.store import references
 from bertline.store.leases import Lease
 from bertline.store.objects import connect
@@ -134,16 +135,16 @@ def attempt(store, config, *events, error=None):
 
 def test_steps_that_are_saved_and_why_it_stopped(store):
     turns = graph_of().runs[0].rounds
-    with pytest.raises(PreemptedError):
-        attempt(store, turns[1].pretrain, ("checkpoint", 200), ("checkpoint", 250), error=PreemptedError("SIGTERM"))
+    with pytest.raises(Stopped):
+        attempt(store, turns[1].pretrain, ("checkpoint", 200), ("checkpoint", 250), error=Stopped("SIGTERM"))
     with pytest.raises(UserError):
         attempt(store, turns[0].pretrain, error=UserError("the loss is NaN at step 5\nlower the learning rate"))
     found = why(store)
     assert found["2L-pretrain-2"] == "stopped, 100 of 150 steps saved"
     assert found["2L-pretrain-1"] == "failed: the loss is NaN at step 5"
     # an attempt that begins again from there, and is killed before it saves
-    with pytest.raises(PreemptedError):
-        attempt(store, turns[1].pretrain, ("resume", 250), error=PreemptedError("SIGTERM"))
+    with pytest.raises(Stopped):
+        attempt(store, turns[1].pretrain, ("resume", 250), error=Stopped("SIGTERM"))
     plan = plans.plan(graph_of(), store)
     [reason] = reasons.explain(plan, store)["2L-pretrain-2"]
     document = json.loads(json.dumps(reason.document()))
@@ -180,8 +181,8 @@ def test_a_process_at_work_is_named_and_a_killed_one_is_not(store):
 
 def test_a_lease_of_another_machine_is_named_and_doubted_when_it_is_old(store, tmp_path):
     config = graph_of().corpus
-    with pytest.raises(PreemptedError):
-        attempt(store, config, error=PreemptedError("SIGTERM"))
+    with pytest.raises(Stopped):
+        attempt(store, config, error=Stopped("SIGTERM"))
     prefix = config.derivation().prefix
     with Lease(store, prefix):
         holder = json.loads(store.get(f"{prefix}lease.json")[0])

@@ -11,11 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bertline.errors import DamagedError, PreemptedError, TransientError, UserError
+from bertline import signals
+from bertline.errors import DamagedError, TransientError, UserError
 from bertline.experiments import Checkpoints
 from bertline.metrics import flops, tasks
 from bertline.pretrain.stage import run
 from bertline.schedules import Constant
+from bertline.signals import Stopped
 from bertline.store import attempts
 from bertline.store.objects import connect
 
@@ -120,7 +122,7 @@ def test_sigterm_saves_and_the_next_attempt_gives_the_same_bits(step, config, st
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "train", train_then_terminate)
-        with pytest.raises(PreemptedError, match="run it again"):
+        with pytest.raises(Stopped, match="saved at step"), signals.handled():
             run(config, store)
     realization = run(config, store)
     assert outcome(realization) == reference(config)

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from bertline.errors import DamagedError, ExitCode, PreemptedError, TransientError, UserError
+from bertline.errors import DamagedError, ExitCode, TransientError, UserError
+from bertline.signals import Stopped
 from bertline.store import attempts, realizations
 from bertline.store.derivations import Derivation
 from bertline.store.objects import ConflictError, ObjectStore, connect
@@ -125,7 +126,7 @@ def test_rolling_documents_reach_the_next_attempt_and_go_with_the_manifest(direc
     def breaks_off(work: Build) -> Outcome:
         work.add(_file(work, "shard-0", "zero"), "shard-0")
         work.roll("done.json", {"files": [work.files()[0].model_dump()]})
-        raise PreemptedError("told to stop")
+        raise Stopped("told to stop")
 
     def goes_on(work: Build) -> Outcome:
         document = work.rolling("done.json")
@@ -135,7 +136,7 @@ def test_rolling_documents_reach_the_next_attempt_and_go_with_the_manifest(direc
         work.add(_file(work, "shard-1", "one"), "shard-1")
         return Outcome({}, {})
 
-    with pytest.raises(PreemptedError):
+    with pytest.raises(Stopped):
         realize(directory, ASKED, breaks_off)
     assert find(directory, "numbers", ASKED.key) is None
     made = realize(directory, ASKED, goes_on)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bertline.errors import DamagedError, ExitCode, GivenUpError, PreemptedError, TransientError, UserError
+from bertline.errors import DamagedError, ExitCode, GivenUpError, TransientError, UserError
+from bertline.signals import Stopped
 from bertline.store import attempts
 from bertline.store.derivations import Derivation
 from bertline.store.objects import ObjectStore, connect
@@ -84,7 +85,7 @@ def test_what_failed_for_good_is_not_tried_again_in_its_run(directory, pod, mist
 def test_a_new_run_tries_again_and_so_do_its_retries(directory, pod) -> None:  # type: ignore[no-untyped-def]
     pod("nano-txz27", 0, MISTAKE)
     assert isinstance(pod("nano-frlmx", 0, TransientError("the store is away")), TransientError)
-    assert isinstance(pod("nano-frlmx", 1, PreemptedError("told to stop")), PreemptedError)
+    assert isinstance(pod("nano-frlmx", 1, Stopped("told to stop")), Stopped)
     assert pod("nano-frlmx", 2) is None
 
 
@@ -100,7 +101,7 @@ def test_the_same_run_begun_anew_in_kubeflows_ui_tries_again(directory, pod) -> 
     assert pod("nano-txz27", 1) is None
 
 
-@pytest.mark.parametrize("end", [TransientError("full disk"), PreemptedError("told to stop"), KeyboardInterrupt()])
+@pytest.mark.parametrize("end", [TransientError("full disk"), Stopped("told to stop"), KeyboardInterrupt()])
 def test_what_may_succeed_the_next_time_is_tried(directory, pod, end) -> None:  # type: ignore[no-untyped-def]
     assert pod("nano-txz27", 0, end) is end
     assert pod("nano-txz27", 1) is None

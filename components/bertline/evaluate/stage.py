@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bertline import progress, wordpiece
+from bertline import progress, signals, wordpiece
 from bertline.errors import UserError
 from bertline.evaluate import batches, glue
 from bertline.evaluate.batches import Ints, Pairs
@@ -49,6 +49,7 @@ def run(config: EvaluateConfig, store: ObjectStore) -> Realization:
 
 def _build(config: EvaluateConfig, figures: Figures, build: Build) -> Outcome:
     began = time.monotonic()
+    signals.keeps(f"this fine-tuning on {config.task} begins again, everything before it is kept")
     figures.attempt = build.attempt.number
     milestone = realizations.require(build.store, "pretrain", config.milestone)
     tokenizer = _tokenizer(config, milestone, build)

@@ -87,6 +87,8 @@ class Saver:
         self._running: Future[None] | None = None
         self.paused_s = 0.0
         """Seconds that training stood still for checkpoints."""
+        self.saved_step: int | None = None
+        """Of the last checkpoint that is up; None if this attempt has saved none."""
 
     def due(self, step: int) -> bool:
         """True at a multiple of `every_steps`, or `every_minutes` after the last one."""
@@ -129,6 +131,7 @@ class Saver:
         except TransientError:
             counts.checkpoint_failures = 1 + (counts.checkpoint_failures or 0)
             raise
+        self.saved_step = document["step"]
         seconds = time.monotonic() - begun
         figures.checkpoint_seconds, figures.checkpoint_bytes, figures.checkpoint_saved_at = seconds, size, time.time()
         counts.checkpoints = 1 + (counts.checkpoints or 0)

@@ -1,14 +1,14 @@
 """The steps of one round: data → steps → measure → save → stop."""
 
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from bertline import progress
-from bertline.errors import PreemptedError, UserError
+from bertline import progress, signals
+from bertline.errors import UserError
 from bertline.metrics.figures import Figures
 from bertline.pretrain.checkpoints import Progress, Saver
 from bertline.pretrain.config import PretrainConfig
@@ -33,13 +33,12 @@ class Loop:
     """Variables that a checkpoint holds, by name."""
     held_out: list[Batch]
     figures: Figures
-    told_to_stop: Callable[[], bool]
 
     def run(self, chunks: Generator[Batch, None, None]) -> None:
         """Train on chunks of several steps, see `bounds`.
 
         Raises:
-            PreemptedError: told to stop; a checkpoint was saved.
+            Stopped: told to stop; a checkpoint was saved.
             UserError: the loss isn't finite any more.
             TransientError: another attempt has taken over.
         """
@@ -56,6 +55,7 @@ class Loop:
                 if not prepared:  # tracing is start-up, not training
                     self.trainer.prepare(chunk)
                     prepared = begun = time.perf_counter()
+                    signals.postpone()  # from here on there is something to save
                     figures.enter("training")
                 waited_s = time.perf_counter() - begun
                 metrics = self.trainer.train(chunk, _of(chunk, rates, reached.step - config.begin_step), reached.step)
@@ -67,7 +67,7 @@ class Loop:
                 advance(len(metrics))
                 if reached.step % config.steps_per_epoch == 0:
                     self._end_epoch()
-                if self.told_to_stop():
+                if signals.told_to_stop():
                     self._save_and_stop()
                 if reached.step < config.end_step and self.saver.due(reached.step):
                     self.build.check()
@@ -143,7 +143,13 @@ class Loop:
         self.saver.save(self.reached, self.saved)
         self.figures.enter("saving")
         self.saver.wait()
-        raise PreemptedError(f"told to stop at step {self.reached.step:,}; saved, run it again to go on")
+        step, kept = self.reached.step, self.saver.saved_step
+        if kept == step:
+            raise signals.Stopped(f"told to stop; saved at step {step:,}, and the same command goes on from there")
+        raise signals.Stopped(
+            f"told to stop at step {step:,}, which couldn't be saved; the same command goes on from step "
+            f"{self.config.begin_step if kept is None else kept:,}"
+        )
 
 
 def by_kind(named: Mapping[str, float]) -> tuple[dict[str, float], dict[str, float]]:

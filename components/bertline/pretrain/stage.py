@@ -9,15 +9,13 @@ Measurements:
 """
 
 import os
-import signal
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bertline import progress, shards
+from bertline import progress, shards, signals
 from bertline.errors import UserError
 from bertline.metrics import tasks
 from bertline.metrics.figures import Figures
@@ -42,7 +40,7 @@ def run(config: PretrainConfig, store: ObjectStore) -> Realization:
 
     Raises:
         UserError: the batch is larger than the corpus, the milestone is another architecture's.
-        PreemptedError: SIGTERM; a checkpoint was saved.
+        Stopped: told to stop; a checkpoint was saved.
     """
     derivation = config.derivation()
     figures = tasks.begin(config.STAGE, config.label, derivation.key)
@@ -64,31 +62,30 @@ def _build(config: PretrainConfig, build: Build, figures: Figures) -> Outcome:
     local = dict(zip(train, corpus.stage(train, build.work, label="staging shards"), strict=True))
     held_out = _held_out(config, corpus, build)
 
-    with _termination() as told_to_stop:
-        progress.say("starting TensorFlow")
-        figures.enter("starting")
-        import tensorflow as tf
+    progress.say("starting TensorFlow")
+    figures.enter("starting")
+    import tensorflow as tf
 
-        from bertline import encoders
-        from bertline.pretrain.checkpoints import Saver
-        from bertline.pretrain.loop import Loop, bounds
-        from bertline.pretrain.trainer import Trainer
+    from bertline import encoders
+    from bertline.pretrain.checkpoints import Saver
+    from bertline.pretrain.loop import Loop, bounds
+    from bertline.pretrain.trainer import Trainer
 
-        encoders.use_threads(int(os.environ.get(THREADS, 0)) or None)
-        trainer = Trainer(config.model, config.optimizer, pieces, next_sentence=config.next_sentence, seed=config.seed)
-        saved = dict(trainer.encoder_variables) | dict(trainer.state)
-        reached = _restore(config, build, milestone, trainer, saved)
-        figures.memory.attach(tf)  # which has its devices by now
-        figures.step, figures.parameters = reached.step, trainer.parameters()["total"]
-        figures.epoch = reached.step // config.steps_per_epoch
-        steps = bounds(config, reached.step, _steps_a_call())
-        read = inputs.chunks(order, lambda shard: _features(local[shard]), config.model.batch_size, steps)
-        with closing(Saver(build, config.checkpoints, figures)) as saver, closing(inputs.ahead(read)) as chunks:
-            Loop(config, build, trainer, reached, saver, saved, held_out, figures, told_to_stop).run(chunks)
-            figures.enter("finishing")
+    encoders.use_threads(int(os.environ.get(THREADS, 0)) or None)
+    trainer = Trainer(config.model, config.optimizer, pieces, next_sentence=config.next_sentence, seed=config.seed)
+    saved = dict(trainer.encoder_variables) | dict(trainer.state)
+    reached = _restore(config, build, milestone, trainer, saved)
+    figures.memory.attach(tf)  # which has its devices by now
+    figures.step, figures.parameters = reached.step, trainer.parameters()["total"]
+    figures.epoch = reached.step // config.steps_per_epoch
+    steps = bounds(config, reached.step, _steps_a_call())
+    read = inputs.chunks(order, lambda shard: _features(local[shard]), config.model.batch_size, steps)
+    with closing(Saver(build, config.checkpoints, figures)) as saver, closing(inputs.ahead(read)) as chunks:
+        Loop(config, build, trainer, reached, saver, saved, held_out, figures).run(chunks)
+        figures.enter("finishing")
 
-        encoders.save(build.payload / ENCODER, encoders.arrays(trainer.encoder_variables))
-        encoders.save(build.payload / STATE, encoders.arrays(trainer.state))
+    encoders.save(build.payload / ENCODER, encoders.arrays(trainer.encoder_variables))
+    encoders.save(build.payload / STATE, encoders.arrays(trainer.state))
     seconds = reached.wall_clock_s - _wall_clock(milestone)
     sequences = (config.end_step - config.begin_step) * config.model.batch_size
     results = {
@@ -131,6 +128,7 @@ def _restore(
             encoder, state = (encoders.load(path)[0] for path in milestone.stage([ENCODER, STATE], build.work))
             encoders.assign(saved, encoder | state, f"milestone {milestone.manifest.key[:12]}")
     trainer.resume_at(reached.step)
+    signals.keeps(f"saved at step {reached.step:,}")
     return reached
 
 
@@ -196,14 +194,3 @@ def _lost(logs: list[list[dict[str, Any]]], begin_step: int) -> dict[str, Any]:
         steps += max([kept, *(event.get("step", 0) for event in events)]) - kept
         seconds += events[-1]["time"] - (saved[-1] if saved else events[0])["time"]
     return {"attempts": len(logs), "lost_steps": steps, "lost_s": seconds}
-
-
-@contextmanager
-def _termination() -> Iterator[Any]:
-    """Whether SIGTERM has come, so that training can save and stop between two calls."""
-    received: list[int] = []
-    before = signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
-    try:
-        yield lambda: bool(received)
-    finally:
-        signal.signal(signal.SIGTERM, before)

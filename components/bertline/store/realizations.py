@@ -24,7 +24,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from bertline import outputs, progress
+from bertline import outputs, progress, signals
 from bertline.errors import BertlineError, DamagedError, ExitCode, GivenUpError
 from bertline.provenances import provenance
 from bertline.store import attempts, leases, staging
@@ -127,7 +127,13 @@ class Build:
         self._added: dict[str, File] = {}
 
     def check(self) -> None:
-        """Call now and then in long work: raises TransientError if another attempt has taken over."""
+        """Call now and then in long work.
+
+        Raises:
+            TransientError: another attempt has taken over.
+            Stopped: told to stop.
+        """
+        signals.check()
         self._lease.check()
 
     def add(self, path: Path, name: str) -> File:
@@ -231,9 +237,10 @@ def realize(store: ObjectStore, derivation: Derivation, build: Callable[[Build],
         store.put(f"{derivation.prefix}{DERIVATION}", json.dumps(derivation.document(), indent=2).encode())
         attempt = attempts.Attempt(store, derivation.prefix)
         outputs.keep(attempt.keep_output)
-        with _recorded(attempt), _scratch() as work:
+        with _recorded(attempt), _scratch() as work, signals.postponable():
             context = Build(store, derivation, attempt, lease, work)
             outcome = build(context)
+            signals.postpone()  # all that is left is to keep it
             realization = _commit(context, derivation, outcome)
         # Complete is complete: what can't be deleted now is garbage for `bertline store gc`.
         with contextlib.suppress(BertlineError):
@@ -265,12 +272,14 @@ def _recorded(attempt: attempts.Attempt) -> Iterator[None]:
     """A failure becomes the attempt's last event, whatever it is."""
     try:
         yield
-    except BertlineError as error:
-        event = "preempted" if error.exit_code == ExitCode.PREEMPTED else "failed"
-        _try_to_record(attempt, event, exit_code=int(error.exit_code), message=str(error))
+    except signals.Stopped as stopped:
+        _try_to_record(attempt, "preempted", exit_code=int(stopped.exit_code), message=str(stopped))
         raise
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # in a program that uses the stages as a library
         _try_to_record(attempt, "preempted", exit_code=int(ExitCode.INTERRUPTED), message="interrupted by the user")
+        raise
+    except BertlineError as error:
+        _try_to_record(attempt, "failed", exit_code=int(error.exit_code), message=str(error))
         raise
     except BaseException as error:
         _try_to_record(
