@@ -62,11 +62,14 @@ Arrays = dict[str, np.ndarray[Any, Any]]
 tf_keras.backend.experimental.enable_tf_random_generator()
 
 
-def use_threads(threads: int | None) -> None:
-    """Fix the size of TensorFlow's pools, before its first operation. None leaves it to TensorFlow: all cores."""
-    if threads:
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
-        tf.config.threading.set_inter_op_parallelism_threads(threads)
+def use_threads(threads: int) -> None:
+    """Fix the size of TensorFlow's pools, before its first operation.
+
+    TensorFlow by itself takes a thread for each core of the node, whatever a container's limit is, and another number
+    of threads may add up sums in another order.
+    """
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
 
 
 def build(model: Model, vocabulary_size: int) -> networks.BertEncoder:

@@ -10,6 +10,7 @@ from typing import Any
 import psutil
 
 import bertline
+from bertline import processors
 
 PACKAGES = ("tensorflow", "tf-models-official", "tf-keras", "numpy", "safetensors", "kfp")
 
@@ -25,7 +26,7 @@ def note(name: str, value: Any) -> None:
 
 def processor() -> str:
     """Kind and cores, for people."""
-    return f"{platform.machine()}, {os.cpu_count()} cores"
+    return f"{platform.machine()}, {processors.cores()} cores"
 
 
 def provenance() -> dict[str, Any]:

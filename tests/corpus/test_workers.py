@@ -1,6 +1,5 @@
 """Workers are as many as they should be, start light, and end with their parent."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -23,19 +22,6 @@ def test_a_number_that_is_none_is_refused(asked, monkeypatch):
     monkeypatch.setenv(workers.ENVIRONMENT, asked)
     with pytest.raises(UserError, match=f"BERTLINE_WORKERS is '{asked}'; give a number"):
         workers.count()
-
-
-@pytest.mark.parametrize(
-    ("quota", "expected"), [("max 100000", 64), ("400000 100000", 4), ("150000 100000", 2), ("5000 100000", 1)]
-)
-def test_a_pods_cpu_limit_counts_and_not_the_nodes_cores(quota, expected, monkeypatch, tmp_path):
-    (tmp_path / "cpu.max").write_text(quota + "\n")
-    monkeypatch.delenv(workers.ENVIRONMENT)
-    monkeypatch.setattr(workers, "_QUOTA", tmp_path / "cpu.max")
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
-    assert workers.count() == expected
-    monkeypatch.setattr(workers, "_QUOTA", tmp_path / "none")
-    assert workers.count() == 64
 
 
 def test_a_killed_worker_is_a_failure_that_may_be_retried():

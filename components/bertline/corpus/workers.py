@@ -17,16 +17,15 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TypeVar
 
-from bertline.errors import TransientError, UserError
+from bertline import processors
+from bertline.errors import TransientError
 
 Unit = TypeVar("Unit")
 Result = TypeVar("Result")
 
 ENVIRONMENT = "BERTLINE_WORKERS"
-_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 def count() -> int:
@@ -35,21 +34,7 @@ def count() -> int:
     Raises:
         UserError: `BERTLINE_WORKERS` isn't a number above 0.
     """
-    asked = os.environ.get(ENVIRONMENT)
-    if not asked:
-        return min(len(os.sched_getaffinity(0)), _quota())
-    if not asked.isdecimal() or not int(asked):
-        raise UserError(f"{ENVIRONMENT} is {asked!r}; give a number of processes, at least 1, or leave it unset")
-    return int(asked)
-
-
-def _quota() -> int:
-    """Cores of a pod's CPU limit. The node may have many more, but a worker for each would only cost memory."""
-    try:
-        microseconds, period = _QUOTA.read_text().split()
-        return max(1, -(-int(microseconds) // int(period)))
-    except (OSError, ValueError):  # no such file, or "max": no limit
-        return sys.maxsize
+    return processors.asked(ENVIRONMENT) or processors.cores()
 
 
 @contextmanager

@@ -8,14 +8,13 @@ What can be wrong with the input is found first, in a second or two; only then T
 """
 
 import functools
-import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bertline import progress, signals, wordpiece
+from bertline import processors, progress, signals, wordpiece
 from bertline.errors import UserError
 from bertline.evaluate import batches, glue
 from bertline.evaluate.batches import Ints, Pairs
@@ -31,9 +30,6 @@ from bertline.store.realizations import Build, Outcome, Realization
 
 if TYPE_CHECKING:
     from bertline.evaluate.classifier import Pace
-
-THREADS = "BERTLINE_THREADS"
-"""Environment: threads of TensorFlow's pools; unset for all cores."""
 
 
 def run(config: EvaluateConfig, store: ObjectStore) -> Realization:
@@ -126,7 +122,7 @@ def _fine_tune(
     from bertline import encoders
     from bertline.evaluate import classifier
 
-    encoders.use_threads(int(os.environ.get(THREADS) or 0))
+    encoders.use_threads(processors.threads())
     if tf.config.list_physical_devices("GPU"):
         tf.config.experimental.reset_memory_stats("GPU:0")  # an earlier seed of this process may have needed more
     figures.memory.attach(tf)

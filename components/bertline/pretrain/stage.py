@@ -8,14 +8,13 @@ Measurements:
     `metrics.memories.Memory.settle`
 """
 
-import os
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bertline import progress, shards, signals
+from bertline import processors, progress, shards, signals
 from bertline.errors import UserError
 from bertline.metrics import tasks
 from bertline.metrics.figures import Figures
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     from bertline.pretrain.checkpoints import Progress
     from bertline.pretrain.trainer import Trainer
 
-THREADS = "BERTLINE_THREADS"
 ENCODER, STATE = "encoder.safetensors", "state.safetensors"
 STEPS_A_CALL = {"cpu": 10, "gpu": 100}  # steps between two looks at the clock; the bits don't depend on it
 
@@ -48,6 +46,7 @@ def run(config: PretrainConfig, store: ObjectStore) -> Realization:
 
 
 def _build(config: PretrainConfig, build: Build, figures: Figures) -> Outcome:
+    threads = processors.threads()
     _introduce(config, build, figures)
     corpus = require(build.store, "corpus", config.corpus)
     pieces = int(require(build.store, "vocabulary", config.vocabulary).manifest.results["pieces"])
@@ -71,7 +70,7 @@ def _build(config: PretrainConfig, build: Build, figures: Figures) -> Outcome:
     from bertline.pretrain.loop import Loop, bounds
     from bertline.pretrain.trainer import Trainer
 
-    encoders.use_threads(int(os.environ.get(THREADS, 0)) or None)
+    encoders.use_threads(threads)
     trainer = Trainer(config.model, config.optimizer, pieces, next_sentence=config.next_sentence, seed=config.seed)
     saved = dict(trainer.encoder_variables) | dict(trainer.state)
     reached = _restore(config, build, milestone, trainer, saved)
@@ -104,7 +103,7 @@ def _build(config: PretrainConfig, build: Build, figures: Figures) -> Outcome:
         "tokens_per_s": reached.tokens / seconds,
         "data_wait_share": reached.waited_s / seconds,
         "checkpoint_pause_s": saver.paused_s,
-        "threads": int(os.environ.get(THREADS, 0)) or os.cpu_count(),
+        "threads": threads,
     }
     return Outcome(results, measurements | figures.memory.settle() | _lost(_events(build), config.begin_step))
 

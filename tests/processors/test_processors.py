@@ -1,0 +1,65 @@
+"""Threads and workers follow what the process may use, not what the node has."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from bertline import processors
+from bertline.errors import UserError
+
+
+@pytest.fixture
+def node(monkeypatch, tmp_path):
+    """A node of 64 cores whose control groups are files of ours."""
+    monkeypatch.delenv(processors.THREADS, raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
+    monkeypatch.setattr(processors, "CGROUPS", tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("quota", "expected"), [("max 100000", 64), ("400000 100000", 4), ("150000 100000", 2), ("5000 100000", 1)]
+)
+def test_a_containers_cpu_limit_counts_and_not_the_nodes_cores(quota, expected, node):
+    (node / "cpu.max").write_text(quota + "\n")
+    assert processors.cores() == processors.threads() == expected
+
+
+def test_a_limit_of_a_group_around_counts_too(node, monkeypatch):
+    monkeypatch.setattr(processors, "_group", lambda: processors.Path("slice/unit"))
+    (node / "slice/unit").mkdir(parents=True)
+    (node / "slice/cpu.max").write_text("300000 100000")
+    (node / "slice/unit/cpu.max").write_text("max 100000")
+    assert processors.cores() == 3
+
+
+def test_without_control_groups_the_affinity_counts(node):
+    assert processors.cores() == 64
+
+
+def test_the_affinity_of_a_real_process_counts():
+    core = min(os.sched_getaffinity(0))
+    code = "from bertline import processors; print(processors.threads())"
+    command = ["taskset", "-c", str(core), sys.executable, "-c", code]
+    environment = {name: value for name, value in os.environ.items() if name != processors.THREADS}
+    assert subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout == "1\n"
+
+
+@pytest.mark.parametrize("text", ["", " "])
+def test_an_empty_variable_is_an_unset_one(text, node, monkeypatch):
+    monkeypatch.setenv(processors.THREADS, text)
+    assert processors.threads() == 64
+
+
+def test_the_number_asked_for_counts(node, monkeypatch):
+    monkeypatch.setenv(processors.THREADS, "3")
+    assert processors.threads() == 3
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "two", "1.5", "²"])
+def test_what_is_no_number_is_refused(text, node, monkeypatch):
+    monkeypatch.setenv(processors.THREADS, text)
+    with pytest.raises(UserError, match="give a number, at least 1"):
+        processors.threads()
