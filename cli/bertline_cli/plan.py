@@ -1,12 +1,15 @@
-"""`bertline plan`: what would run, what is there already, and what it will take."""
+"""`bertline plan`: what would run, what is there already, why the rest is missing, and what it will take."""
 
 import json
+import math
+import textwrap
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bertline.plurals import counted
 from bertline_cli import arguments, displays
 
 if TYPE_CHECKING:
@@ -29,17 +32,20 @@ def command(
     profile: arguments.OptionalProfile = None,
     price: Annotated[
         float | None,
-        typer.Option(min=0, help="Of a GPU with its node for an hour.", show_default="the profile's, if it has one"),
+        typer.Option(min=0, help="Of one GPU with its node for an hour.", show_default="the profile's, if it has one"),
+    ] = None,
+    currency: Annotated[
+        str | None, typer.Option(metavar="ABC", help="Of the price.", show_default="the profile's, else USD")
     ] = None,
     as_json: arguments.Json = False,
 ) -> None:
-    """Show an experiment's tasks, which of them are done, and what the missing ones will take.
+    """Show an experiment's tasks: which are done, why the others are missing, and what they will take.
 
     Hours are estimated from what was measured in the same store, else from tables that are named; what neither knows is
-    called unknown.
+    called unknown, and a sum that lacks it is "at least". Neither bucket nor registry has to exist.
     """
     from bertline_pipelines import plans, reasons
-    from bertline_pipelines.estimates import estimates
+    from bertline_pipelines.estimates import devices, estimates
 
     _, graph = arguments.load(path)
     outlook = arguments.look(store, profile)
@@ -47,10 +53,7 @@ def command(
     plan = plans.plan(graph, connected, place.corpus_pods if place else 1)
     gpu = place.pods.pretrain.gpu if place else None
     estimate = estimates.estimate(
-        plan,
-        connected,
-        gpu_stages=place.gpu_stages if place else (),
-        price=price if price is not None else gpu.price_per_hour if gpu else None,
+        plan, connected, devices.of(place, price), currency=currency or (gpu.currency if gpu else "USD")
     )
     why = reasons.explain(plan, connected) if connected else {}
     if as_json:
@@ -58,12 +61,12 @@ def command(
         for each in document["tasks"]:
             each["missing"] = [reason.document() for reason in why.get(each["name"], ())]
         document |= {"unknown": outlook.unknown, "estimate": estimate.document()}
-        typer.echo(json.dumps(document | ({"profile": place.name} if place else {}), indent=2))
+        typer.echo(json.dumps(document | ({"profile": place.name} if place else {}), indent=2, ensure_ascii=False))
         return
     for sentence in outlook.unknown:
         typer.echo(f"note: {sentence}", err=True)
     missing = {task.name: task for task in estimate.tasks}
-    rows = [("task", "takes", "why, or the key")]
+    rows = [("task", "takes", "key, or why it is missing")]
     for task in plan.tasks:
         if task.finished:
             rows.append((task.name, "done", " ".join(config.derivation().key[:12] for config in task.configs)))
@@ -75,49 +78,79 @@ def command(
     if not plan.missing:
         typer.echo("all is done; nothing would run")
         return
-    typer.echo(f"{len(plan.missing)} of {len(plan.tasks)} tasks are missing, {estimate.steps:,} steps of pre-training")
-    for line in _totals(estimate, place):
-        typer.echo(line)
+    for sentence in _totals(estimate, place, price):
+        indent = "    " if sentence.startswith(" ") else "  "
+        typer.echo(textwrap.fill(sentence, displays.width(), subsequent_indent=indent, break_on_hyphens=False))
     command = "submit" if place and place.kubeflow else "run"
     typer.echo(f"Next:  bertline {command} {path} {arguments.options(store, profile if command == 'submit' else None)}")
-
-
-def _totals(estimate: "Estimate", place: "Profile | None") -> list[str]:
-    """Sums, and what they rest on."""
-    lines = []
-    pods = Counter(task.stage for task in estimate.tasks)
-    if place:
-        lines.append(f"pods: {', '.join(f'{count} {stage}' for stage, count in pods.items())}")
-    if any(task.uses_gpu and task.seconds for task in estimate.tasks):
-        gpus = place.pods.pretrain.gpu.count if place and place.pods.pretrain.gpu else 1
-        lines.append(f"GPU: {_hours(estimate.gpu_hours * 3600)}, of {gpus} GPU{'s' if gpus > 1 else ''} each")
-    if any(not task.uses_gpu and task.seconds for task in estimate.tasks):
-        lines.append(f"CPU: {_hours(estimate.cpu_hours * 3600)}, one task after the other")
-    if estimate.cost is not None:
-        lines.append(f"cost of the GPUs: {_amount(estimate.cost)}, at {estimate.price:g} an hour")
-    lines.append(f"storage: {_bytes(estimate.written)}")
-    if estimate.rolling_peak:
-        lines[-1] += f", and up to {_bytes(estimate.rolling_peak)} of rolling checkpoints meanwhile"
-    if estimate.unknown:
-        lines.append(f"not counted, because nothing is known: {_names(estimate.unknown)}")
-    bases = Counter(task.basis for task in estimate.tasks if task.seconds)
-    lines += [f"  {count} tasks by: {basis}" for basis, count in bases.items()]
-    return lines
 
 
 def _why(task: "Task", reasons: "Sequence[Reason]") -> str:
     """Why it is missing; of a task with several results what holds for each."""
     alike = Counter(map(str, reasons))
     parts = [f"{count} times: {why}" if len(alike) > 1 and count > 1 else why for why, count in alike.items()]
-    done = [f"{sum(task.done)} of {len(task.done)} seeds done"] if any(task.done) else []
+    done = [f"{sum(task.done)} of {counted(len(task.done), 'seed')} done"] if any(task.done) else []
     return "; ".join(done + parts)
 
 
+def _totals(estimate: "Estimate", place: "Profile | None", price: float | None) -> Iterator[str]:
+    """Sums, and what they rest on: a line each."""
+    from bertline_pipelines.estimates import devices
+
+    kinds = ", ".join(f"{count} {stage}" for stage, count in Counter(task.stage for task in estimate.tasks).items())
+    yield f"missing: {counted(len(estimate.tasks), 'task')} ({kinds}), {estimate.steps:,} steps of pre-training"
+    is_here = place is None or place.kubeflow is None
+    if is_here:
+        several = devices.side_by_side()
+        yield f"time on this machine, {counted(several, 'task')} side by side: {_hours(estimate.hours(several))}"
+    else:
+        yield f"time: {_hours(estimate.chain_hours)} for the longest chain of tasks that wait for each other"
+    gpus = [task.device for task in estimate.tasks if task.uses_gpu]
+    if gpus:
+        yield f"GPU-hours: {_hours(estimate.gpu_hours)}"
+    if len(gpus) < len(estimate.tasks):
+        yield f"tasks {'without a GPU' if gpus else 'added up'}: {_hours(estimate.cpu_hours)}"
+    what = "processes" if is_here else "pods, staging"
+    yield f"start-up in all that: {_hours(estimate.start_up_hours)} ({what}, imports, tracing, saving)"
+    if estimate.cost is not None:
+        rates = " and ".join(f"{price:g}" for price in sorted({gpu.price for gpu in gpus if gpu.price is not None}))
+        amount = _least(estimate.cost, 1, "{:,.2f}")
+        yield f"cost of the GPUs: {amount} {estimate.currency}, at {rates} {estimate.currency} for an hour of one"
+    elif price is not None:
+        yield "cost: none of these tasks has a GPU, and --price is that of a GPU; --profile names a place that has some"
+    yield f"storage: {_storage(estimate)}"
+    if estimate.unknown:
+        yield f"not counted, because it is unknown: {_names(estimate.unknown)}"
+    yield f"not counted: {'' if is_here else 'waiting for nodes, pulling images, '}downloads, work that a kill loses"
+    yield "what the times rest on:"
+    for basis, count in Counter(task.basis for task in estimate.tasks).items():
+        yield f"  {counted(count, 'task')}: {basis}"
+
+
+def _storage(estimate: "Estimate") -> str:
+    amount = _bytes(estimate.written)
+    if estimate.unknown_written:
+        amount = f"at least {amount}, not counting {_names(estimate.unknown_written)}"
+    peak = estimate.rolling_peak
+    return amount + (f", and up to {_bytes(peak)} of rolling checkpoints meanwhile" if peak else "")
+
+
+def _hours(hours: "Range") -> str:
+    return _span(hours * 3600)
+
+
 def _span(seconds: "Range") -> str:
-    """A range in one unit: 40 to 90 s, 2.5 to 4 min, 12 to 30 h."""
-    scale, unit = next(each for each in UNITS if seconds.high < 100 * each[0] or each[1] == "h")
-    low, high = (_figure(value / scale) for value in (seconds.low, seconds.high))
-    return f"{low} {unit}" if low == high else f"{low} to {high} {unit}"
+    """A range in one unit: 40 to 90 s, 2.5 to 4 min, 12 to 30 h; `at least 40 s`."""
+    known = seconds.low if math.isinf(seconds.high) else seconds.high
+    scale, unit = next(each for each in UNITS if known < 100 * each[0] or each[1] == "h")
+    return f"{_least(seconds, scale)} {unit}" if seconds.high else "0 s"
+
+
+def _least(amounts: "Range", scale: float, form: str = "") -> str:
+    low, high = (form.format(each / scale) if form else _figure(each / scale) for each in (amounts.low, amounts.high))
+    if math.isinf(amounts.high):
+        return f"at least {low}"
+    return low if low == high else f"{low} to {high}"
 
 
 def _figure(value: float) -> str:
@@ -125,17 +158,9 @@ def _figure(value: float) -> str:
     return f"{value:,.0f}" if value >= 9.95 else f"{value:.1f}".removesuffix(".0")
 
 
-def _hours(seconds: "Range") -> str:
-    low, high = displays.duration(seconds.low), displays.duration(seconds.high)
-    return low if low == high else f"{low} to {high}"
-
-
-def _amount(amount: "Range") -> str:
-    low, high = f"{amount.low:,.2f}", f"{amount.high:,.2f}"
-    return low if low == high else f"{low} to {high}"
-
-
 def _bytes(size: float) -> str:
+    if size < 1e5:
+        return "a few MB at most"
     return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB"
 
 

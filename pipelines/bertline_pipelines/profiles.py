@@ -108,7 +108,9 @@ class Gpu(Section):
     fake: bool = False
     """True where the cluster only pretends to have it (`make kind-gpu`): scheduled as a GPU, computed on the CPU."""
     price_per_hour: float | None = Field(None, ge=0, strict=False)
-    """Of one GPU with its node, for `bertline plan`; any currency."""
+    """Of one GPU with its node, for `bertline plan`."""
+    currency: str = Field("USD", pattern="^[A-Z]{3}$")
+    """Of the price, as three letters."""
 
 
 class Toleration(Section):

@@ -4,6 +4,7 @@ The original's figures are those of its report: one GTX 1080 Ti, float32, Englis
 those of `make bench`, `make demo` and `make demo-real` on two virtual x86-64 cores without a GPU.
 """
 
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -31,9 +32,16 @@ class Range:
     def __mul__(self, factor: float) -> "Range":
         return Range(self.low * factor, self.high * factor)
 
-    def document(self) -> dict[str, float]:
-        """For `--json`."""
-        return {"low": self.low, "high": self.high}
+    def __truediv__(self, rate: "Range") -> "Range":
+        """An amount by a rate: how long it takes."""
+        return Range(self.low / rate.high, self.high / rate.low)
+
+    def document(self) -> dict[str, float | None]:
+        """For `--json`; None for a highest that isn't known."""
+        return {"low": self.low, "high": None if math.isinf(self.high) else self.high}
+
+
+NOTHING = Range(0, 0)
 
 
 @dataclass(frozen=True)
@@ -79,8 +87,42 @@ PRETRAINING = (
 # MNLI's pairs in length buckets. The original's time for fine-tuning isn't known.
 FINE_TUNING = (_baseline(6, 32, 24.9, 40.6),)
 
-CORPUS_WORDS_PER_S = Range(115_000, 115_000)
-CORPUS_BASIS = "README's baseline: 115,000 words/s with 2 workers on virtual x86-64 cores"
+# Other shapes by their FLOPs (`metrics.flops`, padding counted). FLOP/s of a thread: 6 and 3 layers of 256 on README's
+# machine 44 to 52 with one thread and 45 to 50 with two; nano's 2 and 4 layers of 128 there 66 to 112, each with one.
+PRETRAINING_FLOPS_PER_THREAD = Range(44e9, 112e9)
+# Fine-tuning computes less padding than is counted: MNLI's pairs 80 to 98, nano's sample pairs 114 to 224.
+FINE_TUNING_FLOPS_PER_THREAD = Range(80e9, 224e9)
+FLOPS_BASIS = "its FLOPs, at what was measured on virtual x86-64 cores with other shapes"
+# 2.07 and 2.11 TFLOP/s for the original's two shapes on its GTX 1080 Ti; half to twice that for another shape.
+GPU_FLOPS = Range(1.04e12, 4.2e12)
+GPU_FLOPS_BASIS = "its FLOPs, at half to twice what the original's GTX 1080 Ti did with its shapes"
+GPU = "1080 Ti"
+"""What the original had, as `devices.GPUS` knows it."""
+
+CORPUS_WORDS_PER_S = Range(57_500, 57_500)
+"""Of a worker, with two duplicates of 128 tokens."""
+CORPUS_BASIS = "README's baseline: 57,500 words/s a worker on virtual x86-64 cores"
+CORPUS_FASTEST_WORDS_PER_S = 260_000
+"""Of a worker on the sample corpus, which has no templates, with five duplicates of 64 tokens."""
+
+# A vocabulary's training, reading included: 206 pages of English Wikipedia 0.8 M characters/s with 30,522 pieces and
+# 1.4 M with 3,000; the sample corpus 1.6 M.
+VOCABULARY_CHARACTERS_PER_S = Range(0.8e6, 1.6e6)
+VOCABULARY_BASIS = "0.8 to 1.6 M characters/s, measured on virtual x86-64 cores"
+CHARACTERS_A_WORD = 6.3
+# Of bz2: English Wikipedia 0.13 as a whole, 206 of its pages 0.24; the sample corpus 0.7.
+WORDS_A_BYTE = {"dump": Range(0.1, 0.35), "sample": Range(0.6, 0.8)}
+
+# What a task takes beside its work. Of pre-training and fine-tuning: TensorFlow's import, tracing, held-out losses,
+# saving; nano's tasks took 9.5 to 23.5 s of it on two idle cores and up to 29 s on busy ones.
+TENSORFLOW_S = Range(9, 40)
+# From the command to the first line of a stage: Python, KFP's executor.
+PROCESS_S = Range(1, 4)
+# On a cluster instead: KFP's driver, Argo's queue, the container; of a loaded node of two cores. Not in it: waiting for
+# a node, pulling images.
+POD_S = Range(35, 60)
+# Between a bucket and a pod, assumed.
+STAGING_BYTES_PER_S = Range(50e6, 300e6)
 
 # The original's corpus table: words, and examples by words and duplicates.
 WIKIPEDIA = re.compile(r"(?P<language>en|ru)wiki-.+-pages-articles(-multistream)?\.xml\.bz2")
@@ -93,6 +135,6 @@ SIZE_BASIS = "examples by words as the original's corpus, 832 bytes each as in `
 MNLI_TRAIN = 392_702
 """Pairs in MNLI's train.tsv."""
 
-# Of `make demo` and `make demo-real`; experiments of other sizes take about as long.
-REPORT_S = Range(3.9, 10.3)
-VOCABULARY_FILE_S = Range(0.06, 0.06)
+# Of `make demo` and `make demo-real`, alone and beside other work; experiments of other sizes take about as long.
+REPORT_S = Range(1.4, 10.3)
+VOCABULARY_FILE_S = Range(0.05, 1)

@@ -1,8 +1,10 @@
 """What a store tells of work like that which is missing: manifests, and what they were asked for."""
 
 import json
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -10,9 +12,11 @@ from typing import Any
 
 from bertline.errors import BertlineError
 from bertline.sources import Source
-from bertline.store import realizations
+from bertline.store import attempts, derivations, realizations
 from bertline.store.objects import ObjectStore
 from bertline.store.realizations import Manifest
+from bertline_pipelines.estimates import devices
+from bertline_pipelines.estimates.devices import GPUS, Device
 from bertline_pipelines.plans import Plan
 
 ASKING_THREADS = 16  # manifests are small; a bucket's latency is what counts
@@ -35,9 +39,21 @@ class Earlier:
         return bool(self.manifest.measurements.get("gpu_present"))
 
     @property
+    def gpu(self) -> str:
+        """Which of `devices.GPUS` it was made with."""
+        return devices.model(str(self.manifest.provenance.get("gpu") or ""))
+
+    @property
     def processor(self) -> str:
         """Where it was made."""
         return str(self.manifest.provenance.get("processor") or "an unnamed processor")
+
+    @property
+    def where(self) -> str:
+        """The same, for people."""
+        if not self.is_gpu:
+            return self.processor
+        return str(self.manifest.provenance.get("gpu") or f"an unnamed GPU beside {self.processor}")
 
     @property
     def size(self) -> int:
@@ -61,8 +77,7 @@ class Precedents:
 
     plan: Plan
     store: ObjectStore | None
-    processor: str | None
-    """Where tasks without a GPU will run."""
+    _took: dict[str, float | None] = field(default_factory=dict)
     _read: dict[str, list[Earlier]] = field(default_factory=dict)
 
     def earlier(self, stage: str) -> list[Earlier]:
@@ -71,10 +86,21 @@ class Precedents:
             self._read[stage] = _all(self.store, stage) if self.store else []
         return self._read[stage]
 
-    def closest(self, found: Iterable[Earlier], *, gpu: bool) -> list[Earlier]:
-        """Those measured on the right kind of device, on the very processor if some were."""
-        right = [earlier for earlier in found if earlier.is_gpu == gpu]
-        return [each for each in right if not gpu and each.processor == self.processor] or right
+    def closest(self, found: Iterable[Earlier], device: Device) -> list[Earlier]:
+        """Those measured on the right kind of device, on the very model if some were."""
+        right = [earlier for earlier in found if earlier.is_gpu == (device.gpu is not None)]
+        if device.gpu is None:
+            return [each for each in right if each.processor == device.processor] or right
+        if device.gpu == devices.UNKNOWN:
+            return right
+        return [each for each in right if each.gpu == device.gpu] or [each for each in right if each.gpu in GPUS]
+
+    def took(self, earlier: Earlier) -> float | None:
+        """Seconds from the start of the attempt that made it to its end; None if several had a share in it."""
+        manifest = earlier.manifest
+        if manifest.key not in self._took:
+            self._took[manifest.key] = _attempt(self.store, manifest) if self.store else None
+        return self._took[manifest.key]
 
     @cached_property
     def pieces(self) -> int | None:
@@ -113,10 +139,36 @@ def _all(store: ObjectStore, stage: str) -> list[Earlier]:
         return list(filter(None, pool.map(earlier, [found.name for found in newest])))
 
 
-def lines(source: Source) -> int | None:
-    """Lines of a file on this machine; None if it is elsewhere."""
-    path = Path(source.url)
-    if not source.is_local or not path.is_file():
+def _attempt(store: ObjectStore, manifest: Manifest) -> float | None:
+    if manifest.provenance.get("attempts") != 1:
         return None
-    with path.open("rb") as file:
-        return sum(1 for _ in file)
+    try:
+        events = attempts.events(store, derivations.prefix(manifest.stage, manifest.key), 1)
+        return float(events[-1]["time"]) - float(events[0]["time"])
+    except (BertlineError, LookupError, TypeError, ValueError):
+        return None
+
+
+def lines(source: Source) -> int | None:
+    """Lines of a file on this machine, or of a sample; None if it is elsewhere."""
+    with _here(source) as path:
+        if path is None:
+            return None
+        with path.open("rb") as file:
+            return sum(1 for _ in file)
+
+
+def size(source: Source) -> int | None:
+    """Bytes of a file on this machine, or of a sample; None if it is elsewhere."""
+    with _here(source) as path:
+        return None if path is None else path.stat().st_size
+
+
+@contextmanager
+def _here(source: Source) -> Iterator[Path | None]:
+    with tempfile.TemporaryDirectory(prefix="bertline-") as directory:
+        if source.is_sample:
+            yield source.fetch(Path(directory))
+        else:
+            path = Path(source.url)
+            yield path if source.is_local and path.is_file() else None

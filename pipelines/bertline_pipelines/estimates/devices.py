@@ -1,0 +1,112 @@
+"""Where a stage's tasks run, and how much faster one GPU is than another.
+
+No shape of ours was measured on most GPUs. How long training takes there is taken to lie between two bounds, from a GPU
+where it was measured: as if memory bandwidth alone counted, and as if FLOP/s of float32 (TF32 where there is) did.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bertline.metrics import flops
+from bertline.provenances import processor
+from bertline_pipelines.estimates.baselines import Range
+from bertline_pipelines.profiles import STAGES, Pod, Profile
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """From a data sheet."""
+
+    flops: float
+    """FLOP/s as TensorFlow trains float32 models: TF32 without sparsity where there is, else float32."""
+    bandwidth: float
+    """Bytes a second of its memory."""
+
+
+GPUS = {
+    "1080 Ti": Gpu(11.3e12, 484e9),
+    "T4": Gpu(flops.PEAKS["Tesla T4"], 320e9),
+    "V100": Gpu(flops.PEAKS["Tesla V100-SXM2-16GB"], 900e9),
+    "L4": Gpu(flops.PEAKS["NVIDIA L4"], 300e9),
+    "A100": Gpu(flops.PEAKS["NVIDIA A100-SXM4-40GB"], 1555e9),
+    "H100": Gpu(flops.PEAKS["NVIDIA H100 80GB HBM3"], 3350e9),
+}
+
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Device:
+    """What a task of a stage has."""
+
+    threads: int = 2
+    gpu: str | None = None
+    """One of `GPUS`, `UNKNOWN` for another model, None without one."""
+    gpus: int = 0
+    """How many are reserved."""
+    price: float | None = None
+    """Of one GPU with its node for an hour."""
+    is_pod: bool = False
+    processor: str | None = None
+    """As provenance has it; None if it isn't known."""
+
+
+def of(profile: Profile | None, price: float | None = None) -> dict[str, Device]:
+    """By stage: the pods of a profile, or what `bertline run` gives a task on this machine.
+
+    Args:
+        profile: None, or one without Kubeflow, is this machine.
+        price: Of one GPU for an hour, instead of the profile's.
+    """
+    if profile is None or profile.kubeflow is None:
+        here = _here(price)
+        return dict.fromkeys(STAGES, here)
+    return {stage: _pod(profile.pods.of(stage), price) for stage in STAGES}
+
+
+def side_by_side() -> int:
+    """Tasks that `bertline run` starts at once on this machine, by default."""
+    return 1 if Path("/dev/nvidia0").exists() else min(4, len(os.sched_getaffinity(0)))
+
+
+def model(text: str) -> str:
+    """Which of `GPUS` a name or a node's label means: `NVIDIA A100-SXM4-40GB`, `nvidia-tesla-a100`."""
+    words = f" {' '.join(re.findall('[a-z0-9]+', text.lower()))} "
+    return next((name for name in GPUS if f" {name.lower()} " in words), UNKNOWN)
+
+
+def speed(of: str, to: str) -> Range | None:
+    """By how much `to` is faster than `of`; None if one of them isn't in `GPUS`."""
+    if of == to:
+        return Range(1, 1)
+    if of not in GPUS or to not in GPUS:
+        return None
+    ours, others = GPUS[to], GPUS[of]
+    return Range.of((ours.bandwidth / others.bandwidth, ours.flops / others.flops))
+
+
+def _here(price: float | None) -> Device:
+    threads = max(1, len(os.sched_getaffinity(0)) // side_by_side())
+    if Path("/dev/nvidia0").exists():
+        return Device(threads, UNKNOWN, 1, price, processor=processor())
+    return Device(threads, processor=processor())
+
+
+def _pod(pod: Pod, price: float | None) -> Device:
+    if pod.gpu is None or pod.gpu.fake:  # what is only pretended computes on the CPU, and costs nothing
+        return Device(pod.threads, is_pod=True)
+    return Device(
+        pod.threads,
+        _selected(pod.node_selector),
+        pod.gpu.count,
+        pod.gpu.price_per_hour if price is None else price,
+        is_pod=True,
+    )
+
+
+def _selected(labels: Mapping[str, str]) -> str:
+    """The GPU that a node selector asks for."""
+    return next((found for value in labels.values() if (found := model(value)) != UNKNOWN), UNKNOWN)

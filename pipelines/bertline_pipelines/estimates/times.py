@@ -1,0 +1,259 @@
+"""How long a missing result takes: the work itself, and what comes with it (imports, tracing, staging, saving).
+
+In order of trust:
+    measured    manifests and attempts of this store: the same shape, on the kind of device that the stage will have
+    a table     what the original's GTX 1080 Ti, or two CPU cores, did with the very shape
+    reckoned    the shape's FLOPs at rates measured with other shapes, or a dump's bytes: a wide range
+    unknown     nothing else is made up
+
+From a GPU to another one by `devices.speed`; a task with n threads does at least what min(n, 2) do and at most n times
+what one does.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bertline.corpus.config import CorpusConfig
+from bertline.evaluate.config import EvaluateConfig
+from bertline.metrics import flops
+from bertline.pretrain.config import PretrainConfig
+from bertline.report.config import ReportConfig
+from bertline.stages import StageConfig
+from bertline.vocabulary.config import VocabularyConfig
+from bertline_pipelines.estimates import baselines, devices, precedents, volumes
+from bertline_pipelines.estimates.baselines import NOTHING, Range
+from bertline_pipelines.estimates.devices import Device
+from bertline_pipelines.estimates.precedents import Earlier, Precedents
+
+CLASSES = 3  # of MNLI
+
+
+@dataclass(frozen=True)
+class Time:
+    """Seconds and what they rest on."""
+
+    work: Range | None
+    """None: unknown."""
+    basis: str
+    start: Range = NOTHING
+    """Beside the work, within the stage's process."""
+
+
+def of(config: StageConfig, known: Precedents, device: Device) -> Time:
+    """How long one result takes on a device."""
+    match config:
+        case PretrainConfig():
+            return _pretrain(config, known, device)
+        case EvaluateConfig():
+            return _evaluate(config, known, device)
+        case CorpusConfig():
+            return _corpus(config, known, device)
+        case ReportConfig():
+            return _alike(known.earlier(config.STAGE), "reports", baselines.REPORT_S, DEMOS, known)
+        case VocabularyConfig():
+            return _vocabulary(config, known)
+    if config.STAGE == "corpus-part":
+        return Time(NOTHING, "counted with the task corpus, whose work it shares")
+    return Time(None, f"unknown: nothing is known of the stage {config.STAGE}")
+
+
+DEMOS = "`make demo` and `make demo-real` on two virtual x86-64 cores"
+
+
+def _pretrain(config: PretrainConfig, known: Precedents, device: Device) -> Time:
+    sequences = float((config.end_step - config.begin_step) * config.model.batch_size)
+    shape = known.shapes[config.corpus]
+    asked = config.derivation().resolved
+    alike = [
+        earlier
+        for earlier in known.earlier(config.STAGE)
+        if all(earlier.config.get(name) == asked[name] for name in ("model", "next_sentence"))
+        and known.shapes.get(earlier.inputs.get("corpus", "")) == shape
+        and known.pieces in (None, earlier.manifest.results.get("vocabulary_size"))
+        and earlier.measured("sequences_per_s") > 0
+    ]
+    if found := known.closest(alike, device):
+        works = [_scaled(sequences / each.measured("sequences_per_s"), each, device) for each in found]
+        rests = [took - each.measured("round_wall_clock_s") for each in found if (took := known.took(each))]
+        start = Range.of(max(0.0, rest) for rest in rests) if rests else baselines.TENSORFLOW_S
+        return Time(_around(works), _where(found, device), start)
+    epochs = config.end_epoch - config.begin_epoch
+    held_out = Range(sequences, sequences + config.held_out_examples * epochs / 3)  # forwards is a third of training
+    start = baselines.TENSORFLOW_S + volumes.staging(known, device)
+    for rate in baselines.PRETRAINING:
+        if rate.fits(config.model, device.gpu is not None) and shape[0] == 128 and known.pieces in (None, 30_522):
+            assumed = "" if known.pieces else ", assuming 30,522 pieces"
+            return _by_table(held_out / rate.sequences_per_s, rate.basis + assumed, device, start)
+    operations = flops.pretraining(config.model, *shape, known.pieces or 30_522, next_sentence=config.next_sentence)
+    return _by_flops(held_out * operations, baselines.PRETRAINING_FLOPS_PER_THREAD, device, start)
+
+
+def _evaluate(config: EvaluateConfig, known: Precedents, device: Device) -> Time:
+    asked = config.derivation().resolved
+    everything = known.earlier(config.STAGE)
+    examples, counted = _train_examples(config, asked, everything)
+    if examples is None:
+        return Time(None, "unknown: the number of training examples isn't known yet")
+    sequences = float(examples * config.epochs)
+    alike = [
+        earlier
+        for earlier in everything
+        if all(earlier.config.get(name) == asked[name] for name in ("model", "batch_size", "sequence_length"))
+        and earlier.measured("sequences_per_s") > 0
+    ]
+    if found := known.closest(alike, device):
+        works = [_scaled(sequences / each.measured("sequences_per_s"), each, device) for each in found]
+        rests = [each.measured("seconds") - _fine_tuning_s(each) for each in found]
+        start = Range.of(max(0.0, rest) for rest in rests)
+        return Time(_around(works), f"{_where(found, device)}; {counted}", start)
+    for rate in baselines.FINE_TUNING:
+        is_shape = rate.fits(config.model, device.gpu is not None, config.batch_size) and config.sequence_length == 128
+        if is_shape and config.task.startswith("MNLI"):  # pairs of other lengths have other rates
+            basis = f"{rate.basis}; {counted}"
+            return _by_table(_exactly(sequences) / rate.sequences_per_s, basis, device, baselines.TENSORFLOW_S)
+    operations = sequences * flops.fine_tuning(config.model, config.sequence_length, CLASSES)
+    made = _by_flops(_exactly(operations), baselines.FINE_TUNING_FLOPS_PER_THREAD, device, baselines.TENSORFLOW_S)
+    return Time(made.work, f"{made.basis}; {counted}", made.start)
+
+
+def _fine_tuning_s(earlier: Earlier) -> float:
+    """Of its seconds those of training; the rest is start-up, encoding and testing."""
+    epochs = float(earlier.config.get("epochs") or 0)
+    return earlier.result("train_examples") * epochs / earlier.measured("sequences_per_s")
+
+
+def _train_examples(config: EvaluateConfig, asked: Any, earlier: Sequence[Earlier]) -> tuple[int | None, str]:
+    """How many examples one epoch has, and who says so."""
+    most = config.max_train_examples
+    of_file = [each for each in earlier if each.config.get("files", {}).get("train") == asked["files"]["train"]]
+    same = [each for each in of_file if each.config.get("max_train_examples") == most]
+    if same:
+        return int(same[0].result("train_examples")), "as many examples as before"
+    if lines := precedents.lines(config.files.train):
+        count, counted = lines - 1, "one example a line of the training file"  # less its header
+    elif config.task.startswith("MNLI"):
+        count, counted = baselines.MNLI_TRAIN, f"MNLI's {baselines.MNLI_TRAIN:,} training pairs"
+    else:
+        return most, "as many examples as the experiment allows"
+    return (count, counted) if most is None or most >= count else (most, "as many examples as the experiment allows")
+
+
+def _corpus(config: CorpusConfig, known: Precedents, device: Device) -> Time:
+    words, counted = volumes.words(config.corpus.dump, known)
+    if words is None:
+        return Time(None, f"unknown: {counted}")
+    asked = config.derivation().resolved["corpus"]
+    shape = ("language", "duplicates", "sequence_length", "max_predictions", "whole_word_masking", "compression")
+    alike = [
+        each
+        for each in known.earlier(config.STAGE)
+        if all(each.config["corpus"].get(name) == asked[name] for name in shape) and _words_per_s(each) > 0
+    ]
+    if found := known.closest(alike, Device(processor=device.processor)):
+        rates = Range.of(map(_words_per_s, found)) * device.threads
+        rests = [took - each.result("words") / _words_per_s(each) / workers for each in found
+                 if (took := known.took(each)) and (workers := each.measured("workers"))]  # fmt: skip
+        start = Range.of(max(0.0, rest) for rest in rests) if rests else NOTHING
+        return Time(words / rates, f"{_where(found, device)}; {counted}", start)
+    # The map pass doesn't grow with duplicates, the reduce pass does.
+    growth = Range.of((1.0, config.corpus.duplicates / 2))
+    work = Range(words.low * growth.low, words.high * growth.high) / (baselines.CORPUS_WORDS_PER_S * device.threads)
+    if (config.corpus.duplicates, config.corpus.sequence_length) == (2, 128):
+        return Time(work, f"{baselines.CORPUS_BASIS}; {counted}")
+    fastest = words.low / baselines.CORPUS_FASTEST_WORDS_PER_S / device.threads
+    return Time(Range(min(fastest, work.low), work.high), f"{baselines.CORPUS_BASIS}, other shapes slower; {counted}")
+
+
+def _words_per_s(earlier: Earlier) -> float:
+    """Of one worker: pods share the work, so an attempt's own seconds tell little."""
+    if seconds := earlier.measured("worker_s"):
+        return earlier.result("words") / seconds
+    return earlier.measured("words_per_s") / (earlier.measured("workers") or 1)
+
+
+def _vocabulary(config: VocabularyConfig, known: Precedents) -> Time:
+    earlier = known.earlier(config.STAGE)
+    if config.vocabulary.file:
+        from_files = [each for each in earlier if each.config["vocabulary"].get("file")]
+        return _alike(from_files, "vocabularies from files", baselines.VOCABULARY_FILE_S, DEMOS, known)
+    assert config.vocabulary.train is not None
+    assert config.articles is not None
+    words, counted = volumes.words(config.articles.dump, known)
+    if words is None:
+        return Time(None, f"unknown: {counted}")
+    most = config.vocabulary.train.max_characters
+    characters = words * baselines.CHARACTERS_A_WORD
+    characters = Range(min(most, characters.low), min(most, characters.high))
+    rates = [each.result("characters") / each.measured("seconds") for each in earlier
+             if each.result("characters") and each.measured("seconds") > 0]  # fmt: skip
+    if rates:
+        return Time(characters / Range.of(rates), f"measured: vocabularies in this store, {len(rates)}; {counted}")
+    return Time(characters / baselines.VOCABULARY_CHARACTERS_PER_S, f"{baselines.VOCABULARY_BASIS}; {counted}")
+
+
+def _alike(found: Sequence[Earlier], what: str, otherwise: Range, basis: str, known: Precedents) -> Time:
+    """As long as others of the kind took: it depends little on the experiment."""
+    times = [seconds for each in found if (seconds := known.took(each) or each.measured("seconds")) > 0]
+    if not times:
+        return Time(otherwise, basis)
+    return Time(Range.of(times), f"measured: {what} in this store, {len(times)}")
+
+
+def _by_table(seconds: Range, basis: str, device: Device, start: Range) -> Time:
+    """Of a table's very shape, for the device."""
+    if device.gpu is None:
+        # the table's range goes from one thread to two
+        return Time(Range(seconds.low * 2 / max(2, device.threads), seconds.high), basis, start)
+    faster = devices.speed(baselines.GPU, device.gpu)
+    if faster is None:
+        return Time(None, UNKNOWN_GPU, start)
+    return Time(seconds / faster, basis + _bounds(device.gpu), start)
+
+
+def _by_flops(operations: Range, per_thread: Range, device: Device, start: Range) -> Time:
+    """Of a shape that nobody has measured."""
+    if device.gpu is None:
+        rates = Range(per_thread.low * min(2, device.threads), per_thread.high * device.threads)
+        return Time(operations / rates, f"reckoned: {baselines.FLOPS_BASIS}", start)
+    faster = devices.speed(baselines.GPU, device.gpu)
+    if faster is None:
+        return Time(None, UNKNOWN_GPU, start)
+    seconds = operations / baselines.GPU_FLOPS
+    return Time(seconds / faster, f"reckoned: {baselines.GPU_FLOPS_BASIS}{_bounds(device.gpu)}", start)
+
+
+UNKNOWN_GPU = (
+    "unknown: nothing of this shape was made with a GPU in this store, and neither the profile's node_selector nor a "
+    "table says how fast the GPU is"
+)
+
+
+def _bounds(gpu: str) -> str:
+    return "" if gpu == baselines.GPU else f", scaled to the {gpu} by memory bandwidth and by FLOP/s, not measured"
+
+
+def _scaled(seconds: float, earlier: Earlier, device: Device) -> Range:
+    """From where it was measured to the device."""
+    if device.gpu is None or device.gpu == devices.UNKNOWN or earlier.gpu == device.gpu:
+        return _exactly(seconds)
+    faster = devices.speed(earlier.gpu, device.gpu)
+    assert faster is not None  # see `Precedents.closest`
+    return _exactly(seconds) / faster
+
+
+def _exactly(value: float) -> Range:
+    return Range(value, value)
+
+
+def _around(ranges: Sequence[Range]) -> Range:
+    return Range(min(each.low for each in ranges), max(each.high for each in ranges))
+
+
+def _where(found: Sequence[Earlier], device: Device) -> str:
+    newest = found[0]
+    places = sorted({each.where for each in found})
+    more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+    basis = f"measured: {newest.manifest.stage} {newest.manifest.key[:12]}{more}, on {' or '.join(places)}"
+    is_scaled = device.gpu not in (None, devices.UNKNOWN, newest.gpu)
+    return basis + (_bounds(device.gpu or "") if is_scaled else "")

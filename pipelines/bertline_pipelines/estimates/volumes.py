@@ -1,0 +1,93 @@
+"""How much there is: words of a dump, bytes that stay in the store, bytes that pods stage."""
+
+from dataclasses import dataclass
+
+from bertline.corpus.config import CorpusConfig
+from bertline.pretrain.config import PretrainConfig
+from bertline.sources import Source
+from bertline.stages import StageConfig
+from bertline_pipelines.estimates import baselines, precedents, sizes
+from bertline_pipelines.estimates.baselines import NOTHING, Range
+from bertline_pipelines.estimates.devices import Device
+from bertline_pipelines.estimates.precedents import Precedents
+from bertline_pipelines.plans import Plan
+
+
+@dataclass(frozen=True)
+class Volume:
+    """Bytes and what they rest on."""
+
+    written: float | None
+    """None: unknown."""
+    basis: str
+
+
+NEGLIGIBLE = Volume(0.0, "a few MB at most")
+
+
+def of(config: StageConfig, known: Precedents) -> Volume:
+    """What a result takes in the store."""
+    match config:
+        case PretrainConfig():
+            if known.pieces is None:
+                return Volume(None, "unknown: the vocabulary's size isn't known yet")
+            size = sizes.checkpoint_bytes(config.model, known.pieces, next_sentence=config.next_sentence)
+            return Volume(size, f"weights and two AdamW slots in float32, {known.pieces:,} pieces")
+        case CorpusConfig():
+            return corpus(config, known)
+    return NEGLIGIBLE
+
+
+def corpus(config: CorpusConfig, known: Precedents) -> Volume:
+    """All shards of a corpus."""
+    amount, counted = words(config.corpus.dump, known)
+    if amount is None:
+        return Volume(None, f"unknown: {counted}")
+    asked = config.derivation().resolved["corpus"]
+    shape = ("language", "sequence_length", "max_predictions", "compression")
+    for each in known.earlier(config.STAGE):
+        there, counts = each.config["corpus"], each.result("words") * each.config["corpus"].get("duplicates", 0)
+        if counts and all(there.get(name) == asked[name] for name in shape):
+            size = each.size / counts * amount.high * config.corpus.duplicates
+            return Volume(size, f"measured: corpus {each.manifest.key[:12]}, by its words and duplicates; {counted}")
+    if config.corpus.compression == "none":
+        # A shorter example has as many fewer bytes, and there are as many more of them.
+        examples = amount.high * config.corpus.duplicates * baselines.EXAMPLES_A_WORD[config.corpus.language]
+        return Volume(examples * baselines.BYTES_AN_EXAMPLE, f"{baselines.SIZE_BASIS}; {counted}")
+    return Volume(None, "unknown: no compressed corpus of this shape is in the store, and no table has it")
+
+
+def words(dump: Source, known: Precedents) -> tuple[Range | None, str]:
+    """Words of a dump's prose, and who says so."""
+    for each in known.earlier("corpus"):
+        if each.config["corpus"].get("dump") == dump.identity:
+            count = each.result("words")
+            return Range(count, count), f"{count:,.0f} words, counted in corpus {each.manifest.key[:12]}"
+    if match := baselines.WIKIPEDIA.fullmatch(dump.name):
+        count = baselines.WORDS[match["language"]]
+        return Range(count, count), f"{count:,.0f} words, what {match['language']}wiki-20200301 had; a newer has more"
+    if size := precedents.size(dump):
+        rates = baselines.WORDS_A_BYTE["sample" if dump.is_sample else "dump"]
+        return rates * size, f"{rates.low:g} to {rates.high:g} words a byte of {dump.name}"
+    return None, f"nobody has counted the words of {dump.name} yet"
+
+
+def staging(known: Precedents, device: Device) -> Range:
+    """Seconds in which a pod fetches the corpus from a bucket; on this machine it is read in place."""
+    if not device.is_pod:
+        return NOTHING
+    size = corpus(known.plan.graph.corpus, known).written
+    return Range(size or 0, size or 0) / baselines.STAGING_BYTES_PER_S
+
+
+def rolling_peak(plan: Plan, known: Precedents) -> float | None:
+    """A run trains one round at a time; its new checkpoint is there before the old one goes: two of them."""
+    largest: dict[str, int] = {}
+    for task in plan.missing:
+        for config in task.configs:
+            if isinstance(config, PretrainConfig):
+                if known.pieces is None:
+                    return None
+                size = sizes.checkpoint_bytes(config.model, known.pieces, next_sentence=config.next_sentence)
+                largest[config.label.run] = max(size, largest.get(config.label.run, 0))
+    return 2.0 * sum(largest.values())
