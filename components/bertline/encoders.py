@@ -4,14 +4,6 @@ The one module that pretrain and evaluate share of TensorFlow. Weights travel as
 nothing to unpickle, the same bytes for the same values, readable without TensorFlow.
 """
 
-import os
-
-os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # Model Garden 2.20 is written for tf_keras
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ.setdefault(
-    "TF_FORCE_GPU_ALLOW_GROWTH", "true"
-)  # else TensorFlow takes all memory and every gauge reads 100 %
-
 import contextlib
 import gc
 import json

@@ -1,9 +1,9 @@
 """How long work tells that it goes on.
 
 A component doesn't know who watches it. It calls `bar` and `say`, and these write one JSON line to the file named by
-`BERTLINE_PROGRESS`, from which `bertline run` draws its display; where nobody set it, they print: a line at the start,
-at most one every `EVERY_S`, and one at the end, which is what pod logs want. A program that calls a component's parts
-by itself may listen instead (`told_to`).
+`BERTLINE_PROGRESS`, if somebody set it, from which `bertline run` draws its display. For logs they print as well: a
+line at the start, at most one every `EVERY_S`, and one at the end. A program that calls a component's parts by itself
+may listen instead (`told_to`), and then nothing is printed.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 ENVIRONMENT = "BERTLINE_PROGRESS"
-EVERY_S = 15.0  # a line in a log
+EVERY_S = 30.0  # a line in a log
 REDRAW_S = 0.5  # an update for a display
 
 
@@ -38,16 +38,19 @@ def told_to(listener: Listener) -> Iterator[None]:
 
 def say(sentence: str) -> None:
     """A sentence for people: why it waits, what it skips."""
-    _emit({"say": sentence}, sentence)
+    _tell({"say": sentence})
+    _print(sentence)
 
 
 def fail(exit_code: int, message: str) -> None:
     """The last word of a component that fails."""
-    _emit({"exit_code": exit_code, "message": message}, None)
+    _tell({"exit_code": exit_code, "message": message})
 
 
 @contextlib.contextmanager
-def bar(label: str | None, total: int, unit: str, done: int = 0) -> Iterator[Callable[[int], None]]:
+def bar(
+    label: str | None, total: int, unit: str, done: int = 0, note: Callable[[], str] | None = None
+) -> Iterator[Callable[[int], None]]:
     """A unit of work of known size. Yields `advance(n)`, safe to call from threads; without a label it shows nothing.
 
     Args:
@@ -55,19 +58,22 @@ def bar(label: str | None, total: int, unit: str, done: int = 0) -> Iterator[Cal
         total: How much there is.
         unit: Of what, as "steps"; "B" is shown as MB.
         done: How much was there already (a resumed attempt).
+        note: Asked for what else belongs into a line of the log, as "loss 6.912", whenever one is printed.
     """
-    meter = _Meter(label, total, unit, done)
+    meter = _Meter(label, total, unit, done, note)
     meter.show(force=True)
     yield meter.advance
     meter.show(force=True)
 
 
 class _Meter:
-    def __init__(self, label: str | None, total: int, unit: str, done: int) -> None:
-        self.label, self.total, self.unit = label, total, unit
+    def __init__(self, label: str | None, total: int, unit: str, done: int, note: Callable[[], str] | None) -> None:
+        self.label, self.total, self.unit, self.note = label, total, unit, note
         self.done = self.start = done
         self.began = time.monotonic()
-        self.shown = 0.0
+        self.told = self.printed = 0.0
+        self.recent = self.began, done
+        """When the last line was printed, and how much was done then."""
         self.lock = threading.Lock()
 
     def advance(self, amount: int) -> None:
@@ -76,29 +82,55 @@ class _Meter:
         self.show()
 
     def show(self, *, force: bool = False) -> None:
-        now = time.monotonic()
-        if self.label is None or not (force or now - self.shown > (REDRAW_S if _watched() else EVERY_S)):
+        if self.label is None:
             return
-        self.shown = now
-        rate = (self.done - self.start) / max(now - self.began, 1e-9)
-        document = {"label": self.label, "done": self.done, "total": self.total, "unit": self.unit, "rate": rate}
+        now = time.monotonic()
+        if _watched() and (force or now - self.told > REDRAW_S):
+            self.told = now
+            rate = (self.done - self.start) / max(now - self.began, 1e-9)
+            _tell({"label": self.label, "done": self.done, "total": self.total, "unit": self.unit, "rate": rate})
+        if force or now - self.printed > EVERY_S:
+            self.printed = now
+            _print(self._line(now))
+
+    def _line(self, now: float) -> str:
         scale, unit = (1e-6, "MB") if self.unit == "B" else (1, self.unit)
         line = f"{self.label}: {self.done * scale:,.0f} of {self.total * scale:,.0f} {unit}"
-        _emit(document, line + (f", {rate * scale:,.1f} {unit}/s" if self.done > self.start else ""))
+        since, before = self.recent
+        if self.done >= self.total or self.done == before:  # the last line tells of all, the others of what is new
+            since, before = self.began, self.start
+        rate = (self.done - before) / max(now - since, 1e-9)
+        self.recent = now, self.done
+        if rate > 0:
+            line += f", {rate * scale:,.1f} {unit}/s"
+            if self.done < self.total:
+                line += f", {_duration((self.total - self.done) / rate)} left"
+        return f"{line}; {note}" if self.note and (note := self.note()) else line
+
+
+def _duration(seconds: float) -> str:
+    """To two figures or so: 40 s, 12 min, 3.2 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
 
 
 def _watched() -> bool:
     return _listener is not None or ENVIRONMENT in os.environ
 
 
-def _emit(document: dict[str, Any], line: str | None) -> None:
+def _tell(document: dict[str, Any]) -> None:
+    """Whoever watches."""
     if _listener is not None:
         _listener(document)
-        return
-    if _watched():
+    elif ENVIRONMENT in os.environ:
         # A full disk must not end the work because nobody can be told of it.
         with contextlib.suppress(OSError), open(os.environ[ENVIRONMENT], "a", encoding="utf-8") as file:
             file.write(json.dumps(document) + "\n")
-    if line and (not _watched() or "say" in document):
+
+
+def _print(line: str) -> None:
+    """Into the log."""
+    if _listener is None:
         sys.stdout.write(line + "\n")
         sys.stdout.flush()

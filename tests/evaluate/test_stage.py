@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -224,6 +225,14 @@ class TestRefusals:
         train = world.config.files.train.model_copy(update={"url": str(path)})
         with pytest.raises(UserError, match="no column gold_label"):
             stage.run(world.but(files=world.config.files.model_copy(update={"train": train})), world.store)
+
+
+def test_a_loss_that_is_no_number_is_seen_within_the_epoch(world, monkeypatch):
+    monkeypatch.setattr("bertline.evaluate.classifier.LOOK_STEPS", 2)
+    with pytest.raises(UserError, match=r"diverged: between step \d and step (?P<step>\d) of 14 ") as raised:
+        stage.run(world.but(learning_rate=1e38, warmup_share=0.0), world.store)
+    assert int(re.search(r"and step (\d)", str(raised.value))[1]) < 7, "an epoch is seven steps"
+    assert tasks.current().await_scrape
 
 
 def test_a_loss_that_is_no_number_is_a_users_error(world):

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bertline import signals
+from bertline import progress, signals
 from bertline.errors import DamagedError, TransientError, UserError
 from bertline.experiments import Checkpoints
 from bertline.metrics import flops, tasks
 from bertline.pretrain.stage import run
-from bertline.schedules import Constant
+from bertline.schedules import Constant, Piece
 from bertline.signals import Stopped
 from bertline.store import attempts
 from bertline.store.objects import connect
@@ -172,6 +172,30 @@ def test_a_batch_larger_than_the_corpus_is_refused_before_tensorflow(config, sto
     wide = config.model_copy(update={"model": config.model.model_copy(update={"batch_size": 151})})
     with pytest.raises(UserError, match=r"151.*150 examples"):
         run(wide, store)
+
+
+@pytest.mark.parametrize("held_out", [0, 20])
+def test_weights_that_the_last_step_spoiled_are_no_milestone(config, store, held_out):
+    """Every loss was finite: the one that the last step would have shown isn't taken any more."""
+    *before, last = config.learning_rate
+    rates = (*before, last._replace(end=23), Piece(23, 24, 1e38, 1e38))
+    mistaken = config.model_copy(update={"learning_rate": rates, "held_out_examples": held_out})
+    with pytest.raises(UserError, match=r"the loss isn't finite after step 23 .*learning_rate\.peak"):
+        run(mistaken, store)
+    [events] = attempts.read(store, mistaken.derivation().prefix)
+    assert [event["event"] for event in events[-2:]] == ["diverged", "failed"]
+
+
+def test_the_log_tells_step_loss_rate_speed_and_time_left(config, store, capfd, monkeypatch):
+    monkeypatch.setattr(progress, "EVERY_S", 0.0)
+    run(config, store)
+    lines = [line for line in capfd.readouterr().out.splitlines() if line.startswith("epochs 1 to 2: ")]
+    wanted = (
+        r"epochs 1 to 2: [\d,]+ of 24 steps, [\d.,]+ steps/s(, \d+ (s|min) left)?; "
+        r"step \d+, loss \d\.\d{3} \(MLM \d\.\d{3}, NSP \d\.\d{3}\), learning rate 3\.00e-03, [\d.,]+ sequences/s"
+    )
+    assert len(lines) > 3
+    assert all(re.fullmatch(wanted, line) for line in lines[2:]), lines
 
 
 def test_a_loss_that_isnt_finite_stops_with_step_and_rate(config, store):

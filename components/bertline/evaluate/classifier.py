@@ -28,6 +28,9 @@ from bertline.metrics.figures import Figures
 UNDECAYED = (r"(bias|gamma|beta):0$",)
 """What AdamW's decay leaves alone, as expressions that the variables' names are searched for."""
 
+LOOK_STEPS = 100
+"""Between two looks at the loss: each makes the host wait for the device."""
+
 PREDICTION_BATCH = 64
 """Not the experiment's: a batch's size may touch a logit's last bit, and no figure should depend on such a setting."""
 
@@ -100,14 +103,15 @@ def fine_tune(
     optimizer = optimizer_of(config, steps)
     train, losses = _train_step(classifier, optimizer, config.seed)
     show = _Show(figures, classifier, config, steps) if figures else None
-    sequences, since, first, before = 0, time.perf_counter(), True, 0.0
-    begun = since
+    sequences, since, first = 0, time.perf_counter(), True
+    begun, done, seen = since, 0, (0, 0.0)
     for number, order in enumerate(orders, start=1):
-        for places in order:
+        for place, places in enumerate(order, start=1):
             batch = batches.assemble(pairs, places, config.sequence_length)
             assembled = time.perf_counter()
             train(batch.word_ids, batch.mask, batch.type_ids, batch.labels)
             advance()
+            done += 1
             if first:
                 losses.numpy()  # waits for the device
                 since, first = time.perf_counter(), False
@@ -117,16 +121,19 @@ def fine_tune(
             if show:
                 show.step(batch, ended - begun, assembled - begun)
             begun = ended
-        # The loss is read once an epoch, not once a step: the device needn't wait for the host.
-        loss = float(losses.numpy())
+            if done % LOOK_STEPS == 0 or place == len(order):
+                total = float(losses.numpy())  # of all steps, so it stays no number once it is none
+                if show:
+                    show.loss((total - seen[1]) / (done - seen[0]))
+                if not np.isfinite(total):
+                    raise UserError(
+                        f"fine-tuning on {config.task} diverged: between step {seen[0] + 1:,} and step {done:,} of "
+                        f"{steps:,} the loss became infinite or no number; lower evaluate.learning_rate, which is "
+                        f"{config.learning_rate}"
+                    )
+                seen = done, total
         if show:
-            show.epoch(number, (loss - before) / len(order))
-        before = loss
-        if not np.isfinite(loss):
-            raise UserError(
-                f"fine-tuning on {config.task} diverged: by the end of epoch {number} the loss is no number; "
-                f"lower evaluate.learning_rate, which is {config.learning_rate}"
-            )
+            show.epoch(number)
     return Pace(sequences, time.perf_counter() - since)
 
 
@@ -156,9 +163,14 @@ class _Show:
         if not done:
             figures.enter("training")
 
-    def epoch(self, number: int, loss: float) -> None:
-        """One is done, with this mean loss."""
-        self._figures.epoch, self._figures.losses = number, {"total": loss}
+    def loss(self, mean: float) -> None:
+        """Of the last steps."""
+        self._figures.losses = {"total": mean}
+        self._figures.await_scrape = not np.isfinite(mean)  # the alert needs to see it once
+
+    def epoch(self, number: int) -> None:
+        """One is done."""
+        self._figures.epoch = number
 
 
 def optimizer_of(config: EvaluateConfig, steps: int) -> Any:

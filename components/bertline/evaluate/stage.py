@@ -131,7 +131,11 @@ def _fine_tune(
     values, _ = encoders.load(weights)
     encoders.assign(encoders.named(model.encoder.trainable_variables), values, f"milestone {config.milestone[:12]}…")
     steps = -(-len(training) // config.batch_size) * config.epochs
-    with progress.bar(f"fine-tuning on {config.task}", steps, "steps") as advance:
+
+    def note() -> str:
+        return f"loss {figures.losses['total']:.3f}" if figures.losses else ""
+
+    with progress.bar(f"fine-tuning on {config.task}", steps, "steps", note=note) as advance:
 
         def step() -> None:
             advance(1)
@@ -142,7 +146,13 @@ def _fine_tune(
     with progress.bar(f"evaluating on {config.task}", len(testing), "examples") as advance:
         logits = classifier.logits(model, testing, config.sequence_length, advance)  # [pairs, classes]
     predictions = logits.argmax(axis=1).astype(np.int32)  # [pairs]
-    return predictions, classifier.mean_cross_entropy(logits, testing.labels), pace
+    loss = classifier.mean_cross_entropy(logits, testing.labels)
+    if not np.isfinite(loss):  # the last step may have been the one too many
+        raise UserError(
+            f"fine-tuning on {config.task} diverged: after step {steps:,}, the last one, the model's answers are no "
+            f"numbers; lower evaluate.learning_rate, which is {config.learning_rate}"
+        )
+    return predictions, loss, pace
 
 
 def _write(path: Path, examples: tuple[Example, ...], predictions: Ints) -> None:

@@ -33,6 +33,8 @@ class Loop:
     """Variables that a checkpoint holds, by name."""
     held_out: list[Batch]
     figures: Figures
+    _noted: tuple[int, float] = (0, 0.0)
+    """Sequences and seconds at the log's last line."""
 
     def run(self, chunks: Generator[Batch, None, None]) -> None:
         """Train on chunks of several steps, see `bounds`.
@@ -48,7 +50,7 @@ class Loop:
         done, total = reached.step - config.begin_step, config.end_step - config.begin_step
         rates = learning_rates(config)
         heard = prepared = 0.0
-        with progress.bar(label, total, "steps", done) as advance:
+        with progress.bar(label, total, "steps", done, self._note) as advance:
             while reached.step < config.end_step:
                 begun = time.perf_counter()
                 chunk = next(chunks)
@@ -66,7 +68,7 @@ class Loop:
                 self._show(chunk, metrics, rates, tokens=tokens, seconds=seconds, waited_s=waited_s)
                 advance(len(metrics))
                 if reached.step % config.steps_per_epoch == 0:
-                    self._end_epoch()
+                    self._end_epoch(chunk, rates)
                 if signals.told_to_stop():
                     self._save_and_stop()
                 if reached.step < config.end_step and self.saver.due(reached.step):
@@ -81,21 +83,36 @@ class Loop:
         reached = self.reached
         bad = np.flatnonzero(~np.isfinite(metrics[:, 0]))
         if len(bad):  # nothing good comes after it
-            step = reached.step + int(bad[0])
-            rate = float(rates[step - self.config.begin_step])
             self.figures.losses, self.figures.accuracies = by_kind(self.trainer.named(metrics[bad[0]]))
-            self.figures.await_scrape = True  # the alert needs to see it once
-            self.build.attempt.record("diverged", step=step, learning_rate=rate)
-            raise UserError(
-                f"the loss isn't finite at step {step:,} (learning rate {rate:.2e}); lower pretrain.learning_rate.peak "
-                "or raise its warmup_steps. The last milestone is kept"
-            )
+            raise self._diverged("the loss isn't finite at", reached.step + int(bad[0]), rates)
         tokens = int(chunk["input_mask"].sum())
         reached.tokens += tokens
         for row in metrics.astype(np.float64).tolist():  # one by one: the sum doesn't depend on where a chunk ends
             reached.sums = [total + value for total, value in zip(reached.sums or [0.0] * len(row), row, strict=True)]
         reached.step += len(metrics)
         return tokens
+
+    def _diverged(self, what: str, step: int, rates: np.ndarray[Any, Any]) -> UserError:
+        rate = float(rates[step - self.config.begin_step])
+        self.figures.await_scrape = True  # the alert needs to see it once
+        self.build.attempt.record("diverged", step=step, learning_rate=rate)
+        return UserError(
+            f"{what} step {step:,} (learning rate {rate:.2e}); lower pretrain.learning_rate.peak or raise its "
+            "warmup_steps. The last milestone is kept"
+        )
+
+    def _note(self) -> str:
+        """For the log's lines: as the last call of several steps was, and how fast since the last line."""
+        figures, counts = self.figures, self.figures.counts
+        if not figures.losses or figures.learning_rate is None:
+            return ""
+        (sequences, seconds), self._noted = self._noted, (counts.sequences, counts.seconds)
+        rate = (counts.sequences - sequences) / max(counts.seconds - seconds, 1e-9)
+        losses = ", ".join(f"{kind.upper()} {loss:.3f}" for kind, loss in figures.losses.items() if kind != "total")
+        return (
+            f"step {self.reached.step:,}, loss {figures.losses['total']:.3f} ({losses}), "
+            f"learning rate {figures.learning_rate:.2e}, {rate:,.1f} sequences/s"
+        )
 
     def _show(
         self,
@@ -122,7 +139,7 @@ class Loop:
             flops=steps * size * self.trainer.flops(length, chunk["masked_lm_positions"].shape[2]),
         )
 
-    def _end_epoch(self) -> None:
+    def _end_epoch(self, chunk: Batch, rates: np.ndarray[Any, Any]) -> None:
         reached = self.reached
         epoch = reached.step // self.config.steps_per_epoch
         means = self.trainer.named(np.array(reached.sums) / self.config.steps_per_epoch)
@@ -132,7 +149,13 @@ class Loop:
             result["held_out"] = self.trainer.measure(self.held_out)
             self.figures.held_out_losses, self.figures.held_out_accuracies = by_kind(result["held_out"])
             self.figures.enter("training")
-            progress.say(f"epoch {epoch}: held-out MLM loss {result['held_out']['mlm_loss']:.3f}")
+        # Each loss is that of the step before its own update, so the last update was not looked at yet.
+        after = result.get("held_out") or self.trainer.measure([{name: values[-1] for name, values in chunk.items()}])
+        if not np.isfinite(after["loss"]):
+            self.figures.losses, self.figures.accuracies = by_kind(after)
+            raise self._diverged("the loss isn't finite after", reached.step - 1, rates)
+        held_out = f", held-out MLM loss {result['held_out']['mlm_loss']:.3f}" if self.held_out else ""
+        progress.say(f"epoch {epoch} of {self.config.end_epoch}: loss {means['loss']:.3f}{held_out}")
         reached.epochs.append(result)
         self.figures.epoch = epoch
         reached.epoch_wall_clock_s.append(reached.wall_clock_s)
