@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bertline_cli import arguments
+from bertline_cli import arguments, displays
 
 if TYPE_CHECKING:
     from bertline_pipelines.profiles import Profile
@@ -66,7 +66,7 @@ def command(
             lines = live.look()
             if not live.answered:
                 raise TransientError("\n".join([*lines[1:], "does the task run, and with BERTLINE_METRICS_ADDRESS?"]))
-            typer.echo("\n".join(lines))
+            typer.echo(displays.fitted(lines))
         else:
             _watch(live.look, METRICS_EVERY_S, lambda: False)
         return
@@ -74,7 +74,7 @@ def command(
         return
     kept = glances.Kept(name, arguments.existing(store, profile))
     if once:
-        typer.echo("\n".join(kept.look()))
+        typer.echo(displays.fitted(kept.look()))
     else:
         _watch(kept.look, STORE_EVERY_S, lambda: kept.is_complete)
 
@@ -95,15 +95,15 @@ def _watch(look: Callable[[], list[str]], every_s: float, is_over: Callable[[], 
             from rich.live import Live
             from rich.text import Text
 
-            with Live(Text("\n".join(look())), auto_refresh=False) as display:
+            with Live(Text(displays.fitted(look())), auto_refresh=False) as display:
                 while not is_over():
                     time.sleep(every_s)
-                    display.update(Text("\n".join(look())), refresh=True)
+                    display.update(Text(displays.fitted(look())), refresh=True)
             return
-        typer.echo("\n".join(look()))
+        typer.echo(displays.fitted(look()))
         while not is_over():
             time.sleep(every_s)
-            typer.echo("\n".join(look()))
+            typer.echo(displays.fitted(look()))
     except KeyboardInterrupt:  # the way to end it, nothing has been stopped
         return
 

@@ -6,7 +6,7 @@ And what other commands show of their up- and downloads: bars on a terminal, not
 import shutil
 import sys
 import textwrap
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -157,6 +157,15 @@ def table(rows: Sequence[Sequence[str]], width: int, right: Collection[int] = ()
         ]
         lines += ["  ".join([*aligned, first]).rstrip(), *(f"{' ' * indent}{line}" for line in more)]
     return lines
+
+
+def fitted(lines: Iterable[str]) -> str:
+    """Lines as one text; on a terminal what is too long for it goes on in the next line, indented further."""
+    if not sys.stdout.isatty():
+        return "\n".join(lines)
+    return "\n".join(
+        textwrap.fill(line, width(), subsequent_indent=" " * (len(line) - len(line.lstrip()) + 4)) for line in lines
+    )
 
 
 def duration(seconds: float) -> str:

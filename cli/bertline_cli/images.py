@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from bertline_cli import arguments
+from bertline_cli import arguments, displays
 from bertline_cli.arguments import Json, OptionalProfile
 
 app = typer.Typer(
@@ -110,9 +110,13 @@ def list_(
         ]
         typer.echo(json.dumps(rows, indent=2))
         return
-    for image, names, size in zip(chosen, stages, sizes, strict=True):
-        told = "not built here" if size is None else f"{size / 1e6:,.0f} MB"
-        typer.echo(f"{image.reference}\t{told}\t{', '.join(names)}")
+    lines = [
+        (image.reference, "not built here" if size is None else f"{size / 1e6:,.0f} MB", ", ".join(names))
+        for image, names, size in zip(chosen, stages, sizes, strict=True)
+    ]
+    is_seen = sys.stdout.isatty()
+    for line in displays.table(lines, displays.width()) if is_seen else map("\t".join, lines):
+        typer.echo(line)
 
 
 @app.command(

@@ -7,7 +7,8 @@ import yaml
 
 import bertline_pipelines
 from bertline import experiments
-from bertline.errors import ExitCode, PreemptedError
+from bertline.errors import ExitCode
+from bertline.signals import Stopped
 from bertline.store import references
 from bertline.store.objects import connect
 from bertline.store.realizations import Outcome, realize
@@ -30,11 +31,25 @@ def store(tmp_path):
 
     def stop(build):
         build.attempt.record("checkpoint", step=100)
-        raise PreemptedError("SIGTERM")
+        raise Stopped("SIGTERM")
 
-    with pytest.raises(PreemptedError):
+    with pytest.raises(Stopped):
         realize(store, graph.runs[0].rounds[0].pretrain.derivation(), stop)
     return store
+
+
+def test_images_are_a_line_each_at_80_columns():
+    shown = on_a_terminal(80, "images", "ls")
+    assert len([line for line in shown if line.startswith("bertline-")]) == 4
+    assert max(map(len, shown)) <= 80
+
+
+def test_a_view_of_the_store_fits_80_columns(store):
+    for found in list(store.list("objects/vocabulary/")) + list(store.list("objects/corpus/")):
+        store.delete(found.name)  # there is nothing in them
+    shown = on_a_terminal(80, "dashboard", "nano", "--store", store.uri, "--once")
+    assert max(map(len, shown[1:])) <= 80  # the first line has the store's address
+    assert "100" in " ".join(shown)
 
 
 def variant(tmp_path, **sections):

@@ -4,13 +4,13 @@ No shape of ours was measured on most GPUs. How long training takes there is tak
 where it was measured: as if memory bandwidth alone counted, and as if FLOP/s of float32 (TF32 where there is) did.
 """
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from bertline.metrics import flops
+from bertline.processors import cores
 from bertline.provenances import processor
 from bertline_pipelines.estimates.baselines import Range
 from bertline_pipelines.profiles import STAGES, Pod, Profile
@@ -69,7 +69,7 @@ def of(profile: Profile | None, price: float | None = None) -> dict[str, Device]
 
 def side_by_side() -> int:
     """Tasks that `bertline run` starts at once on this machine, by default."""
-    return 1 if Path("/dev/nvidia0").exists() else min(4, len(os.sched_getaffinity(0)))
+    return 1 if Path("/dev/nvidia0").exists() else min(4, cores())
 
 
 def model(text: str) -> str:
@@ -89,7 +89,7 @@ def speed(of: str, to: str) -> Range | None:
 
 
 def _here(price: float | None) -> Device:
-    threads = max(1, len(os.sched_getaffinity(0)) // side_by_side())
+    threads = max(1, cores() // side_by_side())
     if Path("/dev/nvidia0").exists():
         return Device(threads, UNKNOWN, 1, price, processor=processor())
     return Device(threads, processor=processor())
