@@ -280,6 +280,9 @@ def test_nano_on_a_machine_without_precedents_takes_about_what_it_took(estimate)
         found = tasks[each["task"]].seconds
         assert found.low < each["seconds"] + 2 < found.high, each  # two seconds of the process itself
         assert found.high < 6 * found.low, each
+        if rate := each["measurements"].get("sequences_per_s"):
+            training = each["measurements"].get("round_wall_clock_s") or 2 * each["results"]["train_examples"] / rate
+            assert 0.95 * work(tasks[each["task"]]).low < training < work(tasks[each["task"]]).high, each
     total = sum(each["seconds"] + 2 for each in RECORDED)
     assert whole.cpu_hours.low * 3600 < total < whole.cpu_hours.high * 3600
     hours = whole.hours(2)
