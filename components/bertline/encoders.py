@@ -7,6 +7,8 @@ nothing to unpickle, the same bytes for the same values, readable without Tensor
 import contextlib
 import gc
 import json
+import os
+import re
 import sys
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -169,9 +171,19 @@ def assign(variables: Mapping[str, tf.Variable], values: Arrays, where: str) -> 
 
 
 def save(path: Path, values: Arrays, metadata: Mapping[str, Any] | None = None) -> None:
-    """Write arrays as safetensors; `metadata` is JSON in the file's header."""
+    """Write arrays as safetensors; `metadata` is JSON in the file's header.
+
+    Raises:
+        OSError: the file can't be written, as on a full disk. safetensors has an exception of its own for that.
+    """
     header = {"bertline": json.dumps(metadata, sort_keys=True)} if metadata is not None else None
-    safetensors.numpy.save_file({name: values[name] for name in sorted(values)}, path, header)
+    try:
+        safetensors.numpy.save_file({name: values[name] for name in sorted(values)}, path, header)
+    except safetensors.SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
 
 
 def load(path: Path) -> tuple[Arrays, dict[str, Any]]:

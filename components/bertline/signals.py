@@ -78,9 +78,9 @@ def told_to_stop() -> bool:
     return _received is not None
 
 
-def check() -> None:
-    """Raise `Stopped` if a signal came and isn't postponed."""
-    if _received is not None and not _postponed:
+def check(*, waiting: bool = False) -> None:
+    """Raise `Stopped` if a signal came and isn't postponed, or if all that goes on is a wait that may last."""
+    if _received is not None and (waiting or not _postponed):
         raise Stopped(f"told to stop; {_kept}, and the same command goes on from there")
 
 

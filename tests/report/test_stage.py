@@ -223,7 +223,9 @@ def test_a_failed_attempt_is_told_from_one_that_never_began(fill: Fill, tmp_path
 
     filled = fill(lambda config: config.STAGE == "evaluate")
     first = filled.graph.runs[0].rounds[0].evaluations[0]
-    attempts.Attempt(filled.store, first.derivation().prefix).record("failed", exit_code=1, message="secret path")
+    attempt = attempts.Attempt(filled.store, first.derivation().prefix)
+    attempt.record("failed", exit_code=1, message="secret path")
+    attempt.close()
     html, _ = render(filled, tmp_path / "out")
     assert [row[4] for row in html.tables["Every fine-tuning"][1:]] == ["failed"] + ["not run yet"] * 9
     assert "secret path" not in html.text

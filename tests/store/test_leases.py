@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from bertline.errors import TransientError
+from bertline.store import leases
 from bertline.store.leases import Lease
-from bertline.store.objects import ObjectStore
+from bertline.store.objects import HASTY_S, ObjectStore, OutageError
 
 ACTORS = Path(__file__).with_name("actors.py")
 NAME = "place/lease.json"
@@ -123,13 +124,64 @@ def test_who_lost_it_is_told_and_leaves_the_others_alone(store: ObjectStore) -> 
     assert json.loads(store.get(NAME)[0])["owner"] == "other"
 
 
-def test_who_was_frozen_learns_of_the_loss_at_the_next_check(directory: ObjectStore) -> None:
-    """The renewing thread's turn may come too late: `check` looks itself."""
+def test_who_was_frozen_learns_of_the_loss_before_anything_is_written(directory: ObjectStore) -> None:
+    """The renewing thread's turn may come too late: `confirm` looks itself."""
     with Lease(directory, "place/", renew_s=1000, expire_s=0.1) as lease:
+        lease.confirm()
         directory.put(NAME, _of_another_host(owner="other"))
         time.sleep(0.2)
         with pytest.raises(TransientError, match="taken over"):
+            lease.confirm()
+        with pytest.raises(TransientError, match="taken over"):
             lease.check()
+
+
+def test_who_cannot_renew_computes_on_and_does_not_write(
+    directory: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Lease(directory, "place/", renew_s=0.05, expire_s=0.4) as lease:
+        with monkeypatch.context() as patch:
+            patch.setattr(directory, "replace", _fail)
+            time.sleep(0.5)
+            lease.check()
+            with pytest.raises(OutageError, match="network is down"):
+                lease.confirm()
+        lease.confirm()
+
+
+def test_an_outage_does_not_count_as_a_holders_silence(directory: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever waits for a lease and can't see it for a while, begins to watch it anew: the holder was cut off too."""
+    taken = threading.Event()
+    go_on = threading.Event()
+
+    def wait_for_it() -> None:
+        with Lease(directory, "place/", expire_s=0.8):
+            taken.set()
+            go_on.wait(30)
+
+    directory.put(NAME, _of_another_host())
+    waiting = threading.Thread(target=wait_for_it)
+    waiting.start()
+    time.sleep(0.5)
+    with monkeypatch.context() as patch:
+        patch.setattr(directory, "get", _fail)
+        time.sleep(0.9)
+    back = time.monotonic()
+    assert taken.wait(30)
+    assert time.monotonic() - back > 0.7
+    go_on.set()
+    waiting.join()
+
+
+def test_the_lease_of_a_killed_pod_is_taken_within_twenty_seconds(directory: ObjectStore) -> None:
+    # GIVEN the lease of a pod that was killed, whose successor sees only its name
+    directory.create(NAME, _of_another_host())
+    began = time.monotonic()
+    with Lease(directory, "place/") as lease:
+        assert lease.held
+        assert leases.EXPIRE_S < time.monotonic() - began < 20
+    # AND a holder has several tries until then, also if one hangs as long as a hasty store lets it
+    assert leases.RENEW_S + HASTY_S < leases.EXPIRE_S
 
 
 def test_a_rivals_lease_survives_the_exit_of_who_never_noticed(directory: ObjectStore) -> None:
@@ -166,4 +218,4 @@ def test_waiting_ends_when_the_work_is_done(directory: ObjectStore) -> None:
 
 
 def _fail(*_: object) -> str:
-    raise TransientError("the network is down")
+    raise OutageError("the network is down")

@@ -1,5 +1,6 @@
 """Complete or not there: whatever happens on the way to a manifest."""
 
+import itertools
 import json
 import os
 import random
@@ -109,14 +110,14 @@ def test_what_lies_in_the_store_afterwards(made: Realization, store: ObjectStore
 
 def test_the_manifest_comes_last(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[str] = []
-    for method, position in (("put", 0), ("create", 0), ("upload", 1)):
-        original = getattr(store, method)
+    for place, method in itertools.product({store, store.hasty()}, ("put", "create", "upload")):
+        original = getattr(place, method)
 
-        def recording(*arguments, original=original, position=position):  # type: ignore[no-untyped-def]
+        def recording(*arguments, original=original, position=int(method == "upload")):  # type: ignore[no-untyped-def]
             written.append(str(arguments[position]))
             return original(*arguments)
 
-        monkeypatch.setattr(store, method, recording)
+        monkeypatch.setattr(place, method, recording)
     realize(store, ASKED, build)
     assert written[-1].endswith("/manifest.json")
     assert len(written) >= 6
@@ -450,6 +451,7 @@ def test_attempts_never_share_a_log(directory: ObjectStore) -> None:
     logs = [attempts.Attempt(directory, "p/") for _ in range(3)]
     for log in reversed(logs):
         log.record("checkpoint", step=log.number)
+        log.close()
     assert [[e["event"] for e in log] for log in attempts.read(directory, "p/")] == [["start", "checkpoint"]] * 3
     directory.delete("p/attempts/0001.jsonl")  # so that the number of logs is a number already taken
     assert attempts.Attempt(directory, "p/").number == 4

@@ -142,6 +142,7 @@ def test_a_pod_that_needs_not_try_ends_before_tensorflow_and_without_waiting(tmp
             patch.setenv(name, value)
         attempt = attempts.Attempt(store, config.derivation().prefix)
         attempt.record("failed", exit_code=2, message=str(MISTAKE))
+        attempt.close()
     # WHEN Kubeflow starts the second one
     environment |= {
         "KFP_RETRY_INDEX": "1",

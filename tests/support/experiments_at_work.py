@@ -35,6 +35,7 @@ class Work:
             attempt.keep_output(printed.encode())
         if last:
             attempt.record(**last)
+            attempt.flush()
         return attempt
 
     def finish(self, name):

@@ -4,26 +4,35 @@
     rolling/latest.json          written after it: step, the file's size and checksum, `Progress`; the commit marker
 
 A checkpoint counts only if `latest.json` names it. Files are written and uploaded by a thread: training waits only for
-the copy of the variables to host memory, and for the checkpoint before if that still isn't up.
+the copy of the variables to host memory. What can't be saved now, because the store can't be reached or the disk is
+full, is tried again for as long as it takes, or until there is a newer one: that takes its place. So at most two copies
+are in memory, one that waits and one that is being written to disk.
 """
 
+import contextlib
+import math
+import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from bertline import encoders, progress
+from bertline import encoders, progress, signals
 from bertline.encoders import Arrays
-from bertline.errors import DamagedError, TransientError
+from bertline.errors import BertlineError, DamagedError
 from bertline.experiments import Checkpoints
 from bertline.metrics.figures import Figures
-from bertline.store import staging
+from bertline.store import disks, outages, staging
+from bertline.store.objects import OutageError
 from bertline.store.realizations import ROLLING, Build
 from bertline.store.staging import File
 
 FORMAT = 1
 LATEST = "latest.json"
+AGAIN_S = 5.0
+"""Seconds from a try that failed to the next one, unless there is a newer checkpoint before."""
+STOP_S = 30.0
+"""Seconds that an attempt which was told to stop waits for its checkpoint to be saved."""
 
 
 @dataclass
@@ -72,6 +81,20 @@ def restore(build: Build) -> Checkpoint | None:
     return Checkpoint(Progress(**document["progress"]), encoders.load(path)[0])
 
 
+@dataclass
+class _Job:
+    """One checkpoint to be saved."""
+
+    document: dict[str, Any]
+    """`Progress`, as it was."""
+    values: Arrays
+    tries: int = 0
+
+    @property
+    def step(self) -> int:
+        return int(self.document["step"])
+
+
 class Saver:
     """Saves in the background by steps and by minutes, whichever comes first."""
 
@@ -83,74 +106,124 @@ class Saver:
         counts.checkpoints, counts.checkpoint_failures, counts.checkpoint_pause_s = 0, 0, 0.0
         figures.checkpoint_interval_s = 60.0 * policy.every_minutes
         self._saved_at = now()
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
-        self._running: Future[None] | None = None
+        self._changed = threading.Condition()
+        self._waiting: _Job | None = None
+        self._at_work, self._closing = False, False
+        self._said_at = -math.inf
+        self._thread = threading.Thread(target=self._run, name="checkpoint", daemon=True)
+        self._thread.start()
         self.paused_s = 0.0
         """Seconds that training stood still for checkpoints."""
         self.saved_step: int | None = None
         """Of the last checkpoint that is up; None if this attempt has saved none."""
+        self.problem: Exception | None = None
+        """Why the last try failed, None if it didn't."""
 
     def due(self, step: int) -> bool:
         """True at a multiple of `every_steps`, or `every_minutes` after the last one."""
         return step % self._policy.every_steps == 0 or self._now() - self._saved_at >= 60 * self._policy.every_minutes
 
     def save(self, reached: Progress, values: Mapping[str, Any]) -> None:
-        """Copy `values` (variables) now, write and upload them in the background."""
+        """Copy `values` (variables) now, write and upload them in the background, in the place of what still waits."""
         begun = self._now()
         self._figures.enter("saving")
-        self.wait()
-        copies = encoders.arrays(values)
-        document = asdict(reached)  # a copy: training goes on changing it
-        self._running = self._pool.submit(self._write, document, copies)
+        with self._changed:
+            self._waiting = None  # before the copy is made: two in memory are enough
+        job = _Job(asdict(reached), encoders.arrays(values))  # copies: training goes on changing them
+        with self._changed:
+            self._waiting = job
+            self._changed.notify_all()
         self._saved_at = self._now()
         self.paused_s += self._saved_at - begun
         self._figures.counts.checkpoint_pause_s = self.paused_s
         self._figures.enter("training")
 
-    def wait(self) -> None:
-        """Until the last one is up. A failed one is told and forgotten: the one before it still counts."""
-        if self._running is None:
-            return
-        try:
-            self._running.result()
-        except TransientError as error:
-            progress.say(f"a checkpoint couldn't be saved, training goes on: {error}")
-            self._build.attempt.record("checkpoint-failed", message=str(error))
-        finally:
-            self._running = None
+    def wait(self, patience_s: float = STOP_S) -> bool:
+        """Until the newest one is saved: True. False if that fails or takes too long; `problem` may tell why."""
+        with self._changed:
+            self.problem = None
+            self._changed.notify_all()  # don't wait for the next try
+            self._changed.wait_for(lambda: not self._unsaved or self.problem, patience_s)
+            return not self._unsaved
 
     def close(self) -> None:
-        """Wait and end the thread."""
-        self.wait()
-        self._pool.shutdown()
+        """End the thread; a checkpoint that isn't saved by then isn't needed any more, or was waited for."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join(STOP_S)
 
-    def _write(self, document: dict[str, Any], values: Arrays) -> None:
+    @property
+    def _unsaved(self) -> bool:
+        return self._at_work or self._waiting is not None
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or self._closing)
+                if self._closing or self._waiting is None:
+                    return
+                job, self._waiting, self._at_work = self._waiting, None, True
+            problem = self._write(job)
+            with self._changed:
+                self._at_work = False
+                if problem is None:
+                    self.saved_step = job.step
+                    signals.keeps(f"saved at step {job.step:,}")
+                if self._waiting is None:  # else a newer one is there, and this one doesn't matter any more
+                    self.problem, self._waiting = problem, job if problem else None
+                self._changed.notify_all()
+                if problem is not None and self._waiting is job and not self._closing:
+                    self._changed.wait(AGAIN_S)
+
+    def _write(self, job: _Job) -> Exception | None:
+        """Save it, or say why that failed."""
         begun, figures, counts = time.monotonic(), self._figures, self._figures.counts
         try:
-            size = self._put(document, values)
-        except TransientError:
+            size = self._put(job)
+        except Exception as error:  # noqa: BLE001 - whatever it is, training is worth more than a checkpoint
             counts.checkpoint_failures = 1 + (counts.checkpoint_failures or 0)
-            raise
-        self.saved_step = document["step"]
+            self._tell(job, error)
+            return error
+        if job.tries:
+            progress.say(f"the checkpoint of step {job.step:,} is saved now")
         seconds = time.monotonic() - begun
         figures.checkpoint_seconds, figures.checkpoint_bytes, figures.checkpoint_saved_at = seconds, size, time.time()
         counts.checkpoints = 1 + (counts.checkpoints or 0)
-        self._build.attempt.record("checkpoint", step=document["step"], bytes=size, seconds=round(seconds, 3))
+        self._build.attempt.record(
+            "checkpoint",
+            step=job.step,
+            wall_clock_s=job.document["wall_clock_s"],
+            bytes=size,
+            seconds=round(seconds, 3),
+        )
+        return None
 
-    def _put(self, document: dict[str, Any], values: Arrays) -> int:
+    def _tell(self, job: _Job, error: Exception) -> None:
+        """Of a failure: at once the first time, and then every minute."""
+        job.tries += 1
+        if job.tries == 1:
+            self._build.attempt.record("checkpoint-failed", step=job.step, message=str(error))
+        if time.monotonic() - self._said_at >= outages.SAY_S:
+            self._said_at = time.monotonic()
+            said = error.said if isinstance(error, OutageError) else str(error) or type(error).__name__
+            progress.say(f"the checkpoint of step {job.step:,} can't be saved now, training goes on: {said}")
+
+    def _put(self, job: _Job) -> int:
         """Size of the file, which is up when this returns."""
-        name = f"{ROLLING}{document['step']:09d}.safetensors"
-        path = self._build.work / name
-        path.parent.mkdir(exist_ok=True)
+        build = self._build
+        name = f"{ROLLING}{job.step:09d}.safetensors"
+        path = build.work / name
         try:
-            encoders.save(path, values)
-            file = staging.put(self._build.store, self._build.prefix, path, name)
-        except OSError as error:
-            raise TransientError(f"{path}: {error}") from error
+            with disks.sentences("write", path):
+                path.parent.mkdir(exist_ok=True)
+                encoders.save(path, job.values)
+            file = staging.put(build.impatient, build.prefix, path, name)
         finally:
             path.unlink(missing_ok=True)
-        self._build.roll(LATEST, {"format": FORMAT, "file": file.model_dump(), "progress": document})
-        for found in list(self._build.store.list(f"{self._build.prefix}{ROLLING}")):
-            if found.name.endswith(".safetensors") and not found.name.endswith(name):
-                self._build.store.delete(found.name)
+        build.roll(LATEST, {"format": FORMAT, "file": file.model_dump(), "progress": job.document})
+        with contextlib.suppress(BertlineError):  # it is saved; those before it go with the next one
+            for found in build.impatient.list(f"{build.prefix}{ROLLING}"):
+                if found.name.endswith(".safetensors") and not found.name.endswith(name):
+                    build.impatient.delete(found.name)
         return file.size

@@ -36,6 +36,9 @@ class Loop:
     _noted: tuple[int, float] = (0, 0.0)
     """Sequences and seconds at the log's last line."""
 
+    def __post_init__(self) -> None:
+        self.resumed_at = self.reached.step
+
     def run(self, chunks: Generator[Batch, None, None]) -> None:
         """Train on chunks of several steps, see `bounds`.
 
@@ -69,14 +72,14 @@ class Loop:
                 advance(len(metrics))
                 if reached.step % config.steps_per_epoch == 0:
                     self._end_epoch(chunk, rates)
+                self.build.check()
                 if signals.told_to_stop():
                     self._save_and_stop()
                 if reached.step < config.end_step and self.saver.due(reached.step):
-                    self.build.check()
                     self.saver.save(reached, self.saved)
                 elif time.monotonic() - heard > ALIVE_S:
                     heard = time.monotonic()
-                    self.build.attempt.alive(step=reached.step)
+                    self.build.attempt.alive(step=reached.step, wall_clock_s=reached.wall_clock_s)
 
     def _count(self, chunk: Batch, metrics: np.ndarray[Any, Any], rates: np.ndarray[Any, Any]) -> int:
         """Tokens of the chunk without padding."""
@@ -165,13 +168,12 @@ class Loop:
     def _save_and_stop(self) -> None:
         self.saver.save(self.reached, self.saved)
         self.figures.enter("saving")
-        self.saver.wait()
-        step, kept = self.reached.step, self.saver.saved_step
-        if kept == step:
+        step = self.reached.step
+        if self.saver.wait():
             raise signals.Stopped(f"told to stop; saved at step {step:,}, and the same command goes on from there")
         raise signals.Stopped(
-            f"told to stop at step {step:,}, which couldn't be saved; the same command goes on from step "
-            f"{self.config.begin_step if kept is None else kept:,}"
+            f"told to stop at step {step:,}, which couldn't be saved: {self.saver.problem or 'that took too long'}; "
+            f"the same command goes on from step {self.saver.saved_step or self.resumed_at:,}"
         )
 
 

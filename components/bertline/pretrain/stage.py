@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bertline import processors, progress, shards, signals
-from bertline.errors import UserError
+from bertline.errors import DamagedError, UserError
 from bertline.metrics import tasks
 from bertline.metrics.figures import Figures
 from bertline.pretrain import inputs
 from bertline.pretrain.config import PretrainConfig
 from bertline.pretrain.inputs import Batch
 from bertline.store import attempts
-from bertline.store.objects import ObjectStore
+from bertline.store.objects import NotFoundError, ObjectStore
 from bertline.store.realizations import Build, Outcome, Realization, realize, require
 
 if TYPE_CHECKING:
@@ -105,7 +105,10 @@ def _build(config: PretrainConfig, build: Build, figures: Figures) -> Outcome:
         "checkpoint_pause_s": saver.paused_s,
         "threads": threads,
     }
-    return Outcome(results, measurements | figures.memory.settle() | _lost(_events(build), config.begin_step))
+    return Outcome(
+        results,
+        measurements | figures.memory.settle() | _lost(_events(build), config.begin_step, _wall_clock(milestone)),
+    )
 
 
 def _restore(
@@ -174,22 +177,33 @@ def _introduce(config: PretrainConfig, build: Build, figures: Figures) -> None:
     figures.first_step, figures.last_step = config.begin_step, config.end_step
     figures.batch_size, figures.attempt = config.model.batch_size, build.attempt.number
     logs = _events(build)
-    figures.repeated_steps = _lost(logs, config.begin_step)["lost_steps"]
+    figures.repeated_steps = _lost(logs, config.begin_step, 0.0)["lost_steps"]
     saved = [event["time"] for events in logs for event in events if event["event"] == "checkpoint"]
     figures.checkpoint_saved_at = max(saved, default=None)
 
 
 def _events(build: Build) -> list[list[dict[str, Any]]]:
     """Of all attempts at this round, this one's last."""
-    return list(attempts.read(build.store, build.prefix))
+    logs = []
+    for number in attempts.numbers(build.store, build.prefix):
+        try:
+            logs.append(attempts.events(build.store, build.prefix, number))
+        except (DamagedError, NotFoundError):
+            logs.append([])  # nothing but figures are made of it
+    return logs
 
 
-def _lost(logs: list[list[dict[str, Any]]], begin_step: int) -> dict[str, Any]:
-    """Work that earlier attempts did and that had to be done again: what came after their last checkpoint."""
-    steps, seconds, kept = 0, 0.0, begin_step
+def _lost(logs: list[list[dict[str, Any]]], begin_step: int, begin_s: float) -> dict[str, Any]:
+    """Training that earlier attempts did and that had to be done again: what came after their last checkpoint.
+
+    As far as their events tell: what a killed attempt did since it last said how far it is isn't known. Seconds are of
+    training alone, as `Progress.wall_clock_s` counts them, which goes on where the checkpoint was.
+    """
+    steps, seconds, kept, kept_s = 0, 0.0, begin_step, begin_s
     for events in logs[:-1]:
         saved = [event for event in events if event["event"] == "checkpoint"]
         kept = max([kept, *(event["step"] for event in saved)])
+        kept_s = max([kept_s, *(event.get("wall_clock_s", 0.0) for event in saved)])
         steps += max([kept, *(event.get("step", 0) for event in events)]) - kept
-        seconds += events[-1]["time"] - (saved[-1] if saved else events[0])["time"]
+        seconds += max([kept_s, *(event.get("wall_clock_s", 0.0) for event in events)]) - kept_s
     return {"attempts": len(logs), "lost_steps": steps, "lost_s": seconds}

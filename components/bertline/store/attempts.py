@@ -1,9 +1,13 @@
 """Every attempt at a realization: its events in `attempts/<n>.jsonl`, and what it printed in `attempts/<n>.log`.
 
 Object stores have no append, so the whole log is written again at each event. Events are rare (start, resume,
-checkpoint, epoch, preempted, failed, finished), a log stays within kilobytes. From the logs the lost work is computed:
-steps that were done after the last checkpoint of an attempt that didn't finish. What was printed (see
-`bertline.outputs`) is for people only: it is capped, and of a killed attempt its end is missing.
+checkpoint, epoch, preempted, failed, finished), a log stays within kilobytes. They are only told: a thread writes them,
+tries again when the store can't be reached, and never holds up or fails the work. So of an attempt that was killed the
+last ones may be missing, as of one that ended in an outage.
+
+From the logs the lost work is computed: steps that were done after the last checkpoint of an attempt that didn't
+finish. What was printed (see `bertline.outputs`) is for people only: it is capped, and of a killed attempt its end is
+missing.
 
 The last event of an attempt that failed for good is also a mark for the pods that Kubeflow starts after it, see
 `given_up`.
@@ -29,12 +33,19 @@ POD, RETRY = "KFP_POD_NAME", "KFP_RETRY_INDEX"
 POD_NAME = re.compile(r"(?P<workflow>.+?)(-metadata-\d+-\d+)?(-retry)?(-system-container-impl)?-\d+")
 
 
+AGAIN_S = 5.0
+"""Seconds from a write that failed to the next try; a new event doesn't wait for it."""
+CLOSE_S = 15.0
+"""Seconds that an attempt's end waits for its last events: one try of a hasty store and what is under way."""
+
+
 class Attempt:
-    """One attempt's log. The number is taken create-only, so no two attempts share a log."""
+    """One attempt's log. The number is taken create-only, so no two attempts share a log. To be closed."""
 
     def __init__(self, store: ObjectStore, prefix: str) -> None:
-        self._store = store
-        self._lock = threading.Lock()
+        self._store = store.hasty()
+        self._changed = threading.Condition()
+        self._unwritten, self._failed, self._closing = False, False, False
         begun = {"host": platform.node(), "pid": os.getpid()} | ({"workflow": of} if (of := workflow()) else {})
         self._events: list[dict[str, Any]] = [_event("start", begun)]
         self._prefix = prefix
@@ -46,29 +57,63 @@ class Attempt:
             except ConflictError:
                 self.number += 1
             else:
-                return
+                break
+        self._thread = threading.Thread(target=self._write, name="events", daemon=True)
+        self._thread.start()
 
     def record(self, event: str, **details: Any) -> None:
         """Add an event with the time of now."""
-        with self._lock:
-            self._drop_alive()
-            self._events.append(_event(event, details))
-            self._store.put(self._name, self._content())
+        self._add(_event(event, details))
 
     def alive(self, **details: Any) -> None:
         """Say how far it is, as the log's last line, which the next one replaces: a killed attempt's loss is known."""
-        with self._lock:
-            self._drop_alive()
-            self._events.append(_event("alive", details))
-            self._store.put(self._name, self._content())
+        self._add(_event("alive", details))
+
+    def flush(self) -> None:
+        """Return when all events are written, or the store didn't take them, or after `CLOSE_S`."""
+        with self._changed:
+            self._failed = False
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: not self._unwritten or self._failed, CLOSE_S)
+
+    def close(self) -> None:
+        """The last `flush`; ends the thread."""
+        self.flush()
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
 
     def keep_output(self, content: bytes) -> None:
         """Save what it has printed so far."""
         self._store.put(_output(self._prefix, self.number), content)
 
-    def _drop_alive(self) -> None:
-        if self._events[-1]["event"] == "alive":
-            self._events.pop()
+    def _add(self, event: dict[str, Any]) -> None:
+        with self._changed:
+            if self._events[-1]["event"] == "alive":
+                self._events.pop()
+            self._events.append(event)
+            self._unwritten = True
+            self._changed.notify_all()
+
+    def _write(self) -> None:
+        """The newest state of the log, whenever there is one; in a thread of its own."""
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._unwritten or self._closing)
+                if self._closing:
+                    return
+                content = self._content()
+            try:
+                self._store.put(self._name, content)
+            except BaseException:  # noqa: BLE001 - whatever it is: work doesn't end because nobody can be told of it
+                with self._changed:
+                    self._failed = True
+                    self._changed.notify_all()
+                    self._changed.wait(AGAIN_S)
+            else:
+                with self._changed:
+                    self._unwritten = self._content() != content
+                    self._changed.notify_all()
 
     def _content(self) -> bytes:
         return "".join(json.dumps(event) + "\n" for event in self._events).encode()

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bertline.errors import TransientError, UserError
+from bertline.store.objects import OutageError
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # EFBIG too: a limit on file size is a quota by another name
 REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG}
-PASSING = {errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ETIMEDOUT}  # network file systems, mostly
+PASSING = {errno.EIO, errno.EMFILE, errno.ENFILE}
+AWAY = {errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH}  # a network file system's
 
 
 @contextlib.contextmanager
@@ -25,15 +27,36 @@ def sentences(doing: str, path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in FULL:
-            raise TransientError(
-                f"no space left to {doing} {path}{_free(path)}: free some and run the same command again; "
-                "what was finished is kept"
-            ) from error
+            raise _no_space(doing, path) from error
         if error.errno in REFUSED:
             raise UserError(f"can't {doing} {path}: {error.strerror}; check the path and its permissions") from error
+        if error.errno in AWAY:
+            raise OutageError(f"can't {doing} {path} now: {error.strerror}") from error
         if error.errno in PASSING:
             raise TransientError(f"can't {doing} {path} now: {error.strerror}; run the same command again") from error
         raise
+
+
+@contextlib.contextmanager
+def room(directory: Path) -> Iterator[None]:
+    """Turn a full disk into such an error, whoever finds it full: for work of all kinds on scratch files.
+
+    Args:
+        directory: Where the work writes; the file is named instead where the error names it.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise _no_space("write", Path(error.filename) if error.filename else directory) from error
+
+
+def _no_space(doing: str, path: Path) -> TransientError:
+    return TransientError(
+        f"no space left to {doing} {path}{_free(path)}: free some and run the same command again; what was finished is "
+        "kept"
+    )
 
 
 def _free(path: Path) -> str:

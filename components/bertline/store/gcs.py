@@ -122,7 +122,7 @@ class GoogleCloudStore:
                     _Reader(file, progress), size=path.stat().st_size, **self._options
                 )
         except NotFoundError as error:  # the bucket is there, so what got lost is the session of this upload
-            raise OutageError(f"the upload of {self.uri}/{name} was broken off; run the same command again") from error
+            raise OutageError(f"the upload of {self.uri}/{name} was broken off") from error
 
     def download(self, name: str, path: Path, progress: Progress = no_progress) -> None:  # noqa: D102
         with self._sentences(name):
@@ -226,7 +226,7 @@ class GoogleCloudStore:
         except auth.GoogleAuthError as error:
             raise _explain_sign_in(error, self.uri) from error
         except PASSING as error:
-            raise OutageError(f"can't reach {where} now: {_short(error)}; run the same command again") from error
+            raise OutageError(f"can't reach {where} now: {_short(error)}") from error
         except (api.ClientError, ValueError) as error:
             raise UserError(f"{where} was refused: {_short(error)}") from error
 
@@ -238,7 +238,7 @@ class GoogleCloudStore:
         if reasons & LIMITS or LIMITS_SAID.search(said):
             return OutageError(
                 f"{where} was refused because a quota or a rate limit is used up: {said}; raise it or delete what "
-                "isn't needed (`bertline store gc` lists it), and run the same command again"
+                "isn't needed (`bertline store gc` lists it)"
             )
         if isinstance(error, api.Unauthorized) and reasons & SIGN_IN:
             return UserError(
@@ -258,10 +258,10 @@ def _explain_sign_in(error: auth.GoogleAuthError, uri: str) -> BertlineError:
         now = datetime.datetime.now(datetime.UTC)
         return OutageError(
             f"signing in for {uri} was refused because of the time: {said}; this machine's clock says "
-            f"{now:%Y-%m-%d %H:%M:%S} UTC: set it (NTP does it by itself) and run the same command again"
+            f"{now:%Y-%m-%d %H:%M:%S} UTC: set it (NTP does it by itself)"
         )
     if isinstance(error, auth.TransportError) or error.retryable:
-        return OutageError(f"signing in for {uri} failed: {said}; run the same command again")
+        return OutageError(f"signing in for {uri} failed: {said}")
     if SESSION_SAID.search(str(error)):
         return UserError(f"the session of the credentials for {uri} has ended: {said}; {SIGN_IN_AGAIN}")
     return UserError(f"the credentials for {uri} aren't accepted: {said}; {SIGN_IN_AGAIN}")

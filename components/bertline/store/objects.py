@@ -8,7 +8,7 @@ processes that create one name at the same moment exactly one wins. All the stor
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 from urllib.parse import unquote, urlsplit
 
 from bertline.errors import BertlineError, ExitCode, TransientError, UserError
@@ -48,6 +48,14 @@ class OutageError(TransientError):
     Who has something to lose waits for it (`bertline.store.outages`). Other transient failures, as a full local disk,
     are no outages of the store.
     """
+
+    def __init__(self, said: str) -> None:
+        """Keep what is wrong in `said`; the message for people goes on with what to do."""
+        super().__init__(f"{said}; run the same command again")
+        self.said = said
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str]]:
+        return type(self), (self.said,)  # or a process that gets it from another one would add the end twice
 
 
 @dataclass(frozen=True, slots=True)

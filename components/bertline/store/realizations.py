@@ -27,10 +27,11 @@ from pydantic import BaseModel, ConfigDict
 from bertline import outputs, progress, signals
 from bertline.errors import BertlineError, DamagedError, ExitCode, GivenUpError
 from bertline.provenances import provenance
-from bertline.store import attempts, leases, staging
+from bertline.store import attempts, disks, leases, outages, staging
 from bertline.store.derivations import Derivation, Key, prefix
 from bertline.store.leases import Lease
 from bertline.store.objects import ConflictError, NotFoundError, ObjectStore, Progress, no_progress
+from bertline.store.outages import HeldStore
 from bertline.store.staging import File
 
 MANIFEST = "manifest.json"
@@ -113,9 +114,12 @@ class Build:
     """What a stage's build function works with."""
 
     def __init__(
-        self, store: ObjectStore, derivation: Derivation, attempt: attempts.Attempt, lease: Lease, work: Path
+        self, store: HeldStore, derivation: Derivation, attempt: attempts.Attempt, lease: Lease, work: Path
     ) -> None:
         self.store = store
+        """Waits for the end of an outage, and writes only while the lease is known to be held."""
+        self.impatient = store.impatient()
+        """The same, but an outage is raised."""
         self.prefix = derivation.prefix
         self.attempt = attempt
         self.work = work
@@ -127,7 +131,7 @@ class Build:
         self._added: dict[str, File] = {}
 
     def check(self) -> None:
-        """Call now and then in long work.
+        """Call now and then in long work. Asks nobody.
 
         Raises:
             TransientError: another attempt has taken over.
@@ -137,8 +141,7 @@ class Build:
         self._lease.check()
 
     def add(self, path: Path, name: str) -> File:
-        """Upload one payload file now instead of at commit. Checks the lease."""
-        self.check()
+        """Upload one payload file now instead of at commit."""
         _refuse_our_names([name])
         file = staging.put(self.store, self.prefix, path, name)
         self.keep(file)
@@ -157,13 +160,15 @@ class Build:
             return None
 
     def roll(self, name: str, document: dict[str, Any]) -> None:
-        """Save a rolling document. Written after the files it speaks of, it is their commit marker."""
-        self.check()
-        self.store.put(f"{self.prefix}{ROLLING}{name}", json.dumps(document).encode())
+        """Save a rolling document. Written after the files it speaks of, it is their commit marker.
+
+        Raises:
+            OutageError: the store can't be reached; what is saved on the way needs no waiting.
+        """
+        self.impatient.put(f"{self.prefix}{ROLLING}{name}", json.dumps(document).encode())
 
     def files(self) -> tuple[File, ...]:
         """Upload what lies in `payload`; all payload entries, by path."""
-        self.check()
         names = sorted(path.relative_to(self.payload).as_posix() for path in self.payload.rglob("*") if path.is_file())
         _refuse_our_names(names)
         for file in staging.send(self.store, self.prefix, self.payload, names):
@@ -219,37 +224,43 @@ def realize(store: ObjectStore, derivation: Derivation, build: Callable[[Build],
         BertlineError: what `build` raises, recorded as an event of the attempt.
         GivenUpError: this pod is a retry of what failed for good. There is no attempt then.
     """
-    if found := find(store, derivation.stage, derivation.key):
+
+    def look() -> Realization | None:
+        return outages.wait_out(lambda: find(store, derivation.stage, derivation.key), limit_s=outages.START_S)
+
+    if found := look():
         return found
-    if why := attempts.given_up(store, derivation.prefix):
+    if why := outages.wait_out(lambda: attempts.given_up(store, derivation.prefix), limit_s=outages.START_S):
         raise GivenUpError(
             why.exit_code, f"{why.sentence}\n(That is how an earlier pod of this run failed; retrying can't help.)"
         )
     done: list[Realization] = []
 
     def finished_by_another() -> bool:
-        done.extend(filter(None, [find(store, derivation.stage, derivation.key)]))
+        done.extend(filter(None, [look()]))
         return bool(done)
 
     with Lease(store, derivation.prefix, give_up=finished_by_another, notify=progress.say) as lease:
         if done or finished_by_another():
             return done[0]
-        store.put(f"{derivation.prefix}{DERIVATION}", json.dumps(derivation.document(), indent=2).encode())
-        attempt = attempts.Attempt(store, derivation.prefix)
+        held = HeldStore(store, check=lease.check, confirm=lease.confirm)
+        held.put(f"{derivation.prefix}{DERIVATION}", json.dumps(derivation.document(), indent=2).encode())
+        attempt = attempts.Attempt(held, derivation.prefix)
         outputs.keep(attempt.keep_output)
-        with _recorded(attempt), _scratch() as work, signals.postponable():
-            context = Build(store, derivation, attempt, lease, work)
+        scratch = disks.room(Path(tempfile.gettempdir()))
+        with _recorded(attempt), scratch, _scratch() as work, signals.postponable():
+            context = Build(held, derivation, attempt, lease, work)
             outcome = build(context)
             signals.postpone()  # all that is left is to keep it
-            realization = _commit(context, derivation, outcome)
+            manifest = _commit(context, derivation, outcome)
         # Complete is complete: what can't be deleted now is garbage for `bertline store gc`.
         with contextlib.suppress(BertlineError):
-            for left in list(store.list(f"{derivation.prefix}{ROLLING}")):
-                store.delete(left.name)
-        return realization
+            for left in list(store.hasty().list(f"{derivation.prefix}{ROLLING}")):
+                store.hasty().delete(left.name)
+        return Realization(store, manifest)
 
 
-def _commit(build: Build, derivation: Derivation, outcome: Outcome) -> Realization:
+def _commit(build: Build, derivation: Derivation, outcome: Outcome) -> Manifest:
     manifest = Manifest(
         stage=derivation.stage,
         key=derivation.key,
@@ -259,12 +270,12 @@ def _commit(build: Build, derivation: Derivation, outcome: Outcome) -> Realizati
         provenance=provenance() | {"attempts": build.attempt.number},
     )
     build.attempt.record("finished")
-    build.check()
+    build.attempt.flush()  # so that nothing is written after the manifest
     try:
         build.store.create(f"{derivation.prefix}{MANIFEST}", manifest.model_dump_json(indent=2).encode())
     except ConflictError:
-        return require(build.store, derivation.stage, derivation.key)
-    return Realization(build.store, manifest)
+        return require(build.store, derivation.stage, derivation.key).manifest
+    return manifest
 
 
 @contextlib.contextmanager
@@ -273,24 +284,19 @@ def _recorded(attempt: attempts.Attempt) -> Iterator[None]:
     try:
         yield
     except signals.Stopped as stopped:
-        _try_to_record(attempt, "preempted", exit_code=int(stopped.exit_code), message=str(stopped))
+        attempt.record("preempted", exit_code=int(stopped.exit_code), message=str(stopped))
         raise
     except KeyboardInterrupt:  # in a program that uses the stages as a library
-        _try_to_record(attempt, "preempted", exit_code=int(ExitCode.INTERRUPTED), message="interrupted by the user")
+        attempt.record("preempted", exit_code=int(ExitCode.INTERRUPTED), message="interrupted by the user")
         raise
     except BertlineError as error:
-        _try_to_record(attempt, "failed", exit_code=int(error.exit_code), message=str(error))
+        attempt.record("failed", exit_code=int(error.exit_code), message=str(error))
         raise
     except BaseException as error:
-        _try_to_record(
-            attempt, "failed", exit_code=int(ExitCode.BUG), message="".join(traceback.format_exception(error))
-        )
+        attempt.record("failed", exit_code=int(ExitCode.BUG), message="".join(traceback.format_exception(error)))
         raise
-
-
-def _try_to_record(attempt: attempts.Attempt, event: str, **details: Any) -> None:
-    with contextlib.suppress(Exception):  # the failure itself matters more than its record (the disk may be full)
-        attempt.record(event, **details)
+    finally:
+        attempt.close()
 
 
 @contextlib.contextmanager

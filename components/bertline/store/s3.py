@@ -342,9 +342,7 @@ class S3Store:
                 "AWS_ENDPOINT_URL as well)"
             ) from error
         except (boto.HTTPClientError, boto.ConnectionError, *BROKEN_OFF) as error:
-            raise OutageError(
-                f"can't reach {where} now: {s3errors.short(error)}; run the same command again"
-            ) from error
+            raise OutageError(f"can't reach {where} now: {s3errors.short(error)}") from error
         except (boto.BotoCoreError, ValueError) as error:
             raise UserError(f"{where} was refused: {s3errors.short(error)}") from error
 

@@ -43,7 +43,7 @@ def explain(error: boto.ClientError, uri: str, bucket: str, where: str) -> Bertl
             "name"
         )
     if named == "NoSuchUpload":
-        return OutageError(f"the upload of {where} was broken off; run the same command again")
+        return OutageError(f"the upload of {where} was broken off")
     if key in SESSION:
         return UserError(
             f"the session of the credentials for {uri} has ended or isn't valid: {said}; sign in again and set "
@@ -61,11 +61,11 @@ def explain(error: boto.ClientError, uri: str, bucket: str, where: str) -> Bertl
         return UserError(f"{where} was refused: {said}; set AWS_REGION to the bucket's region")
     if FULL.search(key) or status == 507 or (status == 403 and FULL.search(said)):
         return OutageError(
-            f"bucket {bucket!r} takes no more: {said}; raise its quota or delete what isn't needed (`bertline store "
-            f"gc` lists it), and run the same command again ({where})"
+            f"bucket {bucket!r} takes no more ({where}): {said}; raise its quota or delete what isn't needed "
+            "(`bertline store gc` lists it)"
         )
     if status >= 500 or status == 429 or key in PASSING or THROTTLED.search(key):
-        return OutageError(f"can't reach {where} now: {said}; run the same command again")
+        return OutageError(f"can't reach {where} now: {said}")
     if status == 404:
         return NotFoundError(f"{where} is not there")
     if status in (409, 412):
@@ -103,7 +103,7 @@ def short(error: Exception) -> str:
 
 def _clocks(error: boto.ClientError) -> str:
     """What to do about them, with the difference as far as the answer tells it."""
-    again = "set this machine's clock (NTP does it by itself) and run the same command again"
+    again = "set this machine's clock (NTP does it by itself)"
     headers: dict[str, Any] = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     now = datetime.datetime.now(datetime.UTC)
     try:
@@ -114,7 +114,7 @@ def _clocks(error: boto.ClientError) -> str:
     if abs(ahead) < 60:
         return (
             f"this machine's clock agrees with the server's ({now:%Y-%m-%d %H:%M:%S} UTC), so the request was under "
-            "way for too long; run the same command again"
+            "way for too long"
         )
     amount = datetime.timedelta(seconds=round(abs(ahead)))
     return f"this machine's clock is {amount} {'ahead of' if ahead > 0 else 'behind'} the server's; {again}"
