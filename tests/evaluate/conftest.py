@@ -2,6 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from bertline import processors
+
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 
 
@@ -19,3 +21,11 @@ def uncased() -> Path:
     if not path.is_file():
         pytest.skip("the shared uncased vocabulary isn't here")
     return path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _tensorflow_as_the_stage_wants_it() -> None:
+    """Tests build models before the stage runs, and TensorFlow takes its number of threads only once."""
+    from bertline import encoders
+
+    encoders.use_threads(processors.threads())
