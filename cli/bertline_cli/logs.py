@@ -1,5 +1,6 @@
 """`bertline logs`: what a task prints, live from its pod, afterwards from the store."""
 
+import collections
 import contextlib
 import os
 import re
@@ -29,6 +30,8 @@ bertline logs my.yaml -p gke-l4 -t 6L-pretrain-10 -f     follow one"""
 POLL_S = 3.0
 PATIENCE_S = 1800.0
 """Seconds in which neither Kubeflow nor the cluster answers, after which following gives up."""
+WRAPPING_LINES = 200
+"""More than Kubeflow and Argo print around a task's own lines."""
 AGE = re.compile(r"\d+ (s|min|h|seconds|minutes|hours)\b")
 
 
@@ -48,6 +51,9 @@ def command(
     tail: Annotated[
         int | None, typer.Option(min=0, metavar="LINES", help="Only the last lines.", show_default=False)
     ] = None,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="With the lines that Kubeflow and Argo print around the task's own.")
+    ] = False,
     profile: arguments.OptionalProfile = None,
     store: arguments.Store = None,
 ) -> None:
@@ -73,7 +79,7 @@ def command(
                 _list(tasks, found, f"bertline logs {shlex.quote(experiment)} {arguments.options(store, profile)}")
                 return
         place = profile if attempt is None else None
-        with contextlib.closing(_Reader(connected, submission, chosen, place, store)) as reader:
+        with contextlib.closing(_Reader(connected, submission, chosen, place, store, raw)) as reader:
             if follow:
                 reader.follow(tail)
             else:
@@ -92,8 +98,9 @@ class _Reader:
         task: "Task",
         profile: str | None,
         store_option: str | None,
+        raw: bool,
     ) -> None:
-        self._store, self._submission, self._task = store, submission, task
+        self._store, self._submission, self._task, self._raw = store, submission, task, raw
         self._said = ""
         self._open = contextlib.ExitStack()
         self._cluster: Cluster | None = None
@@ -216,11 +223,24 @@ class _Reader:
         return self._cluster.explain(pod.namespace, [pod]).get(pod.name, "Kubernetes doesn't say why")
 
     def _stream(self, pod: "Pod", *, follow: bool, tail: int | None) -> None:
+        from bertline_pipelines.cluster import wrappings
+
         assert self._cluster is not None
         before = f", after {pod.restarts} before it" if pod.restarts else ""
         self._say(f"pod {pod.name} on node {pod.node or '?'}, {pod.state}{before}")
-        for line in self._cluster.logs(pod.namespace, pod.name, follow=follow, tail=tail):
+        if self._raw:
+            for line in self._cluster.logs(pod.namespace, pod.name, follow=follow, tail=tail):
+                _print([line])
+            return
+        # Of what is followed, `tail` counts all lines: nobody knows which is the last one there was.
+        asked = tail if tail is None or follow else tail + WRAPPING_LINES
+        printed = False
+        lines = wrappings.without(self._cluster.logs(pod.namespace, pod.name, follow=follow, tail=asked))
+        for line in lines if follow or tail is None else collections.deque(lines, maxlen=tail):
             _print([line])
+            printed = True
+        if not printed and tail != 0:
+            self._say("it has printed nothing of its own; --raw shows what Kubeflow and Argo say")
 
     def _stored(self, attempt: int | None, tail: int | None) -> bool:
         """Print what the store has; False if that is nothing."""
@@ -279,12 +299,14 @@ def _list(tasks: "Sequence[Task]", states: "dict[str, State]", again: str) -> No
     for task in begun:
         state = states[task.name]
         count = counted(state.attempts, "attempt")
-        typer.echo(f"{task.name:{width}}  {state.phase:8}  {count:>11}  {again} --task {task.name}")
+        typer.echo(f"{task.name:{width}}  {state.phase:8}  {count:>11}")
     if not begun:
         typer.echo(f"none of {counted(len(tasks), 'task')} has begun; `{again} --task NAME -f` waits for one")
     elif len(begun) < len(tasks):
         left = len(tasks) - len(begun)
         typer.echo(f"{counted(left, 'more task')} {'has' if left == 1 else 'have'}n't begun")
+    if begun:
+        typer.echo(f"`{again} --task NAME` shows what one has printed")
 
 
 def _print(lines: Iterable[str], tail: int | None = None) -> None:

@@ -15,6 +15,7 @@ from bertline.errors import ExitCode
 from bertline.store.leases import Lease
 from bertline.store.objects import connect
 from bertline_pipelines import labels
+from bertline_pipelines.cluster import wrappings
 from bertline_pipelines.kubeflow.kubeflow import Kubeflow
 from support import kubernetes_api, tiny_pipelines
 from support.experiments_at_work import Work
@@ -95,7 +96,7 @@ def test_without_a_log_the_events_are_shown(work, logs):
     assert "failed (exit code 1): KeyError: 'a'" in shown.stderr
 
 
-def test_the_list_names_states_and_commands(work, logs):
+def test_the_list_names_states_and_the_command_once(work, logs):
     empty = logs()
     assert "none of 11 tasks has begun" in empty.stdout
     work.attempt("vocabulary", "x\n", event="failed", exit_code=75, message="no network")
@@ -103,13 +104,13 @@ def test_the_list_names_states_and_commands(work, logs):
     work.attempt("3L-pretrain-1", "x\n", event="failed", exit_code=1, message="m")
     work.attempt("6L-pretrain-1", "x\n")  # killed: no end, no lease
     lines = logs().stdout.splitlines()
-    again = f"bertline logs small --store {work.store.uri} --task"
-    assert [line.split() for line in lines[:-1]] == [
-        f"vocabulary done 2 attempts {again} vocabulary".split(),
-        f"3L-pretrain-1 failed 1 attempt {again} 3L-pretrain-1".split(),
-        f"6L-pretrain-1 failed 1 attempt {again} 6L-pretrain-1".split(),
+    assert [line.split() for line in lines[:3]] == [
+        ["vocabulary", "done", "2", "attempts"],
+        ["3L-pretrain-1", "failed", "1", "attempt"],
+        ["6L-pretrain-1", "failed", "1", "attempt"],
     ]
-    assert lines[-1] == "8 more tasks haven't begun"
+    assert lines[3] == "8 more tasks haven't begun"
+    assert lines[4:] == [f"`bertline logs small --store {work.store.uri} --task NAME` shows what one has printed"]
 
 
 @pytest.mark.parametrize(
@@ -291,6 +292,81 @@ def test_a_pod_comes_before_the_store_and_the_store_after_the_pod(cluster, bertl
     unreachable = bertline(*show, KUBECONFIG="/nowhere")
     assert unreachable.stdout == "from the store\n"
     assert "pods can't be looked at" in unreachable.stderr
+
+
+OWN = ["starting TensorFlow", "  indented", "}", "error: the loss isn't finite at step 5"]
+WRAPPED = f"""\
+time="2026-11-25T05:56:22.387Z" level=info msg="capturing logs" argo=true
+I1125 05:56:23.172306      46 launcher_v2.go:151] launcher info:
+executorInput={{
+  "inputs": {{
+    "parameterValues": {{"store": "s3://bertline/store"}}
+  }}
+}}
+
+I1125 05:56:23.172306      46 client.go:752] Attempting to update DAG state
+[KFP Executor 2026-11-25 05:56:24,134 INFO]: Looking for component `pretrain` in --component_module_path `/tmp/x.py`
+[KFP Executor 2026-11-25 05:56:24,140 INFO]: Got executor_input:
+{{
+    "inputs": {{
+        "parameterValues": {{}}
+    }}
+}}
+{OWN[0]}
+{OWN[1]}
+{OWN[2]}
+{OWN[3]}
+I1125 05:57:23.172306      46 launcher_v2.go:193] publish success.
+F1125 05:57:23.172347      46 main.go:58] failed to execute component: exit status 2
+time="2026-11-25T05:57:23.387Z" level=info msg="sub-process exited" argo=true error="<nil>"
+Error: exit status 1
+""".splitlines()
+TROUBLE = [
+    "W1125 05:57:23.172306      46 launcher_v2.go:845] Failed to upload output artifacts: dial tcp: i/o timeout",
+    "F1125 05:57:23.172347      46 main.go:58] failed to execute component: rpc error: code = Unavailable",
+    'time="2026-11-25T05:57:23.387Z" level=error msg="cannot save logs" argo=true',
+    "[KFP Executor 2026-11-25 05:56:24,134 ERROR]: No module named bertline",
+    "Error: exit status 1 of 2",
+]
+
+
+def test_what_kubeflow_and_argo_say_in_good_times_is_left_out_and_their_troubles_are_not():
+    assert list(wrappings.without(WRAPPED)) == OWN
+    assert list(wrappings.without(TROUBLE)) == TROUBLE
+    assert list(wrappings.without(["I1125 05:57:23.17  46 main.go:5] it is {", "not of it", "  "])) == [
+        "not of it",
+        "  ",
+    ]
+
+
+def test_what_kfps_own_executor_prints_is_left_out(tmp_path):
+    with KfpServer(tmp_path / "kubeflow") as kubeflow:
+        with Kubeflow(kubeflow.endpoint, "kubeflow") as client:
+            spec, platform = tiny_pipelines.notes()
+            parameters = {"folder": str(tmp_path)}
+            run = client.submit(spec, platform, display_name="r", experiment="e", parameters=parameters)
+        until = time.monotonic() + 60
+        while kubeflow.runs[run.id].finished.startswith("1970"):
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        printed = (kubeflow.runs[run.id].folder / "note" / "log").read_text().splitlines()
+    assert len(printed) > 10
+    assert list(wrappings.without(printed)) == []
+
+
+@pytest.mark.slow
+def test_a_pods_log_is_the_tasks_own_lines_and_all_with_raw(cluster, bertline):
+    _, api, run_id, options, environment = cluster
+    api.pods(a_pod("first", "corpus", run_id, phase="Failed", main={"terminated": {"exitCode": 1}}))
+    api.logs["first"] = Log([(NOW, line) for line in WRAPPED])
+    show = ("logs", *options, "--task", "corpus")
+    assert bertline(*show, **environment).stdout.splitlines() == OWN
+    assert bertline(*show, "--tail", "2", **environment).stdout.splitlines() == OWN[-2:]
+    assert bertline(*show, "--raw", **environment).stdout.splitlines() == WRAPPED
+    api.logs["first"] = Log([(NOW, line) for line in WRAPPED if line not in OWN])
+    nothing = bertline(*show, **environment)
+    assert nothing.stdout == ""
+    assert "--raw" in nothing.stderr
 
 
 def test_logs_imports_neither_kfp_nor_tensorflow():
