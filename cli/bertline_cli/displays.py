@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 if TYPE_CHECKING:
     from bertline_pipelines.local import State, Watcher
 
-MARKS = {"done": "✓", "failed": "✗"}
+MARKS = {"done": "✓", "failed": "✗", "stopped": "■"}
 
 
 @contextmanager
@@ -81,6 +81,11 @@ class Lines:
     def tick(self, states: Sequence["State"]) -> None:
         """Nothing between the lines."""
 
+    def say(self, sentence: str) -> None:
+        """Print it."""
+        self._stream.write(sentence + "\n")
+        self._stream.flush()
+
 
 class Bars:
     """The same lines above live bars."""
@@ -92,6 +97,10 @@ class Bars:
         """Print what has ended above the bars."""
         if state.phase in MARKS:
             self._live.console.print(line(state), highlight=False, markup=False)
+
+    def say(self, sentence: str) -> None:
+        """Print it above the bars."""
+        self._live.console.print(sentence, highlight=False, markup=False)
 
     def tick(self, states: Sequence["State"]) -> None:
         """Draw a row for each task at work."""
@@ -118,7 +127,7 @@ class Bars:
 def line(state: "State") -> str:
     """A task that has ended: mark, name, state, time, and the last thing it said."""
     said = next((sentence for sentence in reversed(state.said) if ":" in sentence), "")
-    what = state.message.partition("\n")[0] if state.phase == "failed" else said
+    what = state.message.partition("\n")[0] if state.phase in ("failed", "stopped") else said
     return f"{MARKS[state.phase]} {state.task.name:28} {state.phase:8} {duration(state.seconds):>8}  {what}".rstrip()
 
 

@@ -1,6 +1,8 @@
 """The `bertline` command: one file a command, imported when it is used, so that help and completion are instant."""
 
+import errno
 import importlib
+import os
 import sys
 from typing import Annotated, Any
 
@@ -85,14 +87,25 @@ def _options(
 
 def main() -> None:
     """Entry point: a failure that has a message becomes that message and its family's exit code."""
+    # Processes started from here must not take a random.py or queue.py of the current folder for Python's own.
+    os.environ["PYTHONSAFEPATH"] = "1"
     try:
         code = app(standalone_mode=False)
+        sys.stdout.flush()  # what can't be written is known only now
     except BertlineError as error:
         typer.echo(f"error: {error}", err=True)
         code = error.exit_code
-    except (KeyboardInterrupt, typer.Abort):
+    except (KeyboardInterrupt, typer.Abort) as error:
+        if isinstance(error.__cause__, EOFError):  # typer takes any for Ctrl-D at a question
+            raise error.__cause__ from None
         typer.echo("stopped; run the same command again to go on", err=True)
         code = ExitCode.INTERRUPTED
+    except OSError as error:
+        code = _unwritable(error)
+    except SystemExit as ended:  # typer's answer to a closed pipe is exit code 1, which here means a bug
+        if not isinstance(ended.__context__, BrokenPipeError):
+            raise
+        code = _unwritable(ended.__context__)
     except Exception as error:
         show = getattr(error, "show", None)  # wrong options and arguments: the parser's own message
         if show is None:
@@ -100,3 +113,16 @@ def main() -> None:
         show()
         code = ExitCode.USER_ERROR
     sys.exit(code if isinstance(code, int) else ExitCode.OK)
+
+
+def _unwritable(error: OSError) -> ExitCode:
+    """What is printed can't be written: nobody reads it any more, or its disk is full. Anything else is a bug."""
+    if error.errno not in (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO):
+        raise error
+    # Python would try to write the rest once more when it ends, and complain about that.
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
+    if error.errno == errno.EPIPE:  # as under `| head`
+        return ExitCode.OK
+    typer.echo(f"error: can't write: {error.strerror}; free some space and run the same command again", err=True)
+    return ExitCode.TRANSIENT

@@ -47,7 +47,11 @@ def command(
             f"{experiment.name}: {counted(len(missing), 'task')} to run, {kept} done already; logs in {out}/logs"
         )
         with displays.choose(sys.stdout) as display:
-            states = local.run(experiment.name, missing, connected.uri, out, workers or _workers(), display)
+            try:
+                states = local.run(experiment.name, missing, connected.uri, out, workers or _workers(), display)
+            except local.InterruptedRunError as stopped:
+                typer.echo(f"What is done is kept. Next:  bertline run {path} --store {store}", err=True)
+                raise typer.Exit(stopped.exit_code) from None
         failed = [state for state in states if state.phase == "failed"]
         if failed:
             _explain(failed, sum(state.phase == "skipped" for state in states), path, store)
@@ -62,9 +66,9 @@ def command(
 
 def _workers() -> int:
     """Several small tasks use a few cores better than one at a time does; a GPU is for one."""
-    from bertline_pipelines import local
+    from bertline import processors
 
-    return 1 if Path("/dev/nvidia0").exists() else min(4, local.cores())
+    return 1 if Path("/dev/nvidia0").exists() else min(4, processors.cores())
 
 
 def _deliver(made: object, out: Path) -> None:

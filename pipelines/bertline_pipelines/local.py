@@ -8,12 +8,16 @@ once (2 to 4 s).
     <out>/logs/<task>.log     everything the task printed, KFP's executor included
 
 Exit codes of tasks reach us through the progress file (see `bertline.progress`), because kfp.local drops them.
+
+Ctrl-C, SIGTERM and SIGHUP stop a run: SIGTERM tells its tasks to save themselves, and the run waits until the last
+process of each has ended. A second Ctrl-C says so again, a third one kills what is still there. A task is three
+processes in one process group: the one forked here, KFP's shell, and the executor, which does the work.
 """
 
+import contextlib
 import json
 import multiprocessing
 import os
-import shutil
 import signal
 import tempfile
 import time
@@ -23,14 +27,22 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Protocol
 
-from bertline import entrypoints, progress
+import psutil
+
+from bertline import entrypoints, processors, progress
 from bertline.errors import ExitCode
+from bertline_pipelines import folders
 from bertline_pipelines.plans import Task
 
 POLL_S = 0.2
-SCRATCH = "bertline-run-"
-END_S = 10.0
-"""Seconds that tasks get to save themselves after SIGTERM."""
+SAVE_S = 600.0
+"""Seconds that tasks get to save themselves: a call of TensorFlow can't be interrupted, and a store may be slow."""
+AGAIN_S = 2.0
+"""Between two SIGTERMs: the first may come before a task listens."""
+KILL_AT = 3
+"""Ctrl-Cs."""
+SOCKET_CHARACTERS = 60
+"""Of the folder for the fork server's socket: its whole path may have 107."""
 
 
 @dataclass
@@ -40,7 +52,7 @@ class State:
     task: Task
     log: Path
     phase: str = "waiting"
-    """waiting, running, done, failed or skipped (something it needs failed)."""
+    """waiting, running, done, failed, stopped (with the run) or skipped (something it needs failed)."""
     began: float = 0.0
     seconds: float = 0.0
     bar: dict[str, Any] = field(default_factory=dict)
@@ -60,6 +72,18 @@ class Watcher(Protocol):
     def tick(self, states: Sequence[State]) -> None:
         """Called a few times a second."""
 
+    def say(self, sentence: str) -> None:
+        """Something about the run as a whole."""
+
+
+class InterruptedRunError(Exception):
+    """A run was told to stop, and all its tasks have ended."""
+
+    def __init__(self, states: list[State], number: int) -> None:
+        super().__init__("the run was told to stop")
+        self.states = states
+        self.exit_code = ExitCode.INTERRUPTED if number == signal.SIGINT else ExitCode.PREEMPTED
+
 
 @dataclass
 class _Running:
@@ -67,56 +91,121 @@ class _Running:
     process: BaseProcess
     channel: Path
     read: int = 0
+    told: float | None = None
+    """When it was last told to stop; None if it wasn't."""
+
+    @property
+    def processes(self) -> list[psutil.Process]:
+        """Those of the task that are there, without what has ended and waits to be collected."""
+        if self.process.is_alive():
+            return [psutil.Process(self.process.pid)]
+        return [each for each in psutil.process_iter() if _is_in(each, self.process.pid)]
+
+
+class _Stop:
+    """What has told the run to stop, and how often."""
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self.count = self.answered = 0
+        self._since = 0.0
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Signals are counted; one that is ignored stays so, as SIGHUP under nohup."""
+        numbers = [
+            number
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+            if signal.getsignal(number) is not signal.SIG_IGN
+        ]
+        before = {number: signal.signal(number, self._receive) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _receive(self, number: int, _: Any) -> None:
+        if self.number is None:
+            self.number, self._since = number, time.monotonic()
+        self.count += 1
+
+    @property
+    def patience_is_over(self) -> bool:
+        """True if what is still there is to be killed."""
+        return self.count >= KILL_AT or time.monotonic() - self._since > SAVE_S
+
+    def obey(self, running: Sequence[_Running], watcher: Watcher) -> None:
+        """Tell tasks to stop, and say so once for each signal."""
+        names = ", ".join(each.state.task.name for each in running)
+        if self.answered < self.count:
+            if self.patience_is_over:
+                watcher.say(f"ending at once: {names}; what came after the last checkpoint is lost")
+            elif self.count == 1:
+                watcher.say(f"stopping: waiting for {names} to save what is done")
+            else:
+                watcher.say(f"still waiting for {names}; Ctrl-C once more ends at once, without saving")
+            self.answered = self.count
+        for each in running:
+            _tell_to_stop(each, kill=self.patience_is_over)
 
 
 def run(name: str, tasks: Sequence[Task], store_uri: str, out: Path, workers: int, watcher: Watcher) -> list[State]:
     """Run tasks, at most `workers` side by side; their final states.
 
-    Ctrl-C and SIGTERM end the tasks (pre-training saves itself) and raise KeyboardInterrupt.
+    Raises:
+        InterruptedRunError: told to stop; its tasks have saved what they can and have ended.
+        UserError: `out` or the place for temporary files can't be written to.
+        TransientError: another run writes to `out`.
     """
-    logs = out / "logs"
-    logs.mkdir(parents=True, exist_ok=True)
-    _sweep()
-    scratch = Path(tempfile.mkdtemp(prefix=f"{SCRATCH}{os.getpid()}-"))
-    states = {task.name: State(task, logs / f"{task.name}.log") for task in tasks}
-    running: list[_Running] = []
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["bertline_pipelines.local_task"])
-    threads = max(1, cores() // workers)
-    terminated = signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        while any(state.phase in ("waiting", "running") for state in states.values()):
-            for state in _ready(states, workers - len(running)):
-                running.append(_start(context, name, state, store_uri, scratch, threads))
-                watcher.changed(state)
-            for each in list(running):
-                _listen(each)
-                if not each.process.is_alive():
+    stop = _Stop()
+    with folders.claimed(out), folders.scratch() as scratch, stop.listening():
+        logs = out / "logs"
+        logs.mkdir(exist_ok=True)
+        states = {task.name: State(task, logs / f"{task.name}.log") for task in tasks}
+        running: list[_Running] = []
+        context = _context()
+        threads = max(1, processors.cores() // workers)
+        try:
+            while running or (stop.number is None and _is_any(states, "waiting")):
+                if stop.number is not None:
+                    stop.obey(running, watcher)
+                else:
+                    for state in _ready(states, workers - len(running)):
+                        running.append(_start(context, name, state, store_uri, scratch, threads))
+                        watcher.changed(state)
+                for each in list(running):
+                    over = _is_over(each)
                     _listen(each)
-                    _finish(each)
-                    running.remove(each)
-                    watcher.changed(each.state)
-                    _skip_dependents(states, watcher)
-            watcher.tick(list(states.values()))
-            time.sleep(POLL_S)
-    finally:
-        _end(running)
-        signal.signal(signal.SIGTERM, terminated)
-        shutil.rmtree(scratch, ignore_errors=True)
+                    if over:
+                        _finish(each, stopped=stop.number is not None)
+                        running.remove(each)
+                        watcher.changed(each.state)
+                        _skip_dependents(states, watcher)
+                watcher.tick(list(states.values()))
+                time.sleep(POLL_S)
+        finally:
+            for each in running:  # a failure of ours: nothing may be left that still writes
+                _tell_to_stop(each, kill=True)
+    if stop.number is not None and any(state.phase not in ("done", "failed", "skipped") for state in states.values()):
+        raise InterruptedRunError(list(states.values()), stop.number)
     return list(states.values())
 
 
-def _sweep() -> None:
-    """Remove the scratch folders of runs that were killed: shards and checkpoints of theirs may lie there."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*-*"):
-        pid = folder.name.removeprefix(SCRATCH).partition("-")[0]
-        if pid.isdigit() and not Path("/proc", pid).exists():
-            shutil.rmtree(folder, ignore_errors=True)
+def _context() -> Any:
+    """How tasks' processes are made: forked from a server that has imported kfp.
+
+    The server's socket lies in the folder for temporary files. Where that has a long name, each process starts anew.
+    """
+    if len(tempfile.gettempdir()) > SOCKET_CHARACTERS:
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["bertline_pipelines.local_task"])
+    return context
 
 
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0))
+def _is_any(states: dict[str, State], phase: str) -> bool:
+    return any(state.phase == phase for state in states.values())
 
 
 def _ready(states: dict[str, State], free: int) -> Iterator[State]:
@@ -135,7 +224,7 @@ def _start(context: Any, name: str, state: State, store_uri: str, scratch: Path,
     environment = {
         progress.ENVIRONMENT: str(channel),
         entrypoints.PARENT: str(os.getpid()),
-        "BERTLINE_THREADS": str(threads),
+        processors.THREADS: str(threads),
         "TMPDIR": str(scratch),
     }
     process = context.Process(
@@ -174,15 +263,30 @@ def _listen(running: _Running) -> None:
             state.exit_code, state.message = document["exit_code"], document["message"]
 
 
-def _finish(running: _Running) -> None:
+def _is_over(running: _Running) -> bool:
+    """True if no process of the task is left. The one forked here may be killed while the executor still works."""
+    if running.process.is_alive():
+        return False
+    if running.processes:
+        _tell_to_stop(running, kill=False)
+        return False
+    return True
+
+
+def _finish(running: _Running, *, stopped: bool) -> None:
     state = running.state
     running.process.join()
     if running.process.exitcode == 0:
         state.phase = "done"
         return
-    state.phase = "failed"
-    state.exit_code = state.exit_code or ExitCode.BUG
-    state.message = state.message or f"its process ended with exit code {running.process.exitcode}"
+    resumes = state.exit_code in (0, ExitCode.PREEMPTED, ExitCode.INTERRUPTED)
+    if stopped and resumes:
+        state.phase = "stopped"
+        state.message = state.message or "told to stop before there was anything to save"
+    else:
+        state.phase = "failed"
+        state.exit_code = state.exit_code or ExitCode.BUG
+        state.message = state.message or f"its process ended with exit code {running.process.exitcode}"
 
 
 def _skip_dependents(states: dict[str, State], watcher: Watcher) -> None:
@@ -195,24 +299,26 @@ def _skip_dependents(states: dict[str, State], watcher: Watcher) -> None:
             watcher.changed(state)
 
 
-def _end(running: Sequence[_Running]) -> None:
-    """Ask what still runs to stop, then make it: by the process groups that the tasks opened."""
-    for number, patience in ((signal.SIGTERM, END_S), (signal.SIGKILL, END_S)):
-        for each in running:
-            if each.process.is_alive() and each.process.pid:
-                try:
-                    os.killpg(each.process.pid, number)
-                except ProcessLookupError:
-                    continue  # ended, or hasn't opened its group yet: `terminate` below reaches it
-                except PermissionError:
-                    each.process.terminate()
-        until = time.monotonic() + patience
-        for each in running:
-            each.process.join(max(0.0, until - time.monotonic()))
+def _tell_to_stop(running: _Running, *, kill: bool) -> None:
+    """Ask all of a task's processes to end, or make them."""
+    now = time.monotonic()
+    if not kill and running.told is not None and now - running.told < AGAIN_S:
+        return
+    running.told = now
+    number = signal.SIGKILL if kill else signal.SIGTERM
+    try:
+        os.killpg(running.process.pid or 0, number)
+    except ProcessLookupError:  # it has ended, or hasn't opened its group yet
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for each in running.processes:
+                each.send_signal(number)
 
 
-def _interrupt(number: int, frame: Any) -> None:
-    raise KeyboardInterrupt
+def _is_in(process: psutil.Process, group: int | None) -> bool:
+    try:
+        return os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE
+    except (ProcessLookupError, psutil.NoSuchProcess):
+        return False
 
 
 def last_lines(log: Path, count: int = 20) -> list[str]:

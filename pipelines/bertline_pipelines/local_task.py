@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import sys
 
 from kfp import local
@@ -24,6 +25,8 @@ def run(name: str, task: Task, store_uri: str, log: str, root: str, environment:
         environment: Added to this process' own, inherited by the task's.
     """
     os.setpgid(0, 0)  # so that the task and all it starts can be ended together
+    # The executor decides when it ends. A handler, because what is ignored here would stay ignored there.
+    signal.signal(signal.SIGTERM, lambda *_: None)
     os.environ.update(environment)
     with open(log, "w", encoding="utf-8", buffering=1) as file:
         for descriptor in (sys.stdout.fileno(), sys.stderr.fileno()):

@@ -29,6 +29,9 @@ class Recorder:
     def tick(self, states):
         pass
 
+    def say(self, sentence):
+        pass
+
 
 @pytest.fixture
 def experiment(tmp_path):
@@ -82,15 +85,23 @@ def test_independent_tasks_go_on_after_a_failure(experiment, tmp_path):
     assert [state.phase for state in states] == ["failed", "done"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
-def test_when_the_run_ends_its_tasks_end_and_the_next_run_goes_on_at_once(number, experiment, tmp_path):
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        (signal.SIGKILL, -signal.SIGKILL),
+        (signal.SIGINT, ExitCode.INTERRUPTED),
+        (signal.SIGTERM, ExitCode.PREEMPTED),
+    ],
+    ids=["SIGKILL", "SIGINT", "SIGTERM"],
+)
+def test_when_the_run_ends_its_tasks_end_and_the_next_run_goes_on_at_once(number, code, experiment, tmp_path):
     command = [Path(sys.executable).with_name("bertline"), "run", experiment, "--store", tmp_path / "store"]
     run = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     lease = _wait_for(lambda: next((tmp_path / "store").glob("objects/corpus/*/lease.json"), None), 120)
     task = yaml.safe_load(lease.read_text())["pid"]
     run.send_signal(number)
     run.wait(30)
-    assert run.returncode == (-number if number == signal.SIGKILL else ExitCode.INTERRUPTED)
+    assert run.returncode == code
     run.stdout.close()
     _wait_for(lambda: not _lives(task), 20)
     # the lease of a dead process on this machine is taken at once

@@ -1,0 +1,156 @@
+"""Ctrl-C on `bertline run` at any moment: all is saved, it says where, and the next run ends in the same bits."""
+
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from bertline.errors import ExitCode
+from bertline.store.objects import connect
+from bertline.store.realizations import Manifest
+from support.tiny_experiments import write
+
+BERTLINE = Path(sys.executable).with_name("bertline")
+STOPPED = re.compile(r"■ (\S+) +stopped +.*?  (.*)")
+
+
+def two_models(folder, steps):
+    """Pre-training takes seconds, and saves itself only when it is told to stop."""
+    path = write(folder, epochs=1)
+    document = yaml.safe_load(path.read_text())
+    document["models"]["2L"] = document["models"]["1L"] | {"layers": 2}
+    document["pretrain"] |= {"steps_per_epoch": steps, "checkpoints": {"every_steps": 10**6, "every_minutes": 1000}}
+    document["evaluate"] |= {"max_train_examples": 3000}
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+def start(folder, store):
+    command = [BERTLINE, "run", "tiny.yaml", "--store", store, "--out", f"{store}-out"]
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def results(store):
+    """Checksums and results of all that was computed, and steps that were trained twice."""
+    found = [
+        Manifest.model_validate_json(store.get(each.name)[0])
+        for each in store.list("objects/")
+        if each.name.endswith("/manifest.json") and "/report/" not in each.name
+    ]
+    lost = sum(manifest.measurements.get("lost_steps", 0) for manifest in found)
+    return {manifest.key: (manifest.files, manifest.results) for manifest in found}, lost
+
+
+def trains(store, stage="pretrain"):
+    """Attempts of a stage that are at work on steps."""
+    at_work = []
+    for attempt in store.glob(f"objects/{stage}/*/attempts/*.jsonl"):
+        text = attempt.read_text()
+        if not (attempt.parents[1] / "manifest.json").exists() and '"step"' in text and '"preempted"' not in text:
+            at_work.append(attempt)
+    return at_work
+
+
+def wait_for(condition, run, seconds=120):
+    until = time.monotonic() + seconds
+    while not condition() and run.poll() is None:
+        assert time.monotonic() < until, "it didn't happen"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("interrupts")
+    two_models(folder, steps=2000)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(folder):
+    run = start(folder, "undisturbed")
+    output, _ = run.communicate(timeout=400)
+    assert run.returncode == 0, output
+    return results(connect(str(folder / "undisturbed")))[0]
+
+
+def goes_on(folder, store):
+    run = start(folder, store)
+    output, _ = run.communicate(timeout=400)
+    assert run.returncode == 0, output
+
+
+def stopped_in_mid_training(folder, store, signals):
+    """A run that was told to stop while both models train: its exit code, and what it said of each task."""
+    run = start(folder, store)
+    wait_for(lambda: len(trains(folder / store)) == 2, run)
+    for number in signals:
+        run.send_signal(number)
+        time.sleep(0.3)
+    output, _ = run.communicate(timeout=60)
+    assert f"Next:  bertline run tiny.yaml --store {store}" in output
+    assert "Traceback" not in output
+    assert not list((folder / store).glob("objects/*/*/lease.json"))
+    return run.returncode, dict(STOPPED.findall(output))
+
+
+def test_both_models_save_themselves_at_ctrl_c_also_at_a_second_one(folder):
+    code, said = stopped_in_mid_training(folder, "twice", [signal.SIGINT, signal.SIGINT])
+    assert code == ExitCode.INTERRUPTED
+    assert set(said) == {"1L-pretrain-1", "2L-pretrain-1"}
+    assert all("saved at step" in sentence for sentence in said.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_what_else_ends_a_run_saves_too_and_the_next_run_ends_in_the_same_bits(number, folder, undisturbed):
+    code, said = stopped_in_mid_training(folder, number.name, [number])
+    assert code == ExitCode.PREEMPTED
+    assert all("saved at step" in said[name] for name in ("1L-pretrain-1", "2L-pretrain-1"))
+    goes_on(folder, number.name)
+    again, lost = results(connect(str(folder / number.name)))
+    assert again == undisturbed
+    assert lost == 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_at_ten_random_moments_nothing_is_lost(folder, undisturbed):
+    moments = random.Random(7)
+    interrupted = {"pretrain": 0, "evaluate": 0}
+    run = start(folder, "random")
+    while run.poll() is None and sum(interrupted.values()) < 10:
+        wait_for(lambda: trains(folder / "random") or _evaluates(folder / "random"), run)
+        time.sleep(moments.uniform(0, 1.2))
+        run.send_signal(signal.SIGINT)
+        output, _ = run.communicate(timeout=60)
+        if run.returncode == 0:
+            break  # it was done before
+        assert run.returncode == ExitCode.INTERRUPTED, output
+        said = dict(STOPPED.findall(output))
+        for name, sentence in said.items():
+            stage = name.split("-")[1]
+            interrupted[stage] += 1
+            expected = {"pretrain": "saved at step", "evaluate": "begins again"}[stage]
+            assert expected in sentence, output
+        run = start(folder, "random")
+    run.communicate(timeout=400)
+    goes_on(folder, "random")
+    again, lost = results(connect(str(folder / "random")))
+    assert again == undisturbed
+    assert lost == 0
+    assert interrupted["pretrain"] >= 3
+    assert interrupted["evaluate"] >= 1
+
+
+def _evaluates(store):
+    return [
+        attempt
+        for attempt in store.glob("objects/evaluate/*/attempts/*.jsonl")
+        if not (attempt.parents[1] / "manifest.json").exists() and '"preempted"' not in attempt.read_text()
+    ]

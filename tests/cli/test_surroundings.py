@@ -1,0 +1,86 @@
+"""What lies around a command: files of the current folder, a long TMPDIR, full disks, closed pipes."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bertline.errors import ExitCode
+from support.tiny_experiments import write
+
+BERTLINE = Path(sys.executable).with_name("bertline")
+
+
+def first_task(folder, **environment):
+    """What a run prints up to the end of its first task; then it is stopped."""
+    write(folder, epochs=1)
+    command = [BERTLINE, "run", "tiny.yaml", "--store", "store", "--out", "out"]
+    run = subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | environment
+    )
+    said = []
+    for line in run.stdout:
+        said.append(line)
+        if line.startswith(("✓", "✗")):
+            run.send_signal(signal.SIGTERM)
+    run.stdout.close()
+    assert run.wait(60) == ExitCode.PREEMPTED, said
+    return said[1]
+
+
+@pytest.mark.parametrize("name", ["random.py", "queue.py", "tokenize.py"])
+def test_a_script_named_like_a_module_of_python_is_not_taken_for_it(name, tmp_path):
+    (tmp_path / name).write_text("raise SystemExit('this is not a module')")
+    assert first_task(tmp_path).startswith("✓ vocabulary")
+
+
+def test_a_long_tmpdir_is_no_obstacle(tmp_path):
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    assert first_task(tmp_path, TMPDIR=str(long)).startswith("✓ vocabulary")
+
+
+def test_an_out_that_is_a_file_is_told_before_anything_runs(bertline, tmp_path):
+    (tmp_path / "file").write_text("")
+    result = bertline("run", write(tmp_path, epochs=1), "--store", "store", "--out", "file")
+    assert result.returncode == ExitCode.USER_ERROR
+    assert "file" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "store/objects").exists()
+
+
+@pytest.mark.parametrize("arguments", [["plan", "tiny.yaml"], ["validate", "tiny.yaml"], ["--help"]])
+def test_output_that_cant_be_written_is_no_success(arguments, tmp_path):
+    write(tmp_path, epochs=1)
+    with open("/dev/full", "w") as full:
+        result = subprocess.run(
+            [BERTLINE, *arguments], cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert result.returncode == ExitCode.TRANSIENT
+    assert "can't write" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert "Exception ignored" not in result.stderr
+
+
+def test_a_reader_that_has_seen_enough_is_no_failure(tmp_path):
+    write(tmp_path, epochs=1)
+    script = f"set -o pipefail; {BERTLINE} plan tiny.yaml | true"
+    result = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == ExitCode.OK
+    assert "Traceback" not in result.stderr
+    assert "Exception ignored" not in result.stderr
+
+
+def test_an_end_of_file_that_is_a_fault_is_not_taken_for_ctrl_c():
+    code = (
+        "import sys; from bertline_cli import main, plan\n"
+        "def command() -> None: raise EOFError('a torn file')\n"
+        "plan.command = command; sys.argv = ['bertline', 'plan']; main.main()"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == ExitCode.BUG
+    assert "a torn file" in result.stderr
+    assert "run the same command again" not in result.stderr
