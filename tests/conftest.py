@@ -14,6 +14,14 @@ import pytest
 BUCKET = "bertline-tests"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _cache_of_our_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tests note the digests of their files, and not among the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def emulator() -> Iterator[str]:
     """URL of a running fake-gcs-server with one bucket."""

@@ -78,11 +78,13 @@ class Outlook:
 def load(path: Path) -> tuple["Experiment", "Graph"]:
     """The experiment of a file and all it leads to, with its local sources checked."""
     from bertline import experiments
+    from bertline_cli import displays
     from bertline_pipelines import checks, graphs
 
     experiment = experiments.load(path)
-    checks.sources(experiment)
-    return experiment, graphs.build(experiment)
+    with displays.transfers():  # the first checksum of a dump takes a minute
+        checks.sources(experiment)
+        return experiment, graphs.build(experiment)
 
 
 def name(experiment: str) -> str:

@@ -7,10 +7,13 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from bertline_pipelines.local import State, Watcher
 
 MARKS = {"done": "✓", "failed": "✗", "stopped": "■"}
@@ -44,23 +47,26 @@ def transfers() -> Iterator[None]:
         with progress.told_to(repeat):
             yield
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn
+    bars: dict[str, Any] = {}
+    with ExitStack() as stack:
 
-    bars = {}
-    with Progress(
-        TextColumn("{task.description}"), BarColumn(30), TextColumn("{task.fields[amount]}"),
-        console=Console(stderr=True), transient=True,
-    ) as display:  # fmt: skip
+        @cache
+        def display() -> "Progress":
+            """Made when there is something to show: importing rich takes longer than most commands do."""
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn
+
+            columns = TextColumn("{task.description}"), BarColumn(30), TextColumn("{task.fields[amount]}")
+            return stack.enter_context(Progress(*columns, console=Console(stderr=True), transient=True))
 
         def tell(told: dict[str, Any]) -> None:
             if "say" in told:
-                display.console.print(told["say"], highlight=False, markup=False)
+                display().console.print(told["say"], highlight=False, markup=False)
             elif "label" in told:
                 label = told["label"]
                 if label not in bars:
-                    bars[label] = display.add_task(label, amount="")
-                display.update(bars[label], total=told["total"], completed=told["done"], amount=amount(told))
+                    bars[label] = display().add_task(label, amount="")
+                display().update(bars[label], total=told["total"], completed=told["done"], amount=amount(told))
 
         with progress.told_to(tell):
             yield
@@ -114,7 +120,7 @@ class Bars:
             bar = state.bar or {"done": 0, "total": 0}
             table.add_row(
                 f"  {state.task.name}",
-                ProgressBar(total=bar["total"] or None, completed=bar["done"], width=30, pulse=not state.bar),
+                ProgressBar(total=bar["total"] or None, completed=bar["done"], width=30, pulse=not bar["total"]),
                 amount(bar) if state.bar else "starting",
                 duration(state.seconds),
             )
@@ -134,6 +140,10 @@ def line(state: "State") -> str:
 def amount(bar: dict[str, Any]) -> str:
     """How far a bar is, and how long it may take."""
     scale, unit = (1e-6, "MB") if bar["unit"] == "B" else (1, bar["unit"])
+    if bar["total"] is None:
+        return f"{bar['label']}: {bar['done'] * scale:,.0f} {unit}" + (
+            f", {bar['rate'] * scale:,.1f}/s" if bar["rate"] > 0 else ""
+        )
     text = f"{bar['label']}: {bar['done'] * scale:,.0f}/{bar['total'] * scale:,.0f} {unit}"
     if bar["rate"] > 0 and bar["done"] < bar["total"]:
         text += f", {bar['rate'] * scale:,.1f}/s, {duration((bar['total'] - bar['done']) / bar['rate'])} left"

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from bertline import outputs, progress, signals
+from bertline.addresses import redacted
 from bertline.errors import BertlineError, ExitCode, UserError
 from bertline.plurals import counted
 from bertline.stages import StageConfig
@@ -103,7 +104,7 @@ def _parse(config_type: type[Config], text: str) -> list[Config]:
         document: Any = json.loads(text)
         return [config_type.model_validate(each) for each in (document if isinstance(document, list) else [document])]
     except (ValueError, ValidationError) as error:
-        raise UserError(f"--config isn't a {config_type.__name__}: {error}") from error
+        raise UserError(f"--config isn't a {config_type.__name__}: {redacted(str(error))}") from error
 
 
 def _failed(error: BertlineError | signals.Stopped) -> ExitCode:

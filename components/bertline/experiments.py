@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 
+from bertline.addresses import redacted
 from bertline.errors import UserError
 from bertline.schedules import Schedule
 from bertline.sources import Source
@@ -268,7 +269,7 @@ def load(path: Path) -> Experiment:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"can't read {path}: {error}") from error
     except yaml.YAMLError as error:
-        raise UserError(f"{path} isn't YAML: {error}") from error
+        raise UserError(f"{path} isn't YAML: {redacted(str(error))}") from error
     if not isinstance(document, dict):
         raise UserError(f"{path} isn't an experiment: expected `name:`, `corpus:`, …, found {type(document).__name__}")
     try:
@@ -283,7 +284,7 @@ def _sentences(error: ValidationError) -> list[str]:
     for problem in error.errors(include_url=False):
         where = ".".join(str(part) for part in problem["loc"]) or "the file"
         found: Any = problem.get("input")
-        shown = "" if isinstance(found, dict) or problem["type"] == "missing" else f", found {found!r}"
+        shown = "" if isinstance(found, dict) or problem["type"] == "missing" else f", found {redacted(repr(found))}"
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
             message, shown = "unknown key", ""

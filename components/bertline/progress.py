@@ -49,13 +49,13 @@ def fail(exit_code: int, message: str) -> None:
 
 @contextlib.contextmanager
 def bar(
-    label: str | None, total: int, unit: str, done: int = 0, note: Callable[[], str] | None = None
+    label: str | None, total: int | None, unit: str, done: int = 0, note: Callable[[], str] | None = None
 ) -> Iterator[Callable[[int], None]]:
-    """A unit of work of known size. Yields `advance(n)`, safe to call from threads; without a label it shows nothing.
+    """A unit of work. Yields `advance(n)`, safe to call from threads; without a label it shows nothing.
 
     Args:
         label: What goes on, as "reading the dump".
-        total: How much there is.
+        total: How much there is; None if nobody knows.
         unit: Of what, as "steps"; "B" is shown as MB.
         done: How much was there already (a resumed attempt).
         note: Asked for what else belongs into a line of the log, as "loss 6.912", whenever one is printed.
@@ -67,7 +67,9 @@ def bar(
 
 
 class _Meter:
-    def __init__(self, label: str | None, total: int, unit: str, done: int, note: Callable[[], str] | None) -> None:
+    def __init__(
+        self, label: str | None, total: int | None, unit: str, done: int, note: Callable[[], str] | None
+    ) -> None:
         self.label, self.total, self.unit, self.note = label, total, unit, note
         self.done = self.start = done
         self.began = time.monotonic()
@@ -95,16 +97,18 @@ class _Meter:
 
     def _line(self, now: float) -> str:
         scale, unit = (1e-6, "MB") if self.unit == "B" else (1, self.unit)
-        line = f"{self.label}: {self.done * scale:,.0f} of {self.total * scale:,.0f} {unit}"
+        total = "" if self.total is None else f" of {self.total * scale:,.0f}"
+        line = f"{self.label}: {self.done * scale:,.0f}{total} {unit}"
+        left = None if self.total is None else self.total - self.done
         since, before = self.recent
-        if self.done >= self.total or self.done == before:  # the last line tells of all, the others of what is new
-            since, before = self.began, self.start
+        if self.done == before or (left is not None and left <= 0):
+            since, before = self.began, self.start  # the last line tells of all, the others of what is new
         rate = (self.done - before) / max(now - since, 1e-9)
         self.recent = now, self.done
         if rate > 0:
             line += f", {rate * scale:,.1f} {unit}/s"
-            if self.done < self.total:
-                line += f", {_duration((self.total - self.done) / rate)} left"
+            if left:
+                line += f", {_duration(left / rate)} left"
         return f"{line}; {note}" if self.note and (note := self.note()) else line
 
 

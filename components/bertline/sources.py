@@ -1,25 +1,25 @@
 """Files that come from outside: dumps, vocabularies, task files. Identified by checksum where there is one.
 
     dump: enwiki.xml.bz2                          a path, relative to the experiment file
-    dump: {url: https://…, sha1: 852dfec9…}       downloaded, resumed if interrupted, checked
+    dump: {url: https://…, sha1: 852dfec9…}       downloaded and checked, see `bertline.downloads`
     dump: sample:pydoc-topics                     made here, see `bertline.samples`
 
 A source's *identity* is its checksum; the URL is only where it was found. So a file may move, or be read from a mirror,
-without anything being built again. Without a checksum the URL has to serve as identity; `bertline validate` says so.
+without anything being built again. Without a checksum the URL has to serve as identity; `bertline validate` says so,
+the checksum of what came is in the manifest of what was made of it, and giving that one, or the right one, makes a new
+identity.
 
 A pod doesn't see the disk that a path is on, and its Python may make other samples. So `upload` copies what is on this
 machine into the store (`bertline.store.mirrors`) before anything runs elsewhere, and `Source.fetch` finds it there.
 """
 
-import hashlib
 import re
 import tempfile
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import (
     BaseModel,
@@ -32,15 +32,21 @@ from pydantic import (
     model_validator,
 )
 
-from bertline import progress
-from bertline.errors import DamagedError, TransientError, UserError
+from bertline import addresses, digests, progress
+from bertline.errors import UserError
 from bertline.store import disks, mirrors
 from bertline.store.objects import ObjectStore
 
-CHUNK = 1 << 20
-TIMEOUT_S = 60.0
-ATTEMPTS = 5
-SCHEMES = ("http", "https", "sample")
+SCHEMES = ("http", "https", "file", "sample")
+
+
+@dataclass(frozen=True)
+class Obtained:
+    """A source on local disk."""
+
+    path: Path
+    sha256: str | None
+    """Of what came, for a URL without checksum: the same URL may bring something else another time."""
 
 
 class Source(BaseModel):
@@ -49,7 +55,7 @@ class Source(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     url: str = Field(min_length=1)
-    """Path, `http(s)://` or `sample:`."""
+    """Path, `http(s)://` or `sample:`. No credentials: the URL is in keys, logs and reports."""
     sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
     sha1: str | None = Field(None, pattern="^[0-9a-f]{40}$")
     """What Wikimedia publishes for its dumps."""
@@ -61,11 +67,25 @@ class Source(BaseModel):
         value = {"url": value} if isinstance(value, str) else value
         if not isinstance(value, dict) or not isinstance(value.get("url"), str):
             return value
-        url = value["url"].removeprefix("file://")
-        scheme = urlsplit(url).scheme
-        if scheme and scheme not in SCHEMES:
-            raise ValueError(f"unknown scheme {scheme!r} in {url}; accepted: a path, {', '.join(SCHEMES)}")
-        if not scheme and info.context:
+        url = value["url"]
+        match scheme := urlsplit(url).scheme:
+            case "http" | "https":
+                if secret := addresses.secret(url):
+                    raise ValueError(
+                        f"there is {secret}, in this URL, and it would be in keys, logs and reports; download the file "
+                        "and give its path (`bertline submit` puts it into the store for pods). A user and password "
+                        'can also be given beside the URL, see README, "Files from the web"'
+                    )
+                return value | {"url": addresses.web(url)}
+            case "sample":
+                return value | {"url": scheme + url[len(scheme) :]}
+            case "file":
+                url = addresses.path(url)
+            case "":
+                pass
+            case _:
+                raise ValueError(f"unknown scheme {scheme!r}; accepted: a path, {', '.join(SCHEMES)}")
+        if info.context:
             url = str((info.context["folder"] / Path(url).expanduser()).resolve())
         return value | {"url": url}
 
@@ -92,7 +112,10 @@ class Source(BaseModel):
     @property
     def name(self) -> str:
         """For people."""
-        return self.url.rstrip("/").rpartition("/")[2]
+        if self.is_local or self.is_sample:
+            return self.url.rstrip("/").rpartition("/")[2]
+        parts = urlsplit(self.url)
+        return unquote(parts.path.rstrip("/").rpartition("/")[2]) or parts.netloc
 
     def pinned(self) -> "Source":
         """The source with its sha256, for those that can be read without a download.
@@ -103,10 +126,25 @@ class Source(BaseModel):
         if self.sha256 or not (self.is_local or self.is_sample):
             return self
         with tempfile.TemporaryDirectory(prefix="bertline-") as directory:
-            return self.model_copy(update={"sha256": _digest(self._local(Path(directory)), "sha256")})
+            digest = digests.known if self.is_local else digests.read
+            return self.model_copy(update={"sha256": digest(self._local(Path(directory)), "sha256")})
+
+    def look(self, directory: Path) -> Path:
+        """The file that is on this machine, or the sample: the right one, as far as a look at its times can tell.
+
+        Raises:
+            UserError: it isn't there, or isn't the file that the checksum names.
+        """
+        path = self._local(directory)
+        self._compare(path, digests.known if self.is_local else digests.read)
+        return path
 
     def fetch(self, directory: Path, store: ObjectStore | None = None) -> Path:
-        """The file on local disk, checked; a local one is used where it is.
+        """Where `obtain` has it."""
+        return self.obtain(directory, store).path
+
+    def obtain(self, directory: Path, store: ObjectStore | None = None) -> Obtained:
+        """The file on local disk, every byte checked; a local one is used where it is.
 
         Args:
             directory: Where a file that isn't local goes.
@@ -120,18 +158,29 @@ class Source(BaseModel):
         is_here = self.is_local and Path(self.url).is_file()
         if store and self.sha256 and not is_here:
             if found := mirrors.fetch(store, self.sha256, directory, self.name):
-                return found
+                return Obtained(found, None)
             if self.is_local:
                 raise UserError(
                     f"there is no file {self.url} on this machine, and no copy of it in the store, "
                     f"{store.uri}/{mirrors.ROOT}{self.sha256}; `bertline submit` puts one there, from the machine that "
                     "has the file"
                 )
-        path = self._download(directory) if self.url.startswith("http") else self._local(directory)
-        for algorithm, expected in (("sha256", self.sha256), ("sha1", self.sha1)):
-            if expected and (found_digest := _digest(path, algorithm)) != expected:
+        if not (self.is_local or self.is_sample):
+            return self._download(directory)
+        path = self._local(directory)
+        self._compare(path, digests.read)
+        return Obtained(path, None)
+
+    @property
+    def _checksums(self) -> dict[str, str]:
+        given = {"sha256": self.sha256, "sha1": self.sha1}
+        return {algorithm: digest for algorithm, digest in given.items() if digest}
+
+    def _compare(self, path: Path, digest: Callable[[Path, str], str]) -> None:
+        for algorithm, expected in self._checksums.items():
+            if (found := digest(path, algorithm)) != expected:
                 raise UserError(
-                    f"{self.url} isn't the expected file: {algorithm} should be {expected}, is {found_digest}; "
+                    f"{self.url} isn't the expected file: {algorithm} should be {expected}, is {found}; "
                     + (
                         "another version of Python makes other samples: use the one that made the plan, or "
                         "`bertline submit`, which puts its sample into the store"
@@ -139,7 +188,6 @@ class Source(BaseModel):
                         else "correct the checksum in the experiment or the file"
                     )
                 )
-        return path
 
     def _local(self, directory: Path) -> Path:
         if self.is_sample:
@@ -152,34 +200,24 @@ class Source(BaseModel):
             raise UserError(f"there is no file {path}; give the path of an existing file, or a URL")
         return path
 
-    def _download(self, directory: Path) -> Path:
-        """Resumes where a broken connection left off (HTTP range), up to `ATTEMPTS` times."""
-        path = directory / re.sub(r"[^\w.-]", "_", self.name)
-        problem: Exception | None = None
-        for _ in range(ATTEMPTS):
-            begun = path.stat().st_size if path.exists() else 0
-            request = urllib.request.Request(self.url, headers={"Range": f"bytes={begun}-"} if begun else {})
-            try:
-                with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
-                    begun = begun if response.status == 206 else 0
-                    total = begun + int(response.headers.get("Content-Length") or 0)
-                    with (
-                        path.open("ab" if begun else "wb") as file,
-                        progress.bar(f"downloading {self.name}", total, "B", begun) as advance,
-                    ):
-                        _copy(response.read, file.write, advance)
-                    if path.stat().st_size >= total:
-                        return path
-                    problem = DamagedError(f"{path.stat().st_size} of {total} bytes came")
-            except urllib.error.HTTPError as error:
-                if error.code == 416:  # nothing beyond what is there
-                    return path
-                if error.code < 500 and error.code != 429:
-                    raise UserError(f"{self.url}: the server says {error.code} {error.reason}") from error
-                problem = error
-            except (OSError, TimeoutError) as error:
-                problem = error
-        raise TransientError(f"downloading {self.url} failed {ATTEMPTS} times, last: {problem}") from problem
+    def _download(self, directory: Path) -> Obtained:
+        from bertline import downloads  # the HTTP library takes 0.1 s to import
+
+        path = directory / (re.sub(r"[^\w.-]", "_", self.name)[-100:].lstrip(".") or "file")
+        sha256 = downloads.fetch(self.url, path, self.name, self._checksums)
+        if self._checksums:
+            return Obtained(path, None)
+        progress.say(
+            f"{self.url} has no checksum: to notice if its bytes change, write "
+            f"{{url: {self.url}, sha256: {sha256}}} in the experiment"
+        )
+        return Obtained(path, sha256)
+
+
+def measurements(*obtained: tuple[Source, Obtained]) -> dict[str, Any]:
+    """What manifests keep: the sha256 of what came from URLs without checksum, if there are any."""
+    came = {source.url: each.sha256 for source, each in obtained if each.sha256}
+    return {"downloads": came} if came else {}
 
 
 def upload(sources: Iterable[Source], store: ObjectStore) -> list[Source]:
@@ -202,17 +240,3 @@ def upload(sources: Iterable[Source], store: ObjectStore) -> list[Source]:
             if mirrors.send(store, source._local(Path(directory)), source.sha256, source.name):
                 copied.append(source)
     return copied
-
-
-def _copy(read: Callable[[int], bytes], write: Callable[[bytes], Any], advance: Callable[[int], None]) -> None:
-    while chunk := read(CHUNK):
-        write(chunk)
-        advance(len(chunk))
-
-
-def _digest(path: Path, algorithm: str) -> str:
-    digest = hashlib.new(algorithm)
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()

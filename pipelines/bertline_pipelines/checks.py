@@ -21,14 +21,14 @@ def sources(experiment: Experiment) -> None:
     with tempfile.TemporaryDirectory(prefix="bertline-") as directory:
         work = Path(directory)
         if _is_here(experiment.corpus.dump):
-            dumps.check(experiment.corpus.dump.fetch(work), experiment.corpus.on_corrupt)
+            dumps.check(experiment.corpus.dump.look(work), experiment.corpus.on_corrupt)
         vocabulary = experiment.vocabulary
         if vocabulary.file and _is_here(vocabulary.file):
-            wordpiece.Tokenizer(wordpiece.read(vocabulary.file.fetch(work)), vocabulary.lower_case)
+            wordpiece.Tokenizer(wordpiece.read(vocabulary.file.look(work)), vocabulary.lower_case)
         for files in experiment.evaluate.tasks.values():
             for source in (files.train, files.dev):
                 if _is_here(source):
-                    glue.read(source.fetch(work))
+                    glue.read(source.look(work))
 
 
 def unpinned(experiment: Experiment) -> Iterator[Source]:

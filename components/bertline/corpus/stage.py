@@ -58,5 +58,6 @@ def _build(config: CorpusConfig, build: Build) -> Outcome:
             "units": len(bench.seconds),
             "worker_s": worker_s,
             "words_per_worker_s": counts.words / worker_s,
-        },
+        }
+        | ({"downloads": {corpus.dump.url: dump_sha256}} if (dump_sha256 := slices[0].dump_sha256) else {}),
     )

@@ -57,6 +57,8 @@ class MapReceipt(Receipt):
     slice: tuple[int, int]
     dump_bytes: int
     """Size of the whole dump: it tells, without the dump, whether a slice is missing."""
+    dump_sha256: str | None = None
+    """Of the dump that came from a URL without checksum, which may be another one the next time."""
     counts: Counts
 
 
@@ -65,6 +67,8 @@ class ReduceReceipt(Receipt):
 
     examples: int
     documents: int
+    dump_sha256: str | None = None
+    """Like that of its slices."""
 
     def is_backed(self, objects: Mapping[str, int]) -> bool:
         """Like the others', but empty shards aren't uploaded."""
@@ -125,7 +129,8 @@ def map_slices(bench: Bench, pool: Executor) -> list[MapReceipt]:
     if whole := _covering(receipts):
         return whole
     corpus = bench.config.corpus
-    dump = corpus.dump.fetch(bench.work, bench.store)
+    obtained = corpus.dump.obtain(bench.work, bench.store)
+    dump = obtained.path
     dumps.check(dump, corpus.on_corrupt)
     vocabulary = bench.vocabulary()
     wordpiece.Tokenizer(wordpiece.read(vocabulary), bench.config.lower_case)  # refuses a vocabulary that doesn't fit
@@ -133,8 +138,13 @@ def map_slices(bench: Bench, pool: Executor) -> list[MapReceipt]:
     size = dump.stat().st_size
     parts = dumps.slices(dump, max(SMALLEST_SLICE, min(LARGEST_SLICE, size // SLICES)))
     edges = {part.index: (part.begin, part.end) for part in parts}
-    # A receipt of another program's slice with this number is of no use: programs may slice differently.
-    receipts = {index: receipt for index, receipt in receipts.items() if edges.get(index) == receipt.slice}
+    # A receipt of another program's slice with this number is of no use: programs may slice differently. And one of
+    # another state of the dump would mix the two.
+    receipts = {
+        index: receipt
+        for index, receipt in receipts.items()
+        if edges.get(index) == receipt.slice and (size, obtained.sha256) == (receipt.dump_bytes, receipt.dump_sha256)
+    }
     share = [part for part in parts if bench.has(part.index)]
     units = [
         MapUnit(
@@ -150,7 +160,14 @@ def map_slices(bench: Bench, pool: Executor) -> list[MapReceipt]:
         for unit, counts, seconds in workers.finished(pool, passes.map_slice, units):
             index, edge = unit.part.index, (unit.part.begin, unit.part.end)
             file = staging.put(bench.store, bench.prefix, unit.output, f"{MAP}{unit.output.name}")
-            receipts[index] = MapReceipt(file=file, seconds=seconds, slice=edge, dump_bytes=size, counts=counts)
+            receipts[index] = MapReceipt(
+                file=file,
+                seconds=seconds,
+                slice=edge,
+                dump_bytes=size,
+                dump_sha256=obtained.sha256,
+                counts=counts,
+            )
             bench.sign(f"{MAP}{index:05d}.json", receipts[index])
             if bench.store.local_path(f"{bench.prefix}{file.path}") is not None:
                 unit.output.unlink()  # the store's copy serves as well
@@ -161,7 +178,12 @@ def map_slices(bench: Bench, pool: Executor) -> list[MapReceipt]:
 def reduce_buckets(bench: Bench, pool: Executor, slices: list[MapReceipt]) -> list[ReduceReceipt]:
     """Do the share's buckets that aren't done, from all slices; the receipts of all that are done now, by bucket."""
     corpus = bench.config.corpus
-    receipts = _receipts(bench, REDUCE, ReduceReceipt)
+    dump_sha256 = slices[0].dump_sha256
+    receipts = {
+        bucket: receipt
+        for bucket, receipt in _receipts(bench, REDUCE, ReduceReceipt).items()
+        if receipt.dump_sha256 == dump_sha256
+    }
     share = list(filter(bench.has, range(Spread(corpus.shards, corpus.held_out).count)))
     if missing := [bucket for bucket in share if bucket not in receipts]:
         paths, vocabulary = _local(bench, [receipt.file for receipt in slices]), bench.vocabulary()
@@ -174,7 +196,11 @@ def reduce_buckets(bench: Bench, pool: Executor, slices: list[MapReceipt]) -> li
                     bench.store.upload(unit.output, f"{bench.prefix}{shard.file.path}")
                 unit.output.unlink()
                 receipt = ReduceReceipt(
-                    file=shard.file, seconds=seconds, examples=shard.examples, documents=shard.documents
+                    file=shard.file,
+                    seconds=seconds,
+                    examples=shard.examples,
+                    documents=shard.documents,
+                    dump_sha256=dump_sha256,
                 )
                 bench.sign(f"{REDUCE}{unit.bucket:05d}.json", receipt)
                 receipts[unit.bucket] = receipt
@@ -192,7 +218,8 @@ def _local(bench: Bench, files: list[File]) -> tuple[Path, ...]:
 def _covering(receipts: Mapping[int, MapReceipt]) -> list[MapReceipt] | None:
     """The slices that follow each other from the dump's beginning to its end; None if one of them isn't done.
 
-    What covers the dump is good, also if another program cut it otherwise than this one would.
+    What covers the dump is good, also if another program cut it otherwise than this one would. Slices of two states of
+    a dump cover neither.
     """
     covering: list[MapReceipt] = []
     position = 0
@@ -200,7 +227,8 @@ def _covering(receipts: Mapping[int, MapReceipt]) -> list[MapReceipt] | None:
         covering.append(receipt)
         position = receipt.slice[1]
         if position == receipt.dump_bytes:
-            return covering
+            states = {(each.dump_bytes, each.dump_sha256) for each in covering}
+            return covering if len(states) == 1 else None
     return None
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bertline import processors, progress, signals, wordpiece
+from bertline import processors, progress, signals, sources, wordpiece
 from bertline.errors import UserError
 from bertline.evaluate import batches, glue
 from bertline.evaluate.batches import Ints, Pairs
@@ -23,7 +23,7 @@ from bertline.evaluate.glue import Example, Examples
 from bertline.metrics import tasks
 from bertline.metrics.figures import Figures
 from bertline.plurals import counted
-from bertline.sources import Source
+from bertline.sources import Obtained, Source
 from bertline.store import realizations
 from bertline.store.objects import ObjectStore
 from bertline.store.realizations import Build, Outcome, Realization
@@ -49,8 +49,9 @@ def _build(config: EvaluateConfig, figures: Figures, build: Build) -> Outcome:
     figures.attempt = build.attempt.number
     milestone = realizations.require(build.store, "pretrain", config.milestone)
     tokenizer = _tokenizer(config, milestone, build)
-    train = glue.read(_fetch(config.files.train, build.work / "train", build.store))
-    dev = glue.read(_fetch(config.files.dev, build.work / "dev", build.store))
+    files = [(config.files.train, build.work / "train"), (config.files.dev, build.work / "dev")]
+    obtained = [(source, _obtain(source, directory, build.store)) for source, directory in files]
+    train, dev = (glue.read(each.path) for _, each in obtained)
     chosen = batches.choice(len(train.examples), config.max_train_examples, config.seed)  # [train examples]
     _say_what_is_left_out(train, dev)
     training = batches.encode([train.examples[place] for place in chosen], tokenizer, config.sequence_length)
@@ -76,7 +77,8 @@ def _build(config: EvaluateConfig, figures: Figures, build: Build) -> Outcome:
         "dropped": dev.dropped,
     }
     seconds = time.monotonic() - began
-    return Outcome(results, {"seconds": seconds, "sequences_per_s": pace.sequences_per_s, **figures.memory.settle()})
+    measurements = {"seconds": seconds, "sequences_per_s": pace.sequences_per_s}
+    return Outcome(results, measurements | figures.memory.settle() | sources.measurements(*obtained))
 
 
 def _tokenizer(config: EvaluateConfig, milestone: Realization, build: Build) -> wordpiece.Tokenizer:
@@ -93,9 +95,9 @@ def _tokenizer(config: EvaluateConfig, milestone: Realization, build: Build) -> 
     return wordpiece.Tokenizer(vocabulary, config.lower_case)
 
 
-def _fetch(source: Source, directory: Path, store: ObjectStore) -> Path:
+def _obtain(source: Source, directory: Path, store: ObjectStore) -> Obtained:
     directory.mkdir()  # one each: two files of one name mustn't meet
-    return source.fetch(directory, store)
+    return source.obtain(directory, store)
 
 
 def _say_what_is_left_out(train: Examples, dev: Examples) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bertline import progress, wordpiece
+from bertline import progress, sources, wordpiece
 from bertline.errors import UserError
 from bertline.experiments import Articles, TrainVocabulary
 from bertline.store.objects import ObjectStore
@@ -32,19 +32,20 @@ def _build(config: VocabularyConfig, build: Build) -> Outcome:
     results: dict[str, Any] = {}
     lower_case = config.vocabulary.lower_case
     if config.vocabulary.file:
-        vocabulary = wordpiece.read(config.vocabulary.file.fetch(build.work, build.store))
+        source, obtained = config.vocabulary.file, config.vocabulary.file.obtain(build.work, build.store)
+        vocabulary = wordpiece.read(obtained.path)
     else:
         assert config.vocabulary.train is not None
         assert config.articles is not None
-        dump = config.articles.dump.fetch(build.work, build.store)
-        dumps.check(dump, config.articles.on_corrupt)
-        texts = _Texts(dump, config.articles, config.vocabulary.train)
+        source, obtained = config.articles.dump, config.articles.dump.obtain(build.work, build.store)
+        dumps.check(obtained.path, config.articles.on_corrupt)
+        texts = _Texts(obtained.path, config.articles, config.vocabulary.train)
         vocabulary = training.train(iter(texts), config.vocabulary.train.size, lower_case, min_frequency=2)
         results = {"characters": texts.characters, "articles": texts.read.articles}
     wordpiece.Tokenizer(vocabulary, lower_case)
     (build.payload / PAYLOAD).write_text(vocabulary.text, encoding="utf-8")
     results |= {"pieces": vocabulary.size, "sha256": vocabulary.sha256}
-    return Outcome(results, {"seconds": time.perf_counter() - begun})
+    return Outcome(results, {"seconds": time.perf_counter() - begun, **sources.measurements((source, obtained))})
 
 
 class _Texts:
