@@ -6,13 +6,15 @@ import pytest
 from kfp import dsl
 
 from bertline.errors import ExitCode
+from bertline.pretrain.component import pretrain
+from bertline.schedules import Constant
 from bertline.sources import Source
 from bertline.store import attempts
 from bertline.store.objects import connect
 from bertline.vocabulary.component import vocabulary
 from bertline.vocabulary.config import VocabularyConfig
 from bertline_pipelines.kubeflow.kubeflow import Kubeflow
-from support import tiny_pipelines
+from support import tiny_corpora, tiny_pipelines
 from support.kfp_server import KfpServer
 
 RETRIES = 3
@@ -20,39 +22,37 @@ RETRIES = 3
 
 @pytest.fixture
 def submit(tmp_path):
-    """Have a run make a vocabulary of tmp_path/vocab.txt, to its end; its task, and what its pods said."""
-    store = connect(str(tmp_path / "store"))
-    config = VocabularyConfig(
-        vocabulary={"file": Source(url=str(tmp_path / "vocab.txt")), "lower_case": True}, articles=None
-    )
-
-    @dsl.pipeline(name="mistaken")
-    def pipeline(store: str, config: str):
-        vocabulary(store=store, config=config).set_retry(RETRIES).set_caching_options(enable_caching=False)
-
+    """Have a run do one task with retries, to its end; KFP's task, and what its pods said."""
     with KfpServer(tmp_path / "server") as server, Kubeflow(server.endpoint, "kubeflow") as kubeflow:
 
-        def submit():
+        def submit(component, store, config):
+            @dsl.pipeline(name="mistaken")
+            def pipeline(store: str, config: str):
+                component(store=store, config=config).set_retry(RETRIES).set_caching_options(enable_caching=False)
+
+            began = time.monotonic()
             parameters = {"store": store.uri, "config": config.model_dump_json()}
             run_id = kubeflow.submit(
                 *tiny_pipelines.compiled(pipeline), display_name="one", experiment="tests", parameters=parameters
             ).id
-            until = time.monotonic() + 120
             while server.runs[run_id].finished.startswith("1970"):
-                assert time.monotonic() < until, "the run doesn't end"
+                assert time.monotonic() < began + 300, "the run doesn't end"
                 time.sleep(0.05)
-            task = server.runs[run_id].tasks["vocabulary"]
-            return task, (server.runs[run_id].folder / "vocabulary" / "log").read_text()
+            [(name, task)] = server.runs[run_id].tasks.items()
+            return task, (server.runs[run_id].folder / name / "log").read_text()
 
-        yield submit, store, config.derivation().prefix
+        yield submit
 
 
 def test_four_pods_one_attempt_one_sentence_and_a_new_run_tries_again(submit, tmp_path):
-    submit, store, prefix = submit
     # GIVEN a vocabulary that isn't one
     (tmp_path / "vocab.txt").write_text("the\nthe\n")
+    store = connect(str(tmp_path / "store"))
+    source = Source(url=str(tmp_path / "vocab.txt"))
+    config = VocabularyConfig(vocabulary={"file": source, "lower_case": True})
+    prefix = config.derivation().prefix
     # WHEN a run makes it THEN each pod says the same, and only the first one has tried
-    task, log = submit()
+    task, log = submit(vocabulary, store, config)
     assert (task.attempts, task.exit_code) == (1 + RETRIES, ExitCode.USER_ERROR)
     said = [line for line in log.splitlines() if line.startswith("error: ")]
     assert len(said) == 1 + RETRIES
@@ -62,6 +62,22 @@ def test_four_pods_one_attempt_one_sentence_and_a_new_run_tries_again(submit, tm
     assert failure.is_final
     assert f"error: {failure.sentence.splitlines()[0]}" == said[0]
     # WHEN another run comes THEN it tries, and its retries don't take the first one's word for it
-    task, _ = submit()
+    task, _ = submit(vocabulary, store, config)
     assert task.attempts == 1 + RETRIES
     assert len(attempts.numbers(store, prefix)) == 2
+
+
+@pytest.mark.slow  # TensorFlow starts
+def test_a_loss_that_is_no_number_is_trained_once(submit, tmp_path):
+    store = connect(str(tmp_path / "store"))
+    rates = Constant(schedule="constant", peak=1e30, warmup_steps=0).of_round(0, 24, [24])
+    config = tiny_corpora.config(*tiny_corpora.write(store)).model_copy(update={"learning_rate": rates})
+    task, log = submit(pretrain, store, config)
+    assert (task.attempts, task.exit_code) == (1 + RETRIES, ExitCode.USER_ERROR)
+    said = [line for line in log.splitlines() if line.startswith("error: the loss isn't finite")]
+    assert len(said) == 1 + RETRIES
+    assert len(set(said)) == 1
+    assert log.count("starting TensorFlow") == 1
+    [events] = attempts.read(store, config.derivation().prefix)
+    assert [event["event"] for event in events[-2:]] == ["diverged", "failed"]
+    assert events[-2]["step"] < 24
