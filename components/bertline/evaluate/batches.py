@@ -2,22 +2,20 @@
 
 MNLI's pairs have 38 pieces on average and 290 at most. A batch is as long as its longest pair, so batches are made of
 neighbours in length: within a window of shuffled examples, so that an epoch stays a shuffle. All randomness follows
-from (seed, epoch), with numpy's Philox and nothing above it: numpy promises the bits of its bit generators for all
-versions, and nothing of the kind for `Generator.permutation`.
+from (seed, epoch), see `shuffles`.
 """
 
 import dataclasses
-import hashlib
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from bertline.evaluate.glue import Example
+from bertline.shuffles import Places, shuffled
 from bertline.wordpiece import Tokenizer
 
 Ints = npt.NDArray[np.int32]
-Places = npt.NDArray[np.int64]
 
 WINDOW = 50
 """Batches that are sorted by length together: enough that lengths are nearly equal (MNLI: 3 % padding)."""
@@ -93,16 +91,9 @@ def _kept(first: int, second: int, room: int) -> tuple[int, int]:
     return kept, min(second, room - kept)
 
 
-def shuffled(size: int, purpose: str, seed: int, number: int = 0) -> Places:
-    """A permutation that follows from the arguments alone. Shape [size]."""
-    digest = hashlib.sha256(f"{purpose} {seed} {number}".encode()).digest()
-    draws = np.random.Philox(key=np.frombuffer(digest[:16], "<u8")).random_raw(size)  # [size], uint64
-    return np.argsort(draws, kind="stable")
-
-
 def choice(size: int, at_most: int | None, seed: int) -> Places:
     """Places of `at_most` examples, in the file's order; all of them for None. Shape [min(size, at_most)]."""
-    return np.sort(shuffled(size, "choice", seed)[:at_most])
+    return np.sort(shuffled(size, "choice", seed, 0)[:at_most])
 
 
 def epoch(lengths: Places, batch_size: int, seed: int, number: int) -> list[Places]:

@@ -1,8 +1,8 @@
 """The order in which a run sees its examples, as a function of (seed, position): nothing of it is stored.
 
     position   how many examples came before: step * batch_size
-    pass       one time over all examples; pass p visits the shards in an order drawn from (seed, p)
-    shard      its examples come in an order drawn from (seed, p, shard)
+    pass       one time over all examples; pass p visits the shards in an order that follows from (seed, p)
+    shard      its examples come in an order that follows from (seed, p, shard), see `shuffles`
 
 Batches run on over the ends of shards and passes: no example is dropped. To start at a position one computes the pass
 and the place in it and reads one shard; what came before isn't read. Neighbours in a shard are strangers already:
@@ -18,6 +18,8 @@ from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
+
+from bertline.shuffles import Places, shuffled
 
 Batch = dict[str, np.ndarray[Any, Any]]
 """Features by name, the first axis is the example."""
@@ -51,13 +53,13 @@ class Order:
             yield number, order[index], begin, begin + taken
             position, count = position + taken, count - taken
 
-    def permutation(self, number: int, shard: str) -> np.ndarray[Any, Any]:
-        """The order of a shard's examples in pass `number`: [examples] int."""
-        return _generator(self.seed, number, sorted(self.shards).index(shard)).permutation(self.shards[shard])
+    def permutation(self, number: int, shard: str) -> Places:
+        """The order of a shard's examples in pass `number`. Shape [examples]."""
+        return shuffled(self.shards[shard], "examples", self.seed, number, sorted(self.shards).index(shard))
 
     def _order(self, number: int) -> list[str]:
         names = sorted(self.shards)
-        return [names[index] for index in _generator(self.seed, number).permutation(len(names))]
+        return [names[place] for place in shuffled(len(names), "shards", self.seed, number)]
 
 
 def chunks(order: Order, read: Read, batch_size: int, steps: Sequence[int]) -> Iterator[Batch]:
@@ -115,7 +117,3 @@ def ahead(batches: Iterator[Batch], depth: int = 2) -> Generator[Batch, None, No
     finally:
         closed.set()
         thread.join()
-
-
-def _generator(*entropy: int) -> np.random.Generator:
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence(entropy)))
