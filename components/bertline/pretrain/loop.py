@@ -99,9 +99,10 @@ class Loop:
         rate = float(rates[step - self.config.begin_step])
         self.figures.await_scrape = True  # the alert needs to see it once
         self.build.attempt.record("diverged", step=step, learning_rate=rate)
+        kept = ". The last milestone is kept" if self.config.milestone else ""
         return UserError(
             f"{what} step {step:,} (learning rate {rate:.2e}); lower pretrain.learning_rate.peak or raise its "
-            "warmup_steps. The last milestone is kept"
+            f"warmup_steps{kept}"
         )
 
     def _note(self) -> str:
