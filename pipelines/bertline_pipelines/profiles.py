@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
+from bertline.addresses import redacted
 from bertline.errors import UserError
 
 SHIPPED = Path(__file__).parent.parent / "profiles"
@@ -261,7 +262,7 @@ def load(name: str, environment: Mapping[str, str], *, may_be_unknown: bool = Fa
             "`bertline init my-profile.yaml --profile gke-l4` writes one to start from"
         ) from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"can't read profile {path}: {error}") from error
+        raise UserError(f"can't read profile {path}: {redacted(str(error))}") from error
     if not isinstance(document, dict):
         raise UserError(f"{path} isn't a profile: expected `name:`, `pods:`, …, found {type(document).__name__}")
     for variable, (section, field) in OVERRIDES.items():
@@ -271,10 +272,25 @@ def load(name: str, environment: Mapping[str, str], *, may_be_unknown: bool = Fa
             document[section][field] = environment[variable]
         elif may_be_unknown and variable in STAND_INS and document[section].get(field) is None:
             document[section][field] = STAND_INS[variable]
+    _refuse_secrets(name, document)
     try:
         return Profile.model_validate(document)
     except ValidationError as error:
         raise UserError(f"profile {name} isn't valid:\n" + "\n".join(_sentences(error))) from error
+
+
+def _refuse_secrets(name: str, document: Any, *place: str) -> None:
+    """All of a profile may be in compiled pipelines, records and logs."""
+    if isinstance(document, dict | list):
+        pairs = document.items() if isinstance(document, dict) else enumerate(document)
+        for key, value in pairs:
+            _refuse_secrets(name, value, *place, str(key))
+    elif isinstance(document, str) and redacted(document) != document:
+        raise UserError(
+            f"profile {name}: there is a password, signature or token in {'.'.join(place)}, and it would be in "
+            "compiled pipelines and logs. Name a Kubernetes secret under `secrets`, which pods get as environment "
+            "variables; the commands here take credentials from the environment (KFP_TOKEN, AWS_*)"
+        )
 
 
 def _shipped() -> Path:
@@ -295,7 +311,7 @@ def _sentences(error: ValidationError) -> list[str]:
         elif problem["type"] == "string_type" and found is None:
             message = "has no value"
         elif problem["type"] == "string_pattern_mismatch":
-            message = f"found {found!r}, expected {_expected(problem['ctx']['pattern'])}"
+            message = f"found {redacted(repr(found))}, expected {_expected(problem['ctx']['pattern'])}"
         if variable := variables.get(problem["loc"]):
             message += f"; set it in your own profile or by {variable}"
         lines.append(f"  {where}: {message}")

@@ -1,5 +1,7 @@
 """However many pods share a corpus, and whatever happens to them, the same bytes come out and nothing is done twice."""
 
+import bz2
+import hashlib
 import json
 import signal
 import subprocess
@@ -17,6 +19,7 @@ from bertline.corpus.config import CorpusPartConfig
 from bertline.errors import ExitCode, UserError
 from bertline.store import attempts, realizations
 from bertline.store.objects import connect
+from support.web_servers import WebServer, file
 
 SLICES, BUCKETS = 9, 5  # of the sample, cut into 10 kB; 4 shards and one that is held out
 
@@ -333,3 +336,29 @@ def test_the_component_runs_a_part_and_returns_its_key(config, store, threads):
     wanted = part(config, "map", 0, 2)
     assert component.corpus_part.python_func(store.uri, wanted.model_dump_json()) == wanted.derivation().key
     assert realizations.find(store, "corpus-part", wanted.derivation().key)
+
+
+# A dump that changes
+
+
+def test_two_states_of_a_dump_are_never_mixed(pydoc, configure, store, tmp_path, threads, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(units, "SMALLEST_SLICE", 100_000)
+    old = bz2.decompress(pydoc.read_bytes())
+    new = old.replace(b"string", b"strong")  # of the same size: its slices are cut at the same places
+    web = WebServer()
+    try:
+        config = configure(f"{web.url}/latest.xml", store)
+        # GIVEN one pod's slices of one state, and one pod's of the next one
+        web.answers["/latest.xml"] = [file(old), file(new)]
+        parts.run(part(config, "map", 0, 2), store)
+        parts.run(part(config, "map", 1, 2), store)
+        assert units.mapped(units.Bench(config, store, tmp_path, lambda: None)) is None
+        # WHEN the corpus is built THEN it is that of one state, and says which
+        manifest = stage.run(config, store).manifest
+    finally:
+        web.close()
+    (tmp_path / "new.xml").write_bytes(new)
+    alone = stage.run(configure(tmp_path / "new.xml", store), store).manifest
+    assert [each.sha256 for each in manifest.files] == [each.sha256 for each in alone.files]
+    assert manifest.measurements["downloads"] == {f"{web.url}/latest.xml": hashlib.sha256(new).hexdigest()}

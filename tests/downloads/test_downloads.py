@@ -201,7 +201,7 @@ def test_nobody_waits_for_an_hour(web, fetch):
 @pytest.mark.parametrize("asked", [{}, {"Retry_After": "0"}], ids=["by itself", "asked for none"])
 def test_tries_are_spread_over_the_patience(web, fetch, asked):
     began = time.monotonic()
-    with pytest.raises(TransientError, match=r"429 Said.* tried for 1 s"):
+    with pytest.raises(TransientError, match=r"429 Said.* tried for"):
         fetch(status(429, **asked))
     assert time.monotonic() - began >= downloads.PATIENCE.lasts_s
     assert 5 < len(web.requests) < 25

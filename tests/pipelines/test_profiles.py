@@ -106,3 +106,28 @@ def test_a_file_that_is_no_profile(tmp_path):
     path.write_text("{")
     with pytest.raises(UserError, match="can't read profile"):
         profiles.load(str(path), {})
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        ("kubeflow", "endpoint"),
+        ("kubeflow", "ui"),
+        ("store", "uri"),
+        ("store", "endpoint"),
+        ("images", "registry"),
+        ("environment", "HTTPS_PROXY"),
+    ],
+)
+@pytest.mark.parametrize("value", ["https://ann:hunter2@host/x", "ann:hunter2@host", "https://host/x?token=hunter2"])
+def test_a_secret_in_a_profile_is_refused_and_not_repeated(change, place, value):
+    with pytest.raises(UserError, match=rf"password.*in {place[0]}\.{place[1]}") as refusal:
+        profiles.load(change(*place, value=value), {})
+    assert "hunter2" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("variable", ["BERTLINE_KFP_ENDPOINT", "BERTLINE_STORE", "BERTLINE_REGISTRY"])
+def test_a_secret_in_the_environments_addresses_is_refused_and_not_repeated(variable):
+    with pytest.raises(UserError, match="password") as refusal:
+        profiles.load("kind", {variable: "https://ann:hunter2@host"})
+    assert "hunter2" not in str(refusal.value)

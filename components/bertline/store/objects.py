@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol, Self
 from urllib.parse import unquote, urlsplit
 
+from bertline import addresses
 from bertline.errors import BertlineError, ExitCode, TransientError, UserError
 
 Version = str
@@ -136,7 +137,16 @@ def connect(uri: str) -> ObjectStore:
     Raises:
         UserError: the scheme isn't known, or the URI names no place.
     """
-    parts = urlsplit(uri)
+    if "://" in uri and addresses.secret(uri):  # and don't repeat it: it is in the terminal already, not yet in a log
+        raise UserError(
+            "a store's URI has no place for credentials; give gs://bucket/prefix or s3://bucket/prefix, and the "
+            "credentials in the environment (GOOGLE_APPLICATION_CREDENTIALS, or AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY)"
+        )
+    try:
+        parts = urlsplit(uri)
+    except ValueError as error:  # as half an IPv6 address
+        raise UserError(f"store {uri}: {error}; give a directory, or a bucket, as gs://my-bucket") from error
     if not uri.strip() or (parts.scheme == "file" and not parts.path):
         raise UserError(f"store {uri!r} names no place; give a directory, as out/store, or a bucket, as gs://my-bucket")
     match parts.scheme:

@@ -76,11 +76,6 @@ class S3Store:
             timeout_s: Seconds to connect, and seconds without a byte.
             chunk: Bytes of one part of an upload; at least 5 MiB.
         """
-        if "@" in bucket:  # and don't repeat it: it is in the terminal already, not yet in a log
-            raise UserError(
-                "a store's URI has no place for credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the "
-                "environment, and give s3://bucket/prefix"
-            )
         if not bucket:
             raise UserError("store s3://: the bucket's name is missing; it looks like s3://my-bucket/experiments")
         self.uri = f"s3://{bucket}/{prefix}".rstrip("/")

@@ -11,6 +11,7 @@ from typing import Any
 
 from botocore import exceptions as boto
 
+from bertline.addresses import redacted
 from bertline.errors import BertlineError, TransientError, UserError
 from bertline.store.objects import ConflictError, NotFoundError, OutageError
 
@@ -98,7 +99,7 @@ def short(error: Exception) -> str:
     text = str(error)
     if isinstance(error, boto.ClientError):
         text = f"{code(error)}: {error.response.get('Error', {}).get('Message', '')}"
-    return re.sub(r"//[^/@\s]*@", "//", " ".join(text.split()))[:300] or type(error).__name__
+    return redacted(" ".join(text.split()))[:300] or type(error).__name__
 
 
 def _clocks(error: boto.ClientError) -> str:

@@ -14,6 +14,7 @@ import requests
 import requests.auth
 import urllib3
 
+from bertline.addresses import redacted
 from bertline.errors import TransientError, UserError
 
 TIMEOUT_S = (5.0, 30.0)
@@ -149,7 +150,7 @@ class Connection:
             )
         if not isinstance(document, dict) or status < 200 or 300 <= status < 400:
             target = answer.headers.get("Location")
-            place = f" but points to {_short(_without_password(target))}" if target else " without JSON"
+            place = f" but points to {_short(redacted(target))}" if target else " without JSON"
             raise UserError(
                 f"{self.endpoint} isn't a KFP API: it answers {status}{place}. It may be a login page, then a token in "
                 "KFP_TOKEN helps, or the address of something else: the API is service ml-pipeline, port 8888"
@@ -180,14 +181,10 @@ def _host(endpoint: str) -> str:
         pass
     raise UserError(
         "a KFP endpoint looks like http://localhost:8888 or https://host/pipeline, without user or password, not "
-        f"{_without_password(endpoint)!r}"
+        f"{redacted(endpoint)!r}"
     )
 
 
 def _short(said: object) -> str:
     """One line."""
     return " ".join(str(said).split())[:500]
-
-
-def _without_password(url: str) -> str:
-    return re.sub(r"//[^/@\s]*@", "//", url)
