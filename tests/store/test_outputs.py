@@ -103,8 +103,8 @@ def test_after_sigterm_to_the_group_nothing_is_missing(start, store):
     os.killpg(process.pid, signal.SIGTERM)
     rest, _ = process.communicate(timeout=10)
     assert process.returncode == ExitCode.PREEMPTED
-    assert "error: told to stop by SIGTERM" in rest
-    assert "error: told to stop by SIGTERM" in kept(store, "waits")
+    assert "error: told to stop; " in rest
+    assert "error: told to stop; " in kept(store, "waits")
     assert "waits begins" in kept(store, "waits")
 
 
