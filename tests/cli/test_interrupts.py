@@ -67,7 +67,7 @@ def wait_for(condition, run, seconds=120):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("interrupts")
-    two_models(folder, steps=2000)
+    two_models(folder, steps=4000)
     return folder
 
 
