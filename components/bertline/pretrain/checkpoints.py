@@ -108,7 +108,7 @@ class Saver:
         self._saved_at = now()
         self._changed = threading.Condition()
         self._waiting: _Job | None = None
-        self._at_work, self._closing = False, False
+        self._at_work, self._closing, self._gave_up = False, False, False
         self._said_at = -math.inf
         self._thread = threading.Thread(target=self._run, name="checkpoint", daemon=True)
         self._thread.start()
@@ -144,14 +144,16 @@ class Saver:
             self.problem = None
             self._changed.notify_all()  # don't wait for the next try
             self._changed.wait_for(lambda: not self._unsaved or self.problem, patience_s)
-            return not self._unsaved
+            self._gave_up = self._unsaved
+            return not self._gave_up
 
     def close(self) -> None:
         """End the thread; a checkpoint that isn't saved by then isn't needed any more, or was waited for."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-        self._thread.join(STOP_S)
+        if not self._gave_up:
+            self._thread.join(STOP_S)
 
     @property
     def _unsaved(self) -> bool:
@@ -185,8 +187,9 @@ class Saver:
             counts.checkpoint_failures = 1 + (counts.checkpoint_failures or 0)
             self._tell(job, error)
             return error
-        if job.tries:
-            progress.say(f"the checkpoint of step {job.step:,} is saved now")
+        if self._said_at > -math.inf:
+            self._said_at = -math.inf
+            progress.say(f"the checkpoint of step {job.step:,} is saved; the one before it couldn't be for a while")
         seconds = time.monotonic() - begun
         figures.checkpoint_seconds, figures.checkpoint_bytes, figures.checkpoint_saved_at = seconds, size, time.time()
         counts.checkpoints = 1 + (counts.checkpoints or 0)

@@ -92,6 +92,8 @@ class Lease:
         self._stop.set()
         if self._version is None:
             return
+        if not self._is_fresh():  # the store can't be reached, or it isn't ours any more
+            return
         self._thread.join()
         # A failure here must hide neither the work's success nor its error: a lease that stays is taken over in time.
         with contextlib.suppress(BertlineError):
