@@ -74,18 +74,17 @@ def submit(prepared: Prepared, store: ObjectStore, kubeflow: Kubeflow) -> Submit
 
     Raises:
         UserError: a run of another version of the experiment is going, or Kubeflow refuses this one.
-        TransientError: Kubeflow or the store can't be reached, or another `submit` has taken over.
+        TransientError: Kubeflow can't be reached.
     """
     assert prepared.document is not None
     name = prepared.graph.experiment.name
     place = access.submits_to(prepared.profile)
-    with Lease(store, submissions.prefix(name), notify=progress.say) as lease:
+    with Lease(store, submissions.prefix(name), notify=progress.say):
         last = submissions.latest(store, name)
         if last and (going := _going(last, store, kubeflow, prepared)):
             return Submitted(going, is_new=False)
         references.write(store, name, prepared.plan.graph.document())
         sources.upload(graphs.sources(prepared.graph.experiment), store)
-        lease.confirm()  # uploading may have taken hours, and this machine may have slept meanwhile
         submission = submissions.announce(
             store,
             prepared.plan,
