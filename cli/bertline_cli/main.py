@@ -2,7 +2,6 @@
 
 import errno
 import importlib
-import json
 import os
 import sys
 from typing import Annotated, Any
@@ -13,6 +12,7 @@ import typer.main
 
 import bertline
 from bertline.errors import BertlineError, ExitCode
+from bertline_cli import streams
 
 COMMANDS = {
     "init": "Write an experiment file, or a profile, to start from.",
@@ -90,11 +90,12 @@ def main() -> None:
     """Entry point: a failure that has a message becomes that message and its family's exit code."""
     # Processes started from here must not take a random.py or queue.py of the current folder for Python's own.
     os.environ["PYTHONSAFEPATH"] = "1"
+    sys.stderr = streams.lasting(sys.stderr)  # exit codes count, also where nobody reads the message
     try:
         code = app(standalone_mode=False)
         sys.stdout.flush()  # what can't be written is known only now
     except BertlineError as error:
-        _tell(error)
+        typer.echo(f"error: {error}", err=True)
         code = error.exit_code
     except (KeyboardInterrupt, typer.Abort) as error:
         if isinstance(error.__cause__, EOFError):  # typer takes any for Ctrl-D at a question
@@ -114,19 +115,6 @@ def main() -> None:
         show()
         code = ExitCode.USER_ERROR
     sys.exit(code if isinstance(code, int) else ExitCode.OK)
-
-
-def _tell(error: BertlineError) -> None:
-    """The message for people on stderr; with `--json` also a document on stdout."""
-    typer.echo(f"error: {error}", err=True)
-    if "--json" in sys.argv:
-        told = {
-            "family": error.exit_code.name.lower().replace("_", " "),
-            "exit_code": int(error.exit_code),
-            "message": str(error),
-            "problems": getattr(error, "problems", []),
-        }
-        typer.echo(json.dumps({"error": told}, indent=2))
 
 
 def _unwritable(error: OSError) -> ExitCode:

@@ -30,10 +30,10 @@ def command(
     """
     from bertline.errors import ExitCode
     from bertline.store import realizations, references
-    from bertline_cli import displays
+    from bertline_cli import displays, streams
     from bertline_pipelines import local, plans
 
-    begun = time.monotonic()
+    begun, shown = time.monotonic(), streams.lasting(sys.stdout)
     store = store or arguments.DEFAULT_STORE
     experiment, graph = arguments.load(path)
     out = out or Path("out") / experiment.name
@@ -44,9 +44,10 @@ def command(
     kept = len(plan.tasks) - len(missing)
     if missing:
         typer.echo(
-            f"{experiment.name}: {counted(len(missing), 'task')} to run, {kept} done already; logs in {out}/logs"
+            f"{experiment.name}: {counted(len(missing), 'task')} to run, {kept} done already; logs in {out}/logs",
+            file=shown,
         )
-        with displays.choose(sys.stdout) as display:
+        with displays.choose(shown) as display:
             try:
                 states = local.run(experiment.name, missing, connected.uri, out, workers or _workers(), display)
             except local.InterruptedRunError as stopped:
@@ -57,10 +58,10 @@ def command(
             _explain(failed, sum(state.phase == "skipped" for state in states), path, store)
             raise typer.Exit(failed[0].exit_code)
     else:
-        typer.echo(f"{experiment.name}: all {kept} tasks are done already, nothing is recomputed")
+        typer.echo(f"{experiment.name}: all {kept} tasks are done already, nothing is recomputed", file=shown)
     made = realizations.require(connected, "report", plan.tasks[-1].configs[0].derivation().key)
     _deliver(made, out)
-    typer.echo(f"report: {out / 'report.html'}  ({reference.name}, {time.monotonic() - begun:.0f} s)")
+    typer.echo(f"report: {out / 'report.html'}  ({reference.name}, {time.monotonic() - begun:.0f} s)", file=shown)
     raise typer.Exit(ExitCode.OK)
 
 

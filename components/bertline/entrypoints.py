@@ -4,6 +4,8 @@ Both end here: parse the configuration, run the stage, turn failures into a sent
 """
 
 import argparse
+import contextlib
+import fcntl
 import json
 import os
 import signal
@@ -28,8 +30,11 @@ from bertline.store.realizations import Realization
 Config = TypeVar("Config", bound=StageConfig)
 Run = Callable[[Config, ObjectStore], Realization]
 
-PARENT = "BERTLINE_PARENT"
-"""Pid of the `bertline run` that this task belongs to."""
+PARENT, LOCK = "BERTLINE_PARENT", "BERTLINE_LOCK"
+"""Pid of the `bertline run` that this task belongs to, and the file that is locked while its scratch is in use."""
+
+ORPHAN_S = 60.0
+"""Seconds that a task gets to save itself when that run is gone."""
 
 _endings: list[Callable[[ExitCode], None]] = []
 
@@ -82,14 +87,16 @@ def _attempt(config_type: type[Config], run: Run[Config], store: str, config: st
 
 
 def _ended(config_type: type[Config], run: Run[Config], store: str, config: str) -> ExitCode:
-    with outputs.recorded():
+    with signals.handled(), signals.postponable(), outputs.recorded():
         try:
-            with signals.handled():
+            try:
                 connected = connect(store)
                 for each in _parse(config_type, config):
                     signals.check()
                     manifest = run(each, connected).manifest
                     sys.stdout.write(f"{each.STAGE} {manifest.key}: {counted(len(manifest.files), 'file')}\n")
+            finally:
+                signals.postpone()  # all that is left is to tell how it ended
         except (BertlineError, signals.Stopped) as error:
             return _failed(error)
         except Exception as error:  # noqa: BLE001 - the last resort: a traceback for the log, an exit code for the caller
@@ -114,17 +121,21 @@ def _failed(error: BertlineError | signals.Stopped) -> ExitCode:
 
 
 def _end_with_parent() -> None:
-    """End when the `bertline run` that started this task is gone, even by kill -9: nobody would read the result.
+    """Save and end when the `bertline run` that started this task is gone, even by kill -9: nobody reads the result.
 
-    What is done stays done; the next run goes on from the last checkpoint.
+    The next run, which may begin at once, waits for the lease and leaves the scratch alone while this process has it.
     """
     parent = int(os.environ.get(PARENT, 0))
     if not parent:
         return
+    with contextlib.suppress(OSError):  # a disk without locks, where nothing is swept either
+        fcntl.flock(os.open(os.environ[LOCK], os.O_RDONLY), fcntl.LOCK_SH | fcntl.LOCK_NB)
 
     def watch() -> None:
         while _lives(parent):
             time.sleep(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(ORPHAN_S)
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, name="parent", daemon=True).start()
@@ -133,6 +144,6 @@ def _end_with_parent() -> None:
 def _lives(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, PermissionError):  # a pid that another user has by now
         return False
     return True

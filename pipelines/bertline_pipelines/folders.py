@@ -1,10 +1,12 @@
 """Folders of runs on this machine: scratch that outlives nobody, and an output folder for one run at a time.
 
 Both rest on locks on files. The system drops a lock when its holder ends, however it ends, and a lock holds between
-containers and machines that share the disk, where process ids say nothing. On a disk without locks nothing is swept.
+containers that share the disk, where process ids say nothing. On a disk without locks nothing is swept.
 
-    $TMPDIR/bertline-run-<random>/lock    locked while the run lives
-    <out>/.lock                           the same, with a line about the holder
+    $TMPDIR/bertline-run-<random>/lock    locked (shared) by the run and each of its tasks: a task may outlive a killed
+                                          run by what it takes to save itself. The line in it names the kernel: some
+                                          disks keep locks to the machine that took them, so others' folders are left
+    <out>/.lock                           locked while the run lives, with a line about it
 """
 
 import contextlib
@@ -22,6 +24,7 @@ from bertline.errors import TransientError
 from bertline.store import disks
 
 PREFIX = "bertline-run-"
+LOCK = "lock"
 
 
 @contextlib.contextmanager
@@ -36,8 +39,10 @@ def scratch() -> Iterator[Path]:
         made = Path(tempfile.mkdtemp(prefix=PREFIX))
     try:
         with (made / "new").open("w") as file:
-            if _lock(file):
-                os.rename(file.name, made / "lock")  # only now: whoever sees a lock file sees a held or an orphaned one
+            file.write(_kernel())
+            file.flush()
+            if _lock(file, fcntl.LOCK_SH):
+                os.rename(file.name, made / LOCK)  # only now: whoever sees a lock file sees a held or an orphaned one
             yield made
     finally:
         shutil.rmtree(made, ignore_errors=True)
@@ -55,7 +60,7 @@ def claimed(out: Path) -> Iterator[None]:
         out.mkdir(parents=True, exist_ok=True)
         file = (out / ".lock").open("a+")
     with file:
-        if not _lock(file):
+        if not _lock(file, fcntl.LOCK_EX):
             file.seek(0)
             raise TransientError(
                 f"another run writes to {out}: {file.read().strip() or 'it says nothing of itself'}. Wait until it has "
@@ -68,10 +73,10 @@ def claimed(out: Path) -> Iterator[None]:
         yield
 
 
-def _lock(file: IO[str]) -> bool:
+def _lock(file: IO[str], kind: int) -> bool:
     """True if the lock is ours now, or if the disk knows no locks; False if somebody else holds it."""
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:
@@ -81,6 +86,14 @@ def _lock(file: IO[str]) -> bool:
 
 def _sweep() -> None:
     for left in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        with contextlib.suppress(OSError), (left / "lock").open("r+") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(left, ignore_errors=True)
+        with contextlib.suppress(OSError), (left / LOCK).open("r+") as file:
+            if file.read() == _kernel():
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def _kernel() -> str:
+    """The running kernel's id: another one on another machine, and after a reboot; "" where it has none."""
+    with contextlib.suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return ""

@@ -10,12 +10,14 @@ once (2 to 4 s).
 Exit codes of tasks reach us through the progress file (see `bertline.progress`), because kfp.local drops them.
 
 Ctrl-C, SIGTERM and SIGHUP stop a run: SIGTERM tells its tasks to save themselves, and the run waits until the last
-process of each has ended. A second Ctrl-C says so again, a third one kills what is still there. A task is three
-processes in one process group: the one forked here, KFP's shell, and the executor, which does the work.
+process of each has ended. A second Ctrl-C says so again, a third one kills what is still there. Those that come within
+a second count as one: keys are pressed in anger, and a closed terminal sends several signals. A task is three processes
+in one process group: the one forked here, KFP's shell, and the executor, which does the work.
 """
 
 import contextlib
 import json
+import math
 import multiprocessing
 import os
 import signal
@@ -41,7 +43,9 @@ AGAIN_S = 2.0
 """Between two SIGTERMs: the first may come before a task listens."""
 KILL_AT = 3
 """Ctrl-Cs."""
-SOCKET_CHARACTERS = 60
+ONE_S = 1.0
+"""Signals closer to each other than this are one."""
+SOCKET_BYTES = 60
 """Of the folder for the fork server's socket: its whole path may have 107."""
 
 
@@ -93,6 +97,7 @@ class _Running:
     read: int = 0
     told: float | None = None
     """When it was last told to stop; None if it wasn't."""
+    killed: bool = False
 
     @property
     def processes(self) -> list[psutil.Process]:
@@ -108,7 +113,7 @@ class _Stop:
     def __init__(self) -> None:
         self.number: int | None = None
         self.count = self.answered = 0
-        self._since = 0.0
+        self._since = self._last = -math.inf
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
@@ -126,9 +131,11 @@ class _Stop:
                 signal.signal(number, handler)
 
     def _receive(self, number: int, _: Any) -> None:
+        now = time.monotonic()
         if self.number is None:
-            self.number, self._since = number, time.monotonic()
-        self.count += 1
+            self.number, self._since = number, now
+        self.count += now - self._last > ONE_S
+        self._last = now
 
     @property
     def patience_is_over(self) -> bool:
@@ -185,11 +192,23 @@ def run(name: str, tasks: Sequence[Task], store_uri: str, out: Path, workers: in
                 watcher.tick(list(states.values()))
                 time.sleep(POLL_S)
         finally:
-            for each in running:  # a failure of ours: nothing may be left that still writes
-                _tell_to_stop(each, kill=True)
+            _end(running, stop)  # a failure of ours; else nothing runs any more
     if stop.number is not None and any(state.phase not in ("done", "failed", "skipped") for state in states.values()):
         raise InterruptedRunError(list(states.values()), stop.number)
     return list(states.values())
+
+
+def _end(running: list[_Running], stop: _Stop) -> None:
+    """Wait until all have saved and ended: nothing may be left that still writes to our scratch."""
+    if running and stop.number is None:
+        os.kill(os.getpid(), signal.SIGTERM)
+    while running:
+        for each in list(running):
+            if _is_over(each):
+                running.remove(each)
+            else:
+                _tell_to_stop(each, kill=stop.patience_is_over)
+        time.sleep(POLL_S)
 
 
 def _context() -> Any:
@@ -197,7 +216,7 @@ def _context() -> Any:
 
     The server's socket lies in the folder for temporary files. Where that has a long name, each process starts anew.
     """
-    if len(tempfile.gettempdir()) > SOCKET_CHARACTERS:
+    if len(os.fsencode(tempfile.gettempdir())) > SOCKET_BYTES:
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["bertline_pipelines.local_task"])
@@ -224,6 +243,7 @@ def _start(context: Any, name: str, state: State, store_uri: str, scratch: Path,
     environment = {
         progress.ENVIRONMENT: str(channel),
         entrypoints.PARENT: str(os.getpid()),
+        entrypoints.LOCK: str(scratch / folders.LOCK),
         processors.THREADS: str(threads),
         "TMPDIR": str(scratch),
     }
@@ -282,7 +302,8 @@ def _finish(running: _Running, *, stopped: bool) -> None:
     resumes = state.exit_code in (0, ExitCode.PREEMPTED, ExitCode.INTERRUPTED)
     if stopped and resumes:
         state.phase = "stopped"
-        state.message = state.message or "told to stop before there was anything to save"
+        instead = "killed before it was saved" if running.killed else "told to stop before it began"
+        state.message = state.message or f"{instead}; the same command goes on from what was saved last"
     else:
         state.phase = "failed"
         state.exit_code = state.exit_code or ExitCode.BUG
@@ -304,7 +325,7 @@ def _tell_to_stop(running: _Running, *, kill: bool) -> None:
     now = time.monotonic()
     if not kill and running.told is not None and now - running.told < AGAIN_S:
         return
-    running.told = now
+    running.told, running.killed = now, kill
     number = signal.SIGKILL if kill else signal.SIGTERM
     try:
         os.killpg(running.process.pid or 0, number)

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import sys
+from pathlib import Path
 
 from kfp import local
 
@@ -28,7 +29,8 @@ def run(name: str, task: Task, store_uri: str, log: str, root: str, environment:
     # The executor decides when it ends. A handler, because what is ignored here would stay ignored there.
     signal.signal(signal.SIGTERM, lambda *_: None)
     os.environ.update(environment)
-    with open(log, "w", encoding="utf-8", buffering=1) as file:
+    Path(log).unlink(missing_ok=True)  # a task of a killed run may still write to it
+    with open(log, "x", encoding="utf-8", buffering=1) as file:
         for descriptor in (sys.stdout.fileno(), sys.stderr.fileno()):
             os.dup2(file.fileno(), descriptor)
         local.init(local.SubprocessRunner(use_venv=False), pipeline_root=root, raise_on_error=True)

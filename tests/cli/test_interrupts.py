@@ -1,5 +1,7 @@
 """Ctrl-C on `bertline run` at any moment: all is saved, it says where, and the next run ends in the same bits."""
 
+import json
+import os
 import random
 import re
 import signal
@@ -57,6 +59,10 @@ def trains(store, stage="pretrain"):
     return at_work
 
 
+def read(log):
+    return [json.loads(line) for line in log.read_text().splitlines()]
+
+
 def wait_for(condition, run, seconds=120):
     until = time.monotonic() + seconds
     while not condition() and run.poll() is None:
@@ -91,7 +97,7 @@ def stopped_in_mid_training(folder, store, signals):
     wait_for(lambda: len(trains(folder / store)) == 2, run)
     for number in signals:
         run.send_signal(number)
-        time.sleep(0.3)
+        time.sleep(0.3)  # less than counts as another one
     output, _ = run.communicate(timeout=60)
     assert f"Next:  bertline run tiny.yaml --store {store}" in output
     assert "Traceback" not in output
@@ -116,6 +122,42 @@ def test_what_else_ends_a_run_saves_too_and_the_next_run_ends_in_the_same_bits(n
     again, lost = results(connect(str(folder / number.name)))
     assert again == undisturbed
     assert lost == 0
+
+
+@pytest.mark.slow
+def test_ctrl_c_that_also_ends_the_reader_of_the_output_loses_nothing(folder):
+    """As on a terminal, where it goes to all of `bertline run … | tee log`."""
+    command = f"set -o pipefail; {BERTLINE} run tiny.yaml --store piped --out piped-out | tee piped.log"
+    run = subprocess.Popen(
+        ["bash", "-c", command], cwd=folder, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    wait_for(lambda: len(trains(folder / "piped")) == 2, run)
+    os.killpg(run.pid, signal.SIGINT)
+    _, said = run.communicate(timeout=60)
+    assert run.returncode == ExitCode.INTERRUPTED
+    assert said.count("saved at step") == 2
+    assert "Traceback" not in said
+
+
+@pytest.mark.slow
+def test_three_ctrl_cs_within_a_second_are_one(folder):
+    code, said = stopped_in_mid_training(folder, "anger", [signal.SIGINT] * 3)
+    assert code == ExitCode.INTERRUPTED
+    assert all("saved at step" in sentence for sentence in said.values())
+
+
+@pytest.mark.slow
+def test_tasks_of_a_run_killed_for_good_save_themselves_and_the_next_run_goes_on(folder, undisturbed):
+    run = start(folder, "killed")
+    wait_for(lambda: len(trains(folder / "killed")) == 2, run)
+    run.send_signal(signal.SIGKILL)
+    run.communicate()
+    goes_on(folder, "killed")  # at once: it waits for them and leaves their scratch alone
+    again, lost = results(connect(str(folder / "killed")))
+    assert again == undisturbed
+    assert lost == 0
+    ends = [read(log)[-1]["event"] for log in (folder / "killed").glob("objects/*/*/attempts/*.jsonl")]
+    assert set(ends) <= {"preempted", "finished"}
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """Scratch of live runs is never removed, that of killed ones is; an output folder has one run."""
 
+import fcntl
 import os
 import shutil
 import signal
@@ -65,6 +66,27 @@ def test_scratch_of_another_container_is_left_alone(temporary):
             assert os.path.isdir(kept)
     finally:
         end(living)
+
+
+def test_scratch_that_a_task_still_saves_from_outlives_its_run(temporary):
+    killed, left = holder("scratch()", temporary)
+    with open(os.path.join(left, folders.LOCK)) as file:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        end(killed)
+        with folders.scratch():
+            assert os.path.isdir(left)
+    with folders.scratch():
+        assert not os.path.isdir(left)
+
+
+def test_scratch_of_another_machine_is_left_alone(temporary):
+    """Its lock may not be seen here."""
+    killed, left = holder("scratch()", temporary)
+    end(killed)
+    with open(os.path.join(left, folders.LOCK), "w") as file:
+        file.write("another kernel")
+    with folders.scratch():
+        assert os.path.isdir(left)
 
 
 def test_a_folder_without_a_lock_is_left_alone(temporary):
