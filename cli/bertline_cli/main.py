@@ -2,6 +2,7 @@
 
 import errno
 import importlib
+import json
 import os
 import sys
 from typing import Annotated, Any
@@ -95,7 +96,7 @@ def main() -> None:
         code = app(standalone_mode=False)
         sys.stdout.flush()  # what can't be written is known only now
     except BertlineError as error:
-        typer.echo(f"error: {error}", err=True)
+        _tell(error)
         code = error.exit_code
     except (KeyboardInterrupt, typer.Abort) as error:
         if isinstance(error.__cause__, EOFError):  # typer takes any for Ctrl-D at a question
@@ -115,6 +116,19 @@ def main() -> None:
         show()
         code = ExitCode.USER_ERROR
     sys.exit(code if isinstance(code, int) else ExitCode.OK)
+
+
+def _tell(error: BertlineError) -> None:
+    """The message for people on stderr; with `--json` also a document on stdout."""
+    typer.echo(f"error: {error}", err=True)
+    if "--json" in sys.argv:
+        told = {
+            "family": error.exit_code.name.lower().replace("_", " "),
+            "exit_code": int(error.exit_code),
+            "message": str(error),
+            "problems": getattr(error, "problems", []),
+        }
+        typer.echo(json.dumps({"error": told}, indent=2))
 
 
 def _unwritable(error: OSError) -> ExitCode:

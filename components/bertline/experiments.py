@@ -6,12 +6,11 @@ on mini-BERT); where they differ a comment says why.
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
-from bertline.addresses import redacted
+from bertline import yamlfiles
 from bertline.errors import UserError
 from bertline.schedules import Schedule
 from bertline.sources import Source
@@ -21,6 +20,9 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,3
 """Shows in object names, pod labels and charts: letters, digits, `.`, `_`, `-`, at most 40."""
 
 Probability = Annotated[float, Field(ge=0, le=1)]
+
+TrainingSeed = Annotated[int, Field(ge=0, lt=2**47)]
+"""The key of dropout's generators has 64 bits, 16 of which tell layers apart and one of which is the sign."""
 
 TaskName = Literal["MNLI-m", "MNLI-mm", "sample-nli"]
 
@@ -73,14 +75,15 @@ class Corpus(Articles):
     held_out: float = Field(0.005, ge=0, lt=0.5)
     """Share of the documents kept out of training for the held-out loss. The original had none: its loss is on training
     data."""
-    seed: int = Field(17, ge=0)
+    seed: int = Field(17, ge=0, lt=2**64)
     """Cuts, partners and masks are functions of (seed, document, duplicate)."""
 
     @model_validator(mode="after")
     def _predictions_fit(self) -> Self:
-        if self.max_predictions >= self.sequence_length:
+        if self.max_predictions > self.sequence_length - 3:
             raise ValueError(
-                f"max_predictions {self.max_predictions} must be below sequence_length {self.sequence_length}"
+                f"max_predictions {self.max_predictions} must be at most {self.sequence_length - 3}: sequence_length "
+                f"{self.sequence_length} less [CLS] and two [SEP]"
             )
         return self
 
@@ -172,7 +175,7 @@ class Pretrain(Section):
     optimizer: Optimizer = Optimizer()
     next_sentence: bool = True
     """Joint MLM and NSP loss as in BERT; false trains MLM alone."""
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((1,), min_length=1)
+    seeds: tuple[TrainingSeed, ...] = Field((1,), min_length=1)
     """One run of every model for each: initial weights, order of the data and dropout are functions of it."""
     held_out_examples: int = Field(4096, ge=1)
     """Held-out examples that each epoch's loss is measured on, at most."""
@@ -187,6 +190,17 @@ class Pretrain(Section):
     @classmethod
     def _distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
         return _distinct(seeds)
+
+    @model_validator(mode="after")
+    def _schedule_fits(self) -> Self:
+        steps = self.epochs * self.steps_per_epoch
+        for name, needed in self.learning_rate.least_steps().items():
+            if needed > steps:
+                raise ValueError(
+                    f"learning_rate.{name} {needed:,} is above the {steps:,} steps of all epochs (epochs {self.epochs} "
+                    f"* steps_per_epoch {self.steps_per_epoch:,})"
+                )
+        return self
 
 
 class TaskFiles(Section):
@@ -213,7 +227,7 @@ class Evaluate(Section):
     """Tokens of a pair at most; longer ones are cut, the longer side first."""
     max_train_examples: int | None = Field(None, ge=1)
     """Use only so many training examples (a random choice by seed); None uses all."""
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((1,), min_length=1)
+    seeds: tuple[TrainingSeed, ...] = Field((1,), min_length=1)
     """One fine-tuning for each: initial head, order of examples, dropout."""
 
     @field_validator("seeds")
@@ -235,6 +249,20 @@ class Experiment(Section):
     """By the name that charts and tables show."""
     pretrain: Pretrain
     evaluate: Evaluate
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        """Case alone doesn't tell files apart everywhere; and a run is named after its model and seed."""
+        runs = [self.run_name(model, seed) for model in self.models for seed in self.pretrain.seeds]
+        for number, name in enumerate(runs):
+            for other in runs[:number]:
+                if name.lower() == other.lower():
+                    raise ValueError(f"models: two runs would be named {other} and {name}; name the models otherwise")
+        return self
+
+    def run_name(self, model: str, seed: int) -> str:
+        """Of all rounds of one model with one seed."""
+        return model if len(self.pretrain.seeds) == 1 else f"{model}-seed{seed}"
 
     @model_validator(mode="after")
     def _lengths_fit(self) -> Self:
@@ -260,58 +288,13 @@ def load(path: Path) -> Experiment:
     """Read an experiment file; relative paths in it count from its folder.
 
     Raises:
-        UserError: unreadable, not YAML, or not an experiment; a line for each field that is wrong.
+        UserError: unreadable, not YAML, or not an experiment; a line for each thing that is wrong.
     """
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = yamlfiles.read(path)
     except FileNotFoundError as error:
         raise UserError(f"there is no file {path}; `bertline init` writes one to start from") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"can't read {path}: {error}") from error
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} isn't YAML: {redacted(str(error))}") from error
-    if not isinstance(document, dict):
-        raise UserError(f"{path} isn't an experiment: expected `name:`, `corpus:`, …, found {type(document).__name__}")
-    try:
-        return Experiment.model_validate(document, context={"folder": path.parent.absolute()})
-    except ValidationError as error:
-        raise UserError(f"{path} isn't a valid experiment:\n" + "\n".join(_sentences(error))) from error
-
-
-def _sentences(error: ValidationError) -> list[str]:
-    """One line a wrong field: where, what was found, what is accepted."""
-    lines = []
-    for problem in error.errors(include_url=False):
-        where = ".".join(str(part) for part in problem["loc"]) or "the file"
-        found: Any = problem.get("input")
-        shown = "" if isinstance(found, dict) or problem["type"] == "missing" else f", found {redacted(repr(found))}"
-        message = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "extra_forbidden":
-            message, shown = "unknown key", ""
-            message += _accepted(problem["loc"])
-        lines.append(f"  {where}: {message[:1].lower() + message[1:]}{shown}")
-    return lines
-
-
-def _accepted(location: tuple[int | str, ...]) -> str:
-    """The keys that the section of an unknown key has."""
-    section: Any = Experiment
-    for part in location[:-1]:
-        annotation = (
-            section.model_fields[part].annotation if _is_section(section) and part in section.model_fields else None
-        )
-        section = next((kind for kind in _sections(annotation)), section if annotation is None else None)
-    return f"; this section has {', '.join(section.model_fields)}" if _is_section(section) else ""
-
-
-def _sections(annotation: Any) -> list[Any]:
-    if _is_section(annotation):
-        return [annotation]
-    return [found for part in getattr(annotation, "__args__", ()) for found in _sections(part)]
-
-
-def _is_section(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, BaseModel)
+    return document.validated(Experiment, strict=True, context={"folder": path.parent.absolute()})
 
 
 def _distinct(seeds: tuple[int, ...]) -> tuple[int, ...]:

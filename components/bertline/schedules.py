@@ -34,6 +34,10 @@ class _Schedule(BaseModel):
     warmup_steps: int = Field(10_000, ge=0)
     """Steps of linear rise from 0."""
 
+    def least_steps(self) -> dict[str, int]:
+        """How many steps the experiment must have at least, by the fields that say so."""
+        return {"warmup_steps": self.warmup_steps}
+
     def _warmup(self) -> list[Piece]:
         return [Piece(0, self.warmup_steps, 0.0, self.peak)] if self.warmup_steps else []
 
@@ -79,6 +83,9 @@ class WarmupStableDecay(_Schedule):
     schedule: Literal["warmup-stable-decay"]
     decay_steps: int = Field(ge=1)
     """Steps of the fall."""
+
+    def least_steps(self) -> dict[str, int]:  # noqa: D102
+        return super().least_steps() | {"warmup_steps and decay_steps, together": self.warmup_steps + self.decay_steps}
 
     def pieces(self, round_ends: Sequence[int]) -> list[Piece]:  # noqa: D102
         total = round_ends[-1]

@@ -103,7 +103,7 @@ def build(experiment: Experiment) -> Graph:
         Run(name, model, seed, tuple(_rounds(experiment, name, model, seed, corpus)))
         for model in experiment.models
         for seed in experiment.pretrain.seeds
-        for name in [model if len(experiment.pretrain.seeds) == 1 else f"{model}-seed{seed}"]
+        for name in [experiment.run_name(model, seed)]
     )
     return Graph(experiment, vocabulary, corpus, runs)
 

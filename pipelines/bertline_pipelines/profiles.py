@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from bertline import yamlfiles
 from bertline.addresses import redacted
 from bertline.errors import UserError
 
@@ -251,32 +251,28 @@ def load(name: str, environment: Mapping[str, str], *, may_be_unknown: bool = Fa
         may_be_unknown: Bucket and registry needn't be known: `STAND_INS` fill their places.
 
     Raises:
-        UserError: no such profile, not YAML, or not valid; a line for each field that is wrong.
+        UserError: no such profile, not YAML, or not valid; a line for each thing that is wrong.
     """
     path = Path(name) if name.endswith((".yaml", ".yml")) or "/" in name else _shipped() / f"{name}.yaml"
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = yamlfiles.read(path)
     except FileNotFoundError as error:
         raise UserError(
             f"there is no profile {name!r}; give one of {', '.join(names())}, or the path of your own: "
             "`bertline init my-profile.yaml --profile gke-l4` writes one to start from"
         ) from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"can't read profile {path}: {redacted(str(error))}") from error
-    if not isinstance(document, dict):
-        raise UserError(f"{path} isn't a profile: expected `name:`, `pods:`, …, found {type(document).__name__}")
+    notes: dict[yamlfiles.Location, str] = {}
     for variable, (section, field) in OVERRIDES.items():
-        if not isinstance(document.get(section), dict):
+        notes[section, field] = f"set it in your own profile or by {variable}"
+        values = document.values.get(section)
+        if not isinstance(values, dict):
             continue
         if variable in environment:
-            document[section][field] = environment[variable]
-        elif may_be_unknown and variable in STAND_INS and document[section].get(field) is None:
-            document[section][field] = STAND_INS[variable]
-    _refuse_secrets(name, document)
-    try:
-        return Profile.model_validate(document)
-    except ValidationError as error:
-        raise UserError(f"profile {name} isn't valid:\n" + "\n".join(_sentences(error))) from error
+            values[field] = environment[variable]
+        elif may_be_unknown and variable in STAND_INS and values.get(field) is None:
+            values[field] = STAND_INS[variable]
+    _refuse_secrets(name, document.values)
+    return document.validated(Profile, notes=notes)
 
 
 def _refuse_secrets(name: str, document: Any, *place: str) -> None:
@@ -295,37 +291,3 @@ def _refuse_secrets(name: str, document: Any, *place: str) -> None:
 
 def _shipped() -> Path:
     return INSTALLED if INSTALLED.is_dir() else SHIPPED
-
-
-def _sentences(error: ValidationError) -> list[str]:
-    """One line a wrong field: where, what was found, what is accepted."""
-    variables: dict[tuple[int | str, ...], str] = {place: variable for variable, place in OVERRIDES.items()}
-    lines = []
-    for problem in error.errors(include_url=False):
-        where, found = ".".join(map(str, problem["loc"])), problem.get("input")
-        message = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "extra_forbidden":
-            message = "unknown key"
-        elif problem["type"] == "string_type" and isinstance(found, int | float):
-            message = f'Kubernetes wants text here, found the number {found}: write "{found}" in quotes'
-        elif problem["type"] == "string_type" and found is None:
-            message = "has no value"
-        elif problem["type"] == "string_pattern_mismatch":
-            message = f"found {redacted(repr(found))}, expected {_expected(problem['ctx']['pattern'])}"
-        if variable := variables.get(problem["loc"]):
-            message += f"; set it in your own profile or by {variable}"
-        lines.append(f"  {where}: {message}")
-    return lines
-
-
-def _expected(pattern: str) -> str:
-    """What a pattern means, for people."""
-    if pattern.startswith(r"^(\d+(\.\d+)?"):
-        return 'cores such as "2", "0.5" or "500m"'
-    if pattern.startswith(r"^\d+([KMG"):
-        return 'a size such as "4Gi" or "500M"'
-    if pattern.startswith("^((gs|s3)"):
-        return "gs://bucket/prefix, s3://bucket/prefix or a directory"
-    if pattern.startswith("^https?"):
-        return "an address such as http://localhost:8888"
-    return f"something like {pattern}"

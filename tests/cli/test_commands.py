@@ -208,3 +208,19 @@ def test_wrong_usage_exits_with_the_users_code(arguments, bertline):
     result = bertline(*arguments)
     assert result.returncode == ExitCode.USER_ERROR
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("command", ["validate", "plan"])
+def test_an_error_is_json_where_json_was_asked_for(command, bertline, tmp_path):
+    text = (bertline_pipelines.experiment_files() / "nano.yaml").read_text()
+    (tmp_path / "my.yaml").write_text(text.replace("layers: 2", "layer: 2"))
+
+    result = bertline(command, "my.yaml", "--json")
+
+    assert result.returncode == ExitCode.USER_ERROR
+    told = json.loads(result.stdout)["error"]
+    assert (told["family"], told["exit_code"]) == ("user error", 2)
+    line = 1 + text[: text.index("layers: 2")].count("\n")
+    assert {problem["line"] for problem in told["problems"]} == {line}
+    assert "did you mean layers?" in told["message"]
+    assert told["message"] in result.stderr

@@ -35,7 +35,7 @@ def test_every_profile_that_we_ship_loads(name):
 def test_a_gke_profile_asks_for_what_only_its_user_knows():
     with pytest.raises(UserError) as error:
         profiles.load("gke-l4", {})
-    assert "store.uri: has no value; set it in your own profile or by BERTLINE_STORE" in str(error.value)
+    assert "store.uri has no value" in str(error.value)
     assert "BERTLINE_REGISTRY" in str(error.value)
 
 
@@ -64,11 +64,11 @@ def test_threads_follow_from_the_limit(change, cpu, threads):
 @pytest.mark.parametrize(
     ("path", "value", "sentence"),
     [
-        (("pods", "pretrain", "cpu"), 2, 'Kubernetes wants text here, found the number 2: write "2" in quotes'),
+        (("pods", "pretrain", "cpu"), 2, 'expected text, found 2; write "2" in quotes'),
         (("pods", "pretrain", "memory"), "4 GB", "expected a size such as"),
         (("pods", "pretrain", "cpu"), "two", "expected cores such as"),
         (("pods", "pretrain", "gpu"), {"count": 1}, "gpu needs node_selector"),
-        (("pods", "pretrain", "gpus"), 1, "unknown key"),
+        (("pods", "pretrain", "gpus"), 1, "pods.pretrain.gpus is not a key here; did you mean gpu?"),
         (("pods", "default", "node_selector"), {"spot": True}, "pods.vocabulary.node_selector.spot"),
         (("environment", "EPOCHS"), 3, 'write "3" in quotes'),
         (("store", "uri"), "http://somewhere", "gs://bucket/prefix, s3://bucket/prefix or a directory"),
@@ -104,7 +104,7 @@ def test_a_file_that_is_no_profile(tmp_path):
     with pytest.raises(UserError, match="expected `name:`"):
         profiles.load(str(path), {})
     path.write_text("{")
-    with pytest.raises(UserError, match="can't read profile"):
+    with pytest.raises(UserError, match="isn't YAML"):
         profiles.load(str(path), {})
 
 

@@ -1,19 +1,15 @@
 """Complete or not there: whatever happens on the way to a manifest."""
 
-import bz2
-import io
 import itertools
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from bertline.errors import DamagedError, ExitCode, TransientError, UserError
@@ -446,28 +442,6 @@ def test_a_staging_disk_that_is_full_is_transient(gs_uri: str, tmp_path: Path) -
     with pytest.raises(UserError, match="can't write"):
         made.stage(["empty"], tmp_path / "file/below")
     made.store._connected[1].client.close()  # type: ignore[attr-defined]
-
-
-@pytest.mark.parametrize(
-    "write",
-    [
-        lambda file: file.write(b"x" * 100_000),
-        lambda file: np.save(file, np.zeros(100_000)),
-        lambda file: json.dump(list(range(10_000)), io.TextIOWrapper(file)),
-        lambda file: bz2.BZ2File(file, "w").write(os.urandom(10_000_000)),
-        lambda file: shutil.copyfileobj(io.BytesIO(b"x" * 100_000), file),
-    ],
-    ids=["plain", "numpy", "json", "bz2", "shutil"],
-)
-def test_scratch_that_is_full_is_transient_whoever_writes_to_it(directory: ObjectStore, write) -> None:  # type: ignore[no-untyped-def]
-    def fills(work: Build) -> Outcome:
-        with open("/dev/full", "wb") as file:  # a disk that is full for everybody
-            write(file)
-        return Outcome({}, {})
-
-    with pytest.raises(TransientError, match="no space left to write"):
-        realize(directory, ASKED, fills)
-    assert realize(directory, ASKED, build).verify() == []
 
 
 # Attempts

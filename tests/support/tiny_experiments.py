@@ -7,7 +7,12 @@ import bertline_pipelines
 TINY = {
     "corpus": {"shards": 1, "duplicates": 1, "sequence_length": 32, "max_predictions": 5, "held_out": 0.1},
     "vocabulary": {"train": {"size": 400}},
-    "pretrain": {"epochs": 1, "steps_per_epoch": 6, "checkpoints": {"every_steps": 2, "every_minutes": 1}},
+    "pretrain": {
+        "epochs": 1,
+        "steps_per_epoch": 6,
+        "learning_rate": {"schedule": "constant", "peak": 1e-3, "warmup_steps": 2},
+        "checkpoints": {"every_steps": 2, "every_minutes": 1},
+    },
     "evaluate": {"epochs": 1, "sequence_length": 32, "max_train_examples": 96},
 }
 

@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
 
+from bertline.addresses import redacted
 from bertline.errors import DamagedError
 from bertline.experiments import Experiment
 from bertline.report.manifests import (
@@ -129,7 +130,7 @@ def collect(store: ObjectStore, reference: Reference) -> Collected:
     except (KeyError, TypeError, ValidationError) as error:
         raise DamagedError(
             f"{store.uri}/experiments/{reference.name}/{reference.digest}.json isn't the graph of an experiment that "
-            f"this version of bertline knows: {error}"
+            f"this version of bertline knows: {redacted(str(error))}"
         ) from error
 
 
