@@ -18,9 +18,10 @@ def command(
     as_json: arguments.Json = False,
 ) -> None:
     """End an experiment's run. Nothing that is done is lost; `bertline submit` goes on from there."""
+    import contextlib
     import sys
 
-    from bertline_pipelines import access, submissions
+    from bertline_pipelines import access, fates, submissions
 
     place = arguments.profile(profile, store)
     connected = arguments.existing(store, profile)
@@ -28,10 +29,18 @@ def command(
     if not yes and not as_json and sys.stdin.isatty():
         typer.confirm(f"end run {submission.display_name}?", abort=True)
     with access.kubeflow(place) as server:
-        run = submissions.cancel(submission, server)
-    state = run.state.lower()
+        submission = submissions.cancel(connected, submission, server)
+        remarks: list[str] = []
+        with contextlib.ExitStack() as stack:
+            cluster = access.try_to(
+                lambda: stack.enter_context(access.cluster(place)), remarks, "what Argo does can't be looked at"
+            )
+            fate = fates.learn(submission, server, cluster)
     if as_json:
-        typer.echo(json.dumps({"run_id": run.id, "state": state}, indent=2))
+        document = {"run_id": submission.run_id, "state": fate.state, "remarks": [*remarks, *fate.remarks]}
+        typer.echo(json.dumps(document, indent=2))
     else:
-        typer.echo(f"run {submission.display_name} is {state}; what is done is kept")
+        typer.echo(f"run {submission.display_name} is {fate.state}; what is done is kept")
+        for remark in (*remarks, *fate.remarks):
+            typer.echo(f"  note: {remark}")
         typer.echo(f"Next:  bertline submit EXPERIMENT.yaml {arguments.options(store, profile)}   goes on from there")

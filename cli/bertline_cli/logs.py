@@ -113,7 +113,7 @@ class _Reader:
         from bertline_pipelines import access, statuses
 
         remarks: list[str] = []
-        self._cluster = statuses.try_to(
+        self._cluster = access.try_to(
             lambda: self._open.enter_context(access.cluster(place)), remarks, "pods can't be looked at"
         )
         server = self._open.enter_context(access.kubeflow(place))
@@ -220,7 +220,7 @@ class _Reader:
 
     def _why(self, pod: "Pod") -> str:
         assert self._cluster is not None
-        return self._cluster.explain(pod.namespace, [pod]).get(pod.name, "Kubernetes doesn't say why")
+        return str(self._cluster.explain(pod.namespace, [pod]).get(pod.name, "Kubernetes doesn't say why"))
 
     def _stream(self, pod: "Pod", *, follow: bool, tail: int | None) -> None:
         from bertline_pipelines.cluster import wrappings

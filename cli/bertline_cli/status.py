@@ -30,7 +30,7 @@ def command(
     submission = submissions.find(connected, arguments.name(experiment))
     remarks: list[str] = []
     server = access.kubeflow(place)
-    cluster = statuses.try_to(lambda: access.cluster(place), remarks, "pods can't be looked at")
+    cluster = access.try_to(lambda: access.cluster(place), remarks, "pods can't be looked at")
     observer = statuses.Observer(connected, submission, server, cluster)
     if watch:
         watching.follow(observer, sys.stdout, remarks)

@@ -1,13 +1,14 @@
 """Following a run: a line for each change, and on a terminal a live table of all tasks.
 
-Never hangs on a run that nobody will finish: it ends when the run does, when the server forgets it, and when the server
-can't be reached for `PATIENCE_S`; the run itself goes on then, and that is said.
+Never hangs on a run that nobody will finish: it ends when the run does, when all it was to make is in the store, when
+its workflow is gone or the server forgets it, and when the store or the server can't be reached for `PATIENCE_S`; the
+run itself goes on then, and that is said. Shorter outages of either are waited out, with a note.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from bertline.plurals import counted
 from bertline_cli import displays
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from bertline_pipelines.kubeflow.kubeflow import Kubeflow
     from bertline_pipelines.statuses import Observer, Status, TaskStatus
     from bertline_pipelines.submitting import Prepared, Submitted
+
+T = TypeVar("T")
 
 POLL_S = 5.0
 PATIENCE_S = 1800.0
@@ -50,7 +53,8 @@ def line(task: "TaskStatus") -> str:
     place = f"on {task.node}" if task.node and task.state in ("running", "failed") else ""
     again = counted(task.restarts, "restart") if task.restarts else ""
     took = displays.duration(task.seconds) if task.seconds is not None and task.state != "waiting" else ""
-    details = "; ".join(filter(None, [task.progress if task.state != "done" else "", place, again, task.reason]))
+    reason = f"{task.reason} ({task.amounts})" if task.amounts else task.reason
+    details = "; ".join(filter(None, [task.progress if task.state != "done" else "", place, again, reason]))
     return f"{MARKS[task.state]} {task.name:28} {task.state:9} {took:>12}  {details}".rstrip()
 
 
@@ -72,7 +76,7 @@ def follow(
         patience_s: Seconds without any answer after which it gives up.
 
     Raises:
-        TransientError: Kubeflow couldn't be reached for that long.
+        TransientError: Kubeflow or the store couldn't be reached for that long.
     """
     from bertline.errors import TransientError
 
@@ -85,11 +89,11 @@ def follow(
             display.show(status)
             if status.is_over:
                 return status
-            if status.state != "unknown":
+            if status.is_known:
                 answered = time.monotonic()
             elif time.monotonic() - answered >= patience_s:
                 raise TransientError(
-                    f"Kubeflow couldn't be asked for {displays.duration(patience_s)}: {'; '.join(status.remarks)}. "
+                    f"nobody could say for {displays.duration(patience_s)} how it is: {'; '.join(status.remarks)}. "
                     f"Run {status.submission.display_name} itself goes on; the same command follows it again"
                 )
             time.sleep(poll_s)
@@ -113,12 +117,13 @@ def to_the_end(
     from bertline_pipelines import access, statuses, submitting
 
     remarks: list[str] = []
-    cluster = statuses.try_to(lambda: access.cluster(prepared.profile), remarks, "pods can't be looked at")
+    cluster = access.try_to(lambda: access.cluster(prepared.profile), remarks, "pods can't be looked at")
     while True:
         observer = statuses.Observer(store, submitted.submission, kubeflow, cluster)
         status = follow(observer, stream, remarks, poll_s=poll_s)
         remarks = []
-        prepared = submitting.prepare(prepared.graph, prepared.profile, store)
+        graph, place = prepared.graph, prepared.profile
+        prepared = patiently(lambda: submitting.prepare(graph, place, store.hasty()), stream, poll_s)  # noqa: B023
         if prepared.document is None:
             return ExitCode.OK
         if status.state != "succeeded":
@@ -129,8 +134,29 @@ def to_the_end(
             resumes -= 1
             _say(stream, f"the run {status.state}; submitting what is left, {counted(resumes, 'more time')} if need be")
         with displays.transfers():
-            submitted = submitting.submit(prepared, store, kubeflow)
+            submitted = patiently(lambda: submitting.submit(prepared, store, kubeflow), stream, poll_s)  # noqa: B023
         _say(stream, f"{submitted.submission.display_name}: {counted(len(prepared.parts[0]), 'task')}")
+
+
+def patiently(action: Callable[[], T], stream: TextIO | None, poll_s: float, patience_s: float = PATIENCE_S) -> T:
+    """What it returns; it is tried again while what is wrong may pass, with a note.
+
+    Raises:
+        TransientError: it didn't pass for `patience_s`.
+    """
+    from bertline.errors import TransientError
+
+    until, said = time.monotonic() + patience_s, False
+    while True:
+        try:
+            return action()
+        except TransientError as error:
+            if time.monotonic() >= until:
+                raise
+            if not said:
+                _say(stream, f"note: {getattr(error, 'said', error)}; trying until it passes")
+                said = True
+        time.sleep(poll_s)
 
 
 def _ended(status: "Status") -> "ExitCode":
@@ -181,22 +207,25 @@ class Changes:
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
-        self._seen: dict[str, tuple[str, str]] = {}
+        self._seen: dict[str, tuple[str, set[str]]] = {}
         self._said: set[str] = set()
 
     def show(self, status: "Status") -> None:
         """Print what is new."""
-        for remark in status.remarks:
-            if remark not in self._said:
+        remarks = {remark.partition(":")[0]: remark for remark in status.remarks}  # what follows differs in details
+        for what, remark in remarks.items():
+            if what not in self._said:
                 self.say(f"note: {remark}")
-        self._said = set(status.remarks)
+        self._said = set(remarks)
         for task in status.tasks:
-            known = (task.state, task.reason if task.state in ("pending", "failed") else "")
-            before = self._seen.get(task.name)
-            self._seen[task.name] = known
+            reason = task.reason if task.state in ("pending", "failed") else ""
+            state, told = self._seen.get(task.name, ("", set()))
             # At first only what is going on: what waits will be told of when its turn comes.
-            if before != known and (before or task.state in ("running", "pending", "failed")):
+            is_new = task.state != state or reason not in told
+            if is_new and (state or task.state in ("running", "pending", "failed")):
                 self.say(line(task))
+            # A reason that comes back, as two resources that are short by turns, isn't told again.
+            self._seen[task.name] = task.state, {reason} | (told if task.state == state else set())
 
     def say(self, sentence: str) -> None:
         """One line."""

@@ -5,7 +5,8 @@ the environment has none, they are read from there, through kubectl's context.
 """
 
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
 from bertline.errors import BertlineError, UserError
 from bertline.store import objects
@@ -16,6 +17,8 @@ from bertline_pipelines.profiles import Profile
 if TYPE_CHECKING:
     from bertline_pipelines.cluster.cluster import Cluster
     from bertline_pipelines.kubeflow.kubeflow import Kubeflow
+
+T = TypeVar("T")
 
 
 def store(profile: Profile) -> ObjectStore:
@@ -72,3 +75,12 @@ def submits_to(profile: Profile) -> Place:
             f"profile {profile.name} has no `kubeflow`: it is for this machine, where `bertline run` runs an experiment"
         )
     return profile.kubeflow
+
+
+def try_to(reach: Callable[[], T], remarks: list[str], what: str) -> T | None:
+    """Somebody to ask, or a remark that he can't be asked."""
+    try:
+        return reach()
+    except BertlineError as error:
+        remarks.append(f"{what}: {error}")
+        return None

@@ -10,38 +10,23 @@ The store is believed first. A witness that can't be asked is named, and the res
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from bertline.errors import BertlineError, ExitCode
-from bertline.plurals import counted
-from bertline.store import attempts, derivations, realizations
+from bertline.errors import BertlineError, ExitCode, TransientError
 from bertline.store.objects import ObjectStore
-from bertline_pipelines import labels
+from bertline_pipelines import fates, histories, labels, submissions
+from bertline_pipelines.cluster.reasons import Reason
+from bertline_pipelines.fates import Fate
+from bertline_pipelines.histories import Failure, History
 from bertline_pipelines.submissions import Submission, SubmittedTask
 
 if TYPE_CHECKING:
     from bertline_pipelines.cluster.cluster import Cluster
     from bertline_pipelines.cluster.pods import Pod
     from bertline_pipelines.kubeflow.kubeflow import Kubeflow
-    from bertline_pipelines.kubeflow.runs import Run
-
-THREADS = 16  # manifests and logs are small; a bucket's latency is what counts
-RATE_WINDOW = 2  # events: the last two that tell a step
-
-FAMILIES = {
-    ExitCode.BUG: "a bug",
-    ExitCode.USER_ERROR: "your input",
-    ExitCode.DAMAGED: "damaged objects",
-    ExitCode.TRANSIENT: "transient",
-    ExitCode.PREEMPTED: "preempted",
-    ExitCode.INTERRUPTED: "interrupted",
-}
-
-T = TypeVar("T")
-Events = list[dict[str, Any]]
+    from bertline_pipelines.kubeflow.runs import TaskState
 
 
 @dataclass(frozen=True)
@@ -58,6 +43,8 @@ class TaskStatus:
     """`step 23,400 of 100,000, 41.2 steps/s`."""
     reason: str = ""
     """Why it waits or failed, in a sentence."""
+    amounts: str = ""
+    """What of the reason changes from look to look: how much is free, for how long."""
     exit_code: int | None = None
     """Of the last failed attempt, from the one table."""
     pod: str = ""
@@ -67,7 +54,7 @@ class TaskStatus:
     attempts: int = 0
     """At this task in all runs."""
     seconds: float | None = None
-    """Since its pod's start, or the attempt's; what it took, if it is done in this run."""
+    """Since its attempt's start, or its turn's; what it took, if it is done in this run."""
     step: int | None = None
     steps_per_s: float | None = None
 
@@ -78,16 +65,23 @@ class Status:
 
     submission: Submission
     state: str
-    """KFP's, in lower case; `forgotten` if the server doesn't know the run, `unknown` if it can't be asked."""
+    """Of the run, see `Fate`; `succeeded` also if all that it holds is done, whatever Kubeflow says."""
     url: str
     tasks: tuple[TaskStatus, ...]
     remarks: tuple[str, ...]
     """What couldn't be looked at."""
+    store_answers: bool = True
+    """False if what the store knows is of an earlier look, or missing."""
 
     @property
     def is_over(self) -> bool:
-        """True if this run does nothing any more."""
-        return self.state in ("succeeded", "failed", "canceled", "skipped", "forgotten")
+        """True if this run does nothing any more, and the store has told what it did."""
+        return self.store_answers and self.state in fates.OVER
+
+    @property
+    def is_known(self) -> bool:
+        """False if the store or Kubeflow couldn't be asked."""
+        return self.store_answers and self.state != "unknown"
 
     @property
     def is_complete(self) -> bool:
@@ -126,185 +120,212 @@ class Observer:
             kubeflow: None if it can't be reached.
             cluster: None if it can't be reached.
         """
-        self._store, self._submission = store, submission
+        self._store, self._submission = store.hasty(), submission
         self._kubeflow, self._cluster = kubeflow, cluster
-        self._done: set[str] = set()
+        self._histories: dict[str, History] = {}
 
     def look(self) -> Status:
-        """Everything as it is now."""
+        """Everything as it is now. Who can't be asked, the store included, is among the remarks."""
         remarks: list[str] = []
-        run, state = self._ask_kubeflow(remarks)
-        pods, reasons, held = self._ask_cluster(run, state, remarks)
-        with ThreadPoolExecutor(THREADS) as pool:
-            tasks = tuple(
-                pool.map(
-                    lambda task: self._task(task, run, state, pods.get(labels.label(task.name)), reasons, held),
-                    self._submission.tasks,
-                )
-            )
+        answers = self._ask_store(self._reread, remarks)
+        fate = fates.learn(self._submission, self._kubeflow, self._cluster)
+        remarks += fate.remarks
+        pods, reasons = self._ask_cluster(remarks)
+        answers = answers and self._ask_store(self._read, remarks)
+        view = _View(fate, pods, reasons, self._histories, self._cluster is not None)
+        tasks = tuple(view.status(task) for task in self._submission.tasks)
         unfinished = {task.name for task in tasks if task.state != "done"}
         planned = {task.name: task for task in self._submission.tasks}
-        tasks = tuple(
-            _waiting(task, [before for before in planned[task.name].after if before in unfinished], state)
-            for task in tasks
-        )
+        tasks = tuple(view.waiting(task, planned, unfinished) for task in tasks)
+        state = fate.state
+        if answers and all(task.state == "done" for task in tasks if planned[task.name].included):
+            if state in fates.OVER and state != "succeeded":
+                remarks.append(f"Kubeflow calls the run {state}, but all that it was to make is in the store")
+            state = "succeeded"
         url = self._kubeflow.url(self._submission.run_id) if self._kubeflow and self._submission.run_id else ""
-        return Status(self._submission, state, url, tasks, tuple(remarks))
+        return Status(self._submission, state, url, tasks, tuple(dict.fromkeys(remarks)), answers)
 
-    def _ask_kubeflow(self, remarks: list[str]) -> "tuple[Run | None, str]":
-        from bertline_pipelines.kubeflow.kubeflow import RunNotFoundError
+    def _reread(self) -> None:
+        self._submission = submissions.reread(self._store, self._submission)
 
-        if self._submission.run_id is None:
-            remarks.append("whether the run was posted isn't known: `bertline submit` again finds it or posts it")
-            return None, "unknown"
-        if self._kubeflow is None:
-            return None, "unknown"
+    def _read(self) -> None:
+        self._histories = histories.read(self._store, self._submission.tasks, self._histories)
+
+    def _ask_store(self, ask: Callable[[], None], remarks: list[str]) -> bool:
         try:
-            run = self._kubeflow.run(self._submission.run_id)
-        except RunNotFoundError as error:
-            remarks.append(str(error))
-            return None, "forgotten"
-        except BertlineError as error:
-            remarks.append(str(error))
-            return None, "unknown"
-        return run, run.state.lower()
+            ask()
+        except TransientError as error:
+            remarks.append(f"the store can't be asked: {getattr(error, 'said', error)}")
+            return False
+        return True
 
-    def _ask_cluster(
-        self, run: "Run | None", state: str, remarks: list[str]
-    ) -> "tuple[dict[str, Pod], dict[str, str], dict[str, str]]":
-        """Pods by task label; reasons by pod name; reasons by KFP's task name where there is no pod."""
+    def _ask_cluster(self, remarks: list[str]) -> "tuple[tuple[Pod, ...], dict[str, Reason]]":
+        """The run's pods, and why they wait or failed, by name."""
         if self._cluster is None or self._submission.run_id is None:
-            return {}, {}, {}
-        place, run_id = self._submission.namespace, self._submission.run_id
+            return (), {}
+        place = self._submission.namespace
         try:
-            pods = self._cluster.pods(place, run_id=run_id)
-            reasons = self._cluster.explain(place, pods)
+            pods = self._cluster.pods(place, run_id=self._submission.run_id)
+            return pods, self._cluster.explain(place, pods)
         except BertlineError as error:
             remarks.append(f"pods can't be looked at: {error}")
-            return {}, {}, {}
-        held = self._held(self._cluster, run_id, remarks) if run is not None and not run.final else {}
-        return {pod.task: pod for pod in pods if pod.task}, reasons, held
+            return (), {}
 
-    def _held(self, cluster: "Cluster", run_id: str, remarks: list[str]) -> dict[str, str]:
-        """Of tasks whose pod couldn't be made, or is gone: only Argo knows why."""
-        from bertline_pipelines.cluster import failures, pending
 
-        try:
-            steps = cluster.steps(self._submission.namespace, run_id)
-        except BertlineError as error:
-            remarks.append(f"Argo can't be asked: {error}")
-            return {}
-        held = {}
-        for step in steps:
-            if step.phase == "Pending" and step.message:
-                held[step.kfp_task] = pending.why_held(step)
-            elif step.phase in ("Failed", "Error") and step.message:
-                held[step.kfp_task] = failures.why_step_failed(step)
-        return held
+class _View:
+    """What the witnesses said at one look, put together task by task."""
 
-    def _task(
+    def __init__(
         self,
-        task: SubmittedTask,
-        run: "Run | None",
-        run_state: str,
-        pod: "Pod | None",
-        reasons: dict[str, str],
-        held: dict[str, str],
-    ) -> TaskStatus:
+        fate: Fate,
+        pods: "tuple[Pod, ...]",
+        reasons: dict[str, Reason],
+        histories: dict[str, History],
+        sees_pods: bool,
+    ) -> None:
+        self._fate, self._reasons, self._histories, self._sees_pods = fate, reasons, histories, sees_pods
+        self._pods = {pod.task: pod for pod in pods if pod.task}
+        self._drivers = {pod.kfp_task: pod for pod in pods if pod.is_driver}
+        self._held = _held(fate)
+        self._is_cancelled = fate.state == "canceled"
+
+    def status(self, task: SubmittedTask) -> TaskStatus:
+        """Of one task by itself."""
         status = TaskStatus(task.name, task.stage, task.run, task.epoch, "later")
-        missing = [key for key in task.keys if not self._is_done(task.stage, key)]
-        found = next((each for each in run.tasks if each.name == task.name), None) if run else None
-        changes: dict[str, Any] = {}
-        if found and found.started:
-            changes["seconds"] = (found.finished or time.time()) - found.started
+        history, found, pod = self._histories.get(task.name, History()), self._found(task.name), self._pod(task.name)
+        changes: dict[str, Any] = {"attempts": history.attempts}
         if pod:
             changes |= {"pod": pod.name, "node": pod.node, "restarts": pod.restarts}
-        if not missing:
-            return _changed(status, changes | {"state": "done"})
+        if history.is_done(task) or (task.name not in self._histories and found and found.state == "SUCCEEDED"):
+            return _changed(status, changes | {"state": "done", "seconds": _took(found, history)})
         if not task.included:
-            return _changed(status, {"state": "later"})
-        logs = list(attempts.read(self._store, derivations.prefix(task.stage, missing[0])))
-        changes |= _told(logs, task, len(task.keys) - len(missing), len(task.keys))
+            return status
+        failure = self._failure(history, pod)
+        since = max(history.began or 0.0, (found.started if found else None) or 0.0)
+        changes |= {
+            "progress": history.progress(task),
+            "step": history.step,
+            "seconds": max(0.0, ((found and found.finished) or time.time()) - since) if since else None,
+        }
+        state, reason = self._state(found, pod, history, failure)
+        if state == "running":
+            changes["steps_per_s"] = history.steps_per_s
+        if state == "failed" and failure:
+            changes["exit_code"] = failure.exit_code
+        return _changed(status, changes | {"state": state, "reason": reason.cause, "amounts": reason.amounts})
+
+    def _failure(self, history: History, pod: "Pod | None") -> Failure | None:
+        """How the last attempt failed, unless it was another run's."""
+        mine = pod.workflow if pod else self._fate.workflow.name if self._fate.workflow else None
+        return history.failure if history.failure and history.failure.workflow in (None, mine) else None
+
+    def _state(
+        self, found: "TaskState | None", pod: "Pod | None", history: History, failure: Failure | None
+    ) -> tuple[str, Reason]:
+        over = self._fate.is_over
+        seen = (self._reasons.get(pod.name) if pod else None) or self._held.get(found.key if found else "")
+        said = Reason(failure.sentence) if failure else seen or Reason("")
         kfp_state = found.state if found else "PENDING"
-        reason = (reasons.get(pod.name, "") if pod else "") or held.get(found.key if found else "", "")
-        failure = changes.pop("failure", "")
-        over = run is not None and run.final
-        if kfp_state == "FAILED" or (run_state == "forgotten" and failure):
-            cancelled = run is not None and run.state == "CANCELED"
-            state = "cancelled" if cancelled else "failed"
-            changes |= {"state": state, "reason": failure or reason or (found.message if found else "")}
-        elif pod and pod.state == "running":
-            changes |= {"state": "running"}
-        elif pod and not over:
-            changes |= {"state": "pending", "reason": reason or failure}
-        elif kfp_state == "RUNNING" and not over:
+        if kfp_state == "FAILED" or (self._fate.state == "forgotten" and failure):
+            return ("cancelled" if self._is_cancelled else "failed"), said or Reason(found.message if found else "")
+        if over and kfp_state in ("RUNNING", "CANCELING"):
+            ended = Reason("ended with the run, whose workflow is gone")
+            return ("cancelled" if self._is_cancelled else "failed"), said if failure else ended
+        if failure and failure.is_final and pod and failure.workflow == pod.workflow:
+            return "failed", said  # Kubeflow may start its pod again, which gives up at once
+        if pod and pod.state == "running":
+            return "running", Reason("")
+        if pod and not over:
+            if pod.state == "pending":
+                before = f"; the attempt before it failed: {failure.sentence}" if failure else ""
+                return "pending", Reason(seen.cause + before, seen.amounts) if seen else Reason(before.lstrip("; "))
+            return "pending", Reason(f"{said.cause}; Kubeflow starts it again" if said.cause else "")
+        if kfp_state == "RUNNING" and not over:
             # KFP calls a task running as soon as its pod is wanted.
-            working = bool(logs) and logs[-1][-1]["event"] not in ("failed", "preempted")
-            changes |= {"state": "running" if working and self._cluster is None else "pending", "reason": reason}
-        else:
-            changes |= {"state": "skipped" if over else "waiting", "reason": reason}
-        if changes["state"] != "running":
-            changes |= {"steps_per_s": None} | ({} if changes["state"] == "failed" else {"exit_code": None})
-        return _changed(status, changes)
+            working = history.began is not None and failure is None
+            return ("running" if working and not self._sees_pods else "pending"), seen or Reason("")
+        return ("skipped" if over else "waiting"), seen or Reason("")
 
-    def _is_done(self, stage: str, key: str) -> bool:
-        if key not in self._done and realizations.find(self._store, stage, key) is not None:
-            self._done.add(key)
-        return key in self._done
+    def waiting(self, task: TaskStatus, planned: Mapping[str, SubmittedTask], unfinished: set[str]) -> TaskStatus:
+        """With what it waits for, if it has no better reason."""
+        if task.reason or task.state not in ("waiting", "pending", "skipped", "later"):
+            return task
+        after = planned[task.name].after
+        before = [each for each in after if each in unfinished]
+        if before:
+            others = f" and {len(before) - 1} more" if len(before) > 1 else ""
+            return _changed(task, {"reason": f"needs {before[0]}{others}"})
+        if task.state == "later":
+            return task
+        for name in after:
+            if sentence := self._holds(name):
+                return _changed(task, {"reason": sentence})
+        if task.state == "skipped":
+            return task
+        state, reason = self._turn(task.name)
+        return _changed(task, {"state": state, "reason": reason.cause, "amounts": reason.amounts})
+
+    def _holds(self, name: str) -> str:
+        """Why a task that is done holds what follows; empty if it doesn't."""
+        found, pod = self._found(name), self._pod(name)
+        if found is None or found.state == "SUCCEEDED":
+            return ""
+        if found.state == "FAILED":
+            return f"{name} is done, but its pod failed after that and Kubeflow gives it up; `bertline submit` goes on"
+        if pod and pod.state not in ("pending", "running", "succeeded"):
+            return f"{name} is done, but its pod failed after that: Kubeflow starts it once more before it goes on"
+        if pod and pod.restarts:
+            return f"{name} is done, but its pod failed after that: Kubeflow has started another, which ends at once"
+        return f"{name} is done, and Kubeflow hasn't seen the end of its pod yet"
+
+    def _turn(self, name: str) -> tuple[str, Reason]:
+        """Where a task is stuck whose turn it is."""
+        found = self._found(name)
+        driver = self._drivers.get(found.key) if found else None
+        driver = driver or self._drivers.get("")
+        if driver and driver.state != "succeeded":
+            why = self._reasons.get(driver.name)
+            if driver.state == "pending":
+                why = why or Reason("it waits")
+                return "pending", Reason(f"Kubeflow's own pod, which comes before it: {why.cause}", why.amounts)
+            if why:
+                return "waiting", Reason(f"Kubeflow's own pod, which comes before it: {why.cause}")
+            return "waiting", Reason("Kubeflow's own pod, which comes before it, is at work")
+        if self._fate.state == "unknown":
+            return "waiting", Reason("Kubeflow can't be asked, and there is no pod of it")
+        if self._fate.state == "pending" or (self._sees_pods and not self._drivers and not self._pods):
+            return "waiting", Reason("Kubeflow hasn't begun with the run yet")
+        return "waiting", Reason("Kubeflow makes its pod, which takes some ten seconds")
+
+    def _found(self, name: str) -> "TaskState | None":
+        run = self._fate.run
+        return next((each for each in run.tasks if each.name == name), None) if run else None
+
+    def _pod(self, name: str) -> "Pod | None":
+        return self._pods.get(labels.label(name))
 
 
-def _told(logs: Sequence[Events], task: SubmittedTask, done: int, wanted: int) -> dict[str, Any]:
-    """What the attempts say: how far the last one is, and what ended it if it failed."""
-    if not logs:
-        return {}
-    last = logs[-1]
-    told: dict[str, Any] = {"attempts": len(logs), "seconds": max(0.0, time.time() - last[0]["time"])}
-    steps = [(event["time"], event["step"]) for event in last if "step" in event]
-    if not steps:  # this attempt hasn't begun to train; what an earlier one saved isn't lost
-        saved = [event["step"] for events in logs for event in events if event["event"] == "checkpoint"]
-        steps = [(last[0]["time"], max(saved))] if saved else []
-    if steps:
-        told["step"] = steps[-1][1]
-        text = f"step {steps[-1][1]:,}" + (f" of {task.end_step:,}" if task.end_step else "")
-        (begun, first), (now, reached) = steps[max(0, len(steps) - RATE_WINDOW)], steps[-1]
-        if reached > first and now > begun:
-            told["steps_per_s"] = (reached - first) / (now - begun)
-            text += f", {told['steps_per_s']:,.1f} steps/s"
-        told["progress"] = text
-    elif wanted > 1:
-        told["progress"] = f"{done} of {counted(wanted, 'seed')}"
-    end = last[-1]
-    if end["event"] in ("failed", "preempted"):
-        code = end.get("exit_code", int(ExitCode.BUG))
-        message = str(end.get("message", "")).strip().splitlines() or ["no message"]
-        sentence = message[-1] if code == ExitCode.BUG else message[0]
-        told |= {"exit_code": code, "failure": f"{FAMILIES.get(code, 'unknown')} ({code}): {sentence}"}
-    return told
+def _held(fate: Fate) -> dict[str, Reason]:
+    """By KFP's task name, of tasks whose pod couldn't be made, or is gone: only Argo knows why."""
+    from bertline_pipelines.cluster import failures, pending
+
+    held = {}
+    for step in fate.workflow.steps if fate.workflow else ():
+        if step.phase == "Pending" and step.message:
+            held[step.kfp_task] = pending.why_held(step)
+        elif step.phase in ("Failed", "Error") and step.message:
+            held[step.kfp_task] = Reason(failures.why_step_failed(step))
+    return held
 
 
-def _waiting(task: TaskStatus, before: Sequence[str], run_state: str) -> TaskStatus:
-    """What a task waits for, if it has no better reason."""
-    if task.reason or task.state not in ("waiting", "skipped", "later"):
-        return task
-    if before:
-        others = f" and {len(before) - 1} more" if len(before) > 1 else ""
-        return _changed(task, {"reason": f"needs {before[0]}{others}"})
-    if task.state == "waiting" and run_state in ("pending", "unknown"):
-        return _changed(task, {"reason": "the run hasn't begun"})
-    return task
+def _took(found: "TaskState | None", history: History) -> float | None:
+    """Seconds from a task's turn to its result; Kubeflow sees its end later."""
+    end = history.finished or (found and found.finished)
+    return max(0.0, end - found.started) if found and found.started and end else None
 
 
 def _changed(status: TaskStatus, changes: dict[str, Any]) -> TaskStatus:
     return TaskStatus(**(asdict(status) | changes))
-
-
-def try_to(reach: Callable[[], T], remarks: list[str], what: str) -> T | None:
-    """A witness, or a remark that it can't be asked."""
-    try:
-        return reach()
-    except BertlineError as error:
-        remarks.append(f"{what}: {error}")
-        return None
 
 
 def worst(tasks: Iterable[TaskStatus]) -> ExitCode:

@@ -14,12 +14,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bertline.errors import DamagedError, UserError
 from bertline.pretrain.config import PretrainConfig
-from bertline.store.objects import ConflictError, ObjectStore
+from bertline.store import realizations
+from bertline.store.objects import ConflictError, ObjectStore, Version
 from bertline_pipelines.plans import Plan, Task
 
 if TYPE_CHECKING:
     from bertline_pipelines.kubeflow.kubeflow import Kubeflow
-    from bertline_pipelines.kubeflow.runs import Run
 
 ROOT = "runs/"
 
@@ -62,6 +62,8 @@ class Submission(BaseModel):
     submitted: float
     host: str
     run_id: str | None
+    cancelled: float | None = None
+    """When `bertline cancel` was told to end it, by that machine's clock; Kubeflow calls such a run failed later."""
     tasks: tuple[SubmittedTask, ...]
 
     @property
@@ -125,9 +127,7 @@ def announce(
 
 def complete(store: ObjectStore, submission: Submission, run_id: str) -> Submission:
     """Add the run's id."""
-    completed = submission.model_copy(update={"run_id": run_id})
-    store.put(submission.object_name, _content(completed))
-    return completed
+    return _changed(store, submission, run_id=run_id)
 
 
 def read(store: ObjectStore, experiment: str | None = None) -> Iterator[Submission]:
@@ -135,10 +135,7 @@ def read(store: ObjectStore, experiment: str | None = None) -> Iterator[Submissi
     for found in store.list(prefix(experiment) if experiment else ROOT):
         if not found.name.endswith(".json") or not found.name.rpartition("/")[2].split(".")[0].isdigit():
             continue  # the lease
-        try:
-            yield Submission.model_validate_json(store.get(found.name)[0])
-        except ValidationError as error:
-            raise DamagedError(f"{store.uri}/{found.name} isn't the record of a run: {error}") from error
+        yield _read(store, found.name)[0]
 
 
 def latest(store: ObjectStore, experiment: str) -> Submission | None:
@@ -169,22 +166,60 @@ def find(store: ObjectStore, run: str) -> Submission:
     return max(named, key=lambda each: each.number)
 
 
-def cancel(submission: Submission, kubeflow: "Kubeflow") -> "Run":
-    """Tell Kubeflow to end a run; the run as it is then, for it takes a while to end.
+def reread(store: ObjectStore, submission: Submission) -> Submission:
+    """Its record as it is now."""
+    return _read(store, submission.object_name)[0]
 
-    What is done is kept, and its attempts end at their last checkpoint.
+
+def is_done(store: ObjectStore, submission: Submission) -> bool:
+    """Whether everything that a run holds is done."""
+    return all(
+        realizations.find(store, task.stage, key) is not None
+        for task in submission.tasks
+        if task.included
+        for key in task.keys
+    )
+
+
+def cancel(store: ObjectStore, submission: Submission, kubeflow: "Kubeflow") -> Submission:
+    """Tell Kubeflow to end a run, which takes it a while, and record that first: nobody submits it again by himself.
+
+    What is done is kept, and its attempts end at their last checkpoint. Nothing happens to a run that is over.
 
     Raises:
         UserError: it isn't known whether there is a run, or the server doesn't know it.
     """
-    run_id = submission.run_id
-    if run_id is None:
+    if submission.run_id is None:
         found = kubeflow.find(submission.display_name)
         if found is None:
             raise UserError(f"run {submission.display_name} was never posted; there is nothing to cancel")
-        run_id = found.id
-    kubeflow.terminate(run_id)
-    return kubeflow.run(run_id)
+        submission = complete(store, submission, found.id)
+    assert submission.run_id is not None
+    run_id = submission.run_id
+    if not kubeflow.run(run_id).final:
+        submission = _changed(store, submission, cancelled=time.time())
+        kubeflow.terminate(run_id)
+    return submission
+
+
+def _read(store: ObjectStore, name: str) -> tuple[Submission, Version]:
+    content, version = store.get(name)
+    try:
+        return Submission.model_validate_json(content), version
+    except ValidationError as error:
+        raise DamagedError(f"{store.uri}/{name} isn't the record of a run: {error}") from error
+
+
+def _changed(store: ObjectStore, submission: Submission, **changes: Any) -> Submission:
+    """Change a record, and nothing that somebody else has changed in it."""
+    while True:
+        current, version = _read(store, submission.object_name)
+        changed = current.model_copy(update=changes)
+        try:
+            store.replace(submission.object_name, _content(changed), version)
+        except ConflictError:
+            continue
+        return changed
 
 
 def _object_name(experiment: str, number: int) -> str:

@@ -6,20 +6,26 @@ Whatever the process dies in the middle of: submitting again goes on from there.
 is found by its display name.
 """
 
+import contextlib
+import time
 from dataclasses import dataclass
 
 from bertline import progress, sources
-from bertline.errors import UserError
+from bertline.errors import BertlineError, TransientError, UserError
 from bertline.store import references
 from bertline.store.leases import Lease
 from bertline.store.objects import ObjectStore
-from bertline_pipelines import access, documents, graphs, plans, submissions
+from bertline_pipelines import access, documents, fates, graphs, plans, submissions
 from bertline_pipelines.documents import Document
 from bertline_pipelines.graphs import Graph
 from bertline_pipelines.kubeflow.kubeflow import Kubeflow, RunNotFoundError
 from bertline_pipelines.plans import Plan, Task
 from bertline_pipelines.profiles import Profile
 from bertline_pipelines.submissions import Submission
+
+ENDING_S = 120.0
+"""Seconds that a new run waits for the end of one that is being cancelled; mostly it takes ten."""
+ENDING_POLL_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -107,23 +113,63 @@ def submit(prepared: Prepared, store: ObjectStore, kubeflow: Kubeflow) -> Submit
 
 
 def _going(last: Submission, store: ObjectStore, kubeflow: Kubeflow, prepared: Prepared) -> Submission | None:
-    """The experiment's last run if it still goes on. One that this server doesn't know doesn't."""
+    """The experiment's last run if it still goes on.
+
+    One that this server doesn't know doesn't, nor one whose work is done, nor one whose workflow is gone: Kubeflow
+    learns the second late and the third never.
+    """
+    if last.run_id is None:
+        found = kubeflow.find(last.display_name)
+        if found is None:
+            return None
+        last = submissions.complete(store, last, found.id)
+    assert last.run_id is not None
     try:
-        if last.run_id is None:
-            run = kubeflow.find(last.display_name)
-            if run is None:
-                return None
-            last = submissions.complete(store, last, run.id)
-        else:
-            run = kubeflow.run(last.run_id)
+        if kubeflow.run(last.run_id).final:
+            return None
     except RunNotFoundError:
         return None
-    if run.final:
+    if submissions.is_done(store, last):
+        return None
+    if _has_ended(last, kubeflow, prepared.profile):
+        # If the workflow is somewhere else after all, as in the cluster of another kubectl context, it ends there.
+        with contextlib.suppress(BertlineError):
+            kubeflow.terminate(last.run_id)
         return None
     if last.graph != prepared.digest:
         raise UserError(
-            f"a run of another version of experiment {last.experiment} is going: {kubeflow.url(run.id)}. "
+            f"a run of another version of experiment {last.experiment} is going: {kubeflow.url(last.run_id)}. "
             f"Wait for it (`bertline status {last.experiment} -w`), or end it (`bertline cancel {last.experiment}`); "
             "what it has finished is kept either way"
         )
     return last
+
+
+def _has_ended(last: Submission, kubeflow: Kubeflow, profile: Profile) -> bool:
+    """Whether nothing of the run goes on any more. One that is being cancelled is waited for.
+
+    Raises:
+        TransientError: it is being cancelled, and hasn't ended within `ENDING_S`.
+    """
+    blind: list[str] = []
+    with contextlib.ExitStack() as stack:
+        cluster = access.try_to(
+            lambda: stack.enter_context(access.cluster(profile)),
+            blind,
+            f"whether the workflow of {last.display_name} is still there can't be looked at",
+        )
+        fate = fates.learn(last, kubeflow, cluster)
+        for sentence in (*blind, *fate.remarks):
+            progress.say(sentence)
+        if fate.state == "canceling":
+            progress.say(f"{last.display_name} is being cancelled; waiting until it has ended")
+        until = time.monotonic() + ENDING_S
+        while fate.state == "canceling":
+            if time.monotonic() > until:
+                raise TransientError(
+                    f"run {last.display_name} is being cancelled, and hasn't ended within {ENDING_S:.0f} s; run the "
+                    f"same command again. If it never ends, delete it: {kubeflow.url(last.run_id or '')}"
+                )
+            time.sleep(ENDING_POLL_S)
+            fate = fates.learn(last, kubeflow, cluster)
+    return fate.is_over

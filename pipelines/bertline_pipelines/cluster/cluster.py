@@ -12,7 +12,8 @@ from bertline_pipelines.cluster import logins as cluster_logins
 from bertline_pipelines.cluster.logins import ATTEMPTS, TIMEOUT_S, Connection, ForbiddenError, MissingError, Permission
 from bertline_pipelines.cluster.nodes import Node, Quota
 from bertline_pipelines.cluster.pods import Event, Pod
-from bertline_pipelines.cluster.steps import Step
+from bertline_pipelines.cluster.reasons import Reason
+from bertline_pipelines.cluster.steps import Workflow
 
 T = TypeVar("T")
 
@@ -119,8 +120,12 @@ class Cluster:
         found = self._connection.all(path, Permission("list", "events"), namespace, fieldSelector=selector)
         return tuple(map(pods.event, found))
 
-    def steps(self, namespace: str, run_id: str) -> tuple[Step, ...]:
-        """The pods of a run as Argo sees them, also those that couldn't be created or are deleted."""
+    def workflow(self, namespace: str, run_id: str) -> Workflow | None:
+        """A run as Argo sees it, with pods that couldn't be created or are deleted; None if it isn't there (any more).
+
+        Raises:
+            MissingError: the cluster knows no workflows at all.
+        """
         path = f"/apis/argoproj.io/v1alpha1/namespaces/{namespace}/workflows"
         permission = Permission("list", "workflows", "argoproj.io")
         try:
@@ -129,7 +134,8 @@ class Cluster:
             raise MissingError(
                 "this cluster doesn't know Argo's workflows: install Kubeflow Pipelines first"
             ) from error
-        return tuple(step for workflow in found for step in steps.steps(workflow))
+        newest = max(found, key=lambda each: str(each["metadata"].get("creationTimestamp", "")), default=None)
+        return steps.workflow(newest) if newest else None
 
     def logs(self, namespace: str, pod: str, *, follow: bool = False, tail: int | None = None) -> Iterator[str]:
         """The lines of a pod's main container.
@@ -151,23 +157,23 @@ class Cluster:
         permission = Permission("get", "pods/log")
         return self._connection.send(path, permission, namespace, query, silence_s=silence_s)
 
-    def explain(self, namespace: str, found: Iterable[Pod]) -> dict[str, str]:
-        """Why pods wait, failed or are lost: a sentence by the pod's name. Asks for no more than it takes."""
-        sentences: dict[str, str] = {}
+    def explain(self, namespace: str, found: Iterable[Pod]) -> dict[str, Reason]:
+        """Why pods wait, failed or are lost, by the pod's name. Asks for no more than it takes."""
+        reasons: dict[str, Reason] = {}
         waiting: list[Pod] = []
         for pod in found:
             if pod.state == "pending":
                 waiting.append(pod)
             elif pod.state in ("failed", "lost", "deleted") or pod.unreachable:
-                sentences[pod.name] = failures.why_failed(pod)
+                reasons[pod.name] = Reason(failures.why_failed(pod))
         if waiting:
             events = _if_allowed(lambda: self.events(namespace)) or ()
             homeless = [pod for pod in waiting if not pod.node]
             machines = _if_allowed(self.nodes) if homeless else ()
             usage = _if_allowed(self.usage) if homeless and machines else None
             for pod in waiting:
-                sentences[pod.name] = pending.why_pending(pod, events, machines, usage)
-        return sentences
+                reasons[pod.name] = pending.why_pending(pod, events, machines, usage)
+        return reasons
 
     def permissions(self, namespace: str, wanted: Iterable[Permission] = NEEDED) -> tuple[Permission, ...]:
         """Those of `wanted` that the account doesn't have."""

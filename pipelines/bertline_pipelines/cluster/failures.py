@@ -67,6 +67,10 @@ def why_step_failed(step: Step) -> str:
         return f"failed, and wasn't tried again because its retries' time was over; {RESUMES}"
     if "No more retries left" in step.message:
         return "failed as often as the profile's `retries` allow: bertline logs RUN --task … shows why"
+    if "exceeded" in step.message and "deadline" in step.message:
+        return "ended with its run, which was cancelled"
+    if ended := re.search(r"Error \(exit code (\d+)\)", step.message):
+        return f"ended with exit code {ended[1]}: bertline logs RUN --task … shows why"
     return step.message or "Argo doesn't say why"
 
 

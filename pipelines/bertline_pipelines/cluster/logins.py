@@ -15,6 +15,7 @@ from typing import Any
 import urllib3
 
 from bertline.errors import BertlineError, TransientError, UserError
+from bertline_pipelines import handshakes
 
 TIMEOUT_S = (5.0, 30.0)  # to connect, and between two bytes
 ATTEMPTS = 5
@@ -212,7 +213,7 @@ class Connection:
             except ApiException as error:
                 problem = self._refusal(error, permission, namespace)
                 problem.__cause__ = error
-                if error.status not in PASSING:
+                if not isinstance(problem, TransientError):
                     raise problem from error
                 pause = max(pause, min(LONGEST_PAUSE_S, _retry_after(error)))
             except urllib3.exceptions.HTTPError as error:
@@ -233,10 +234,7 @@ class Connection:
         """What an answer that is none means."""
         message = _message(error)
         if error.status == 0:
-            return UserError(
-                f"{self.host} doesn't prove that it is the cluster of the kubeconfig ({message}); if the cluster was "
-                "made anew, get its credentials again, for example by `kind export kubeconfig`"
-            )
+            return self._without_tls(error, message)
         if error.status == 401 or (error.status == 403 and "system:anonymous" in message):
             return UserError(
                 f"the cluster at {self.host} doesn't accept your login: its token is missing or has expired; log in "
@@ -253,6 +251,29 @@ class Connection:
         if error.status in PASSING:
             return TransientError(f"Kubernetes at {self.host} answers {error.status}: {message}; try again later")
         return UserError(f"Kubernetes at {self.host} refuses to {permission}{where} ({error.status}): {message}")
+
+    def _without_tls(self, error: Any, message: str) -> BertlineError:
+        """What a failed handshake means: it comes without a status."""
+        match handshakes.fault(error):
+            case handshakes.Fault.CERTIFICATE:
+                return UserError(
+                    f"{self.host} doesn't prove that it is the cluster of the kubeconfig ({message}); if the cluster "
+                    "was made anew, get its credentials again, for example by `kind export kubeconfig`"
+                )
+            case handshakes.Fault.LOGIN:
+                return UserError(
+                    f"the cluster at {self.host} doesn't accept the kubeconfig's certificate ({message}); get its "
+                    "credentials again, for example by `kind export kubeconfig`"
+                )
+            case handshakes.Fault.SETTINGS:
+                return UserError(
+                    f"{self.host} can't be talked to by https ({message}); compare the server and the certificates in "
+                    "`kubectl config view`"
+                )
+        return TransientError(
+            f"the connection to Kubernetes at {self.host} broke off ({message}); `kubectl{self._flag} cluster-info` "
+            "asks the same"
+        )
 
 
 def _message(error: Any) -> str:

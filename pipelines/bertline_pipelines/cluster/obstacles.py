@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from bertline.plurals import counted
 from bertline_pipelines.cluster.nodes import Node, Taint
 from bertline_pipelines.cluster.pods import Pod
+from bertline_pipelines.cluster.reasons import Reason
 
 CONTROL_PLANE = ("node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master")
 CORDON = "node.kubernetes.io/unschedulable"
@@ -63,7 +64,9 @@ class Case:
         return node.allocatable.get(resource, 0.0) - (self.usage or {}).get(node.name, {}).get(resource, 0.0)
 
 
-def find(pod: Pod, nodes: Sequence[Node], usage: Mapping[str, Mapping[str, float]] | None, message: str) -> str | None:
+def find(
+    pod: Pod, nodes: Sequence[Node], usage: Mapping[str, Mapping[str, float]] | None, message: str
+) -> Reason | None:
     """The smallest obstacle among the nodes that could have run the pod; None if we see none and the scheduler does.
 
     Args:
@@ -76,9 +79,10 @@ def find(pod: Pod, nodes: Sequence[Node], usage: Mapping[str, Mapping[str, float
     if gpu:
         fit = [node for node in nodes if node.capacity.get(gpu, 0) > 0]
         if not fit:
-            return (
-                f"no node has {gpu} (0 of {len(nodes)}), and no autoscaler is adding one: make a GPU node pool, see to "
-                "its device plugin (on kind: `make kind-gpu`), or take a profile without a GPU"
+            return Reason(
+                f"no node has {gpu}, and no autoscaler is adding one: make a GPU node pool, see to its device plugin "
+                "(on kind: `make kind-gpu`), or take a profile without a GPU",
+                f"0 of {counted(len(nodes), 'node')}",
             )
     else:
         workers = [node for node in nodes if not any(taint.key in CONTROL_PLANE for taint in node.taints)]
@@ -91,8 +95,10 @@ def find(pod: Pod, nodes: Sequence[Node], usage: Mapping[str, Mapping[str, float
             return None
         found.setdefault(kind, []).append(node)
     kinds = sorted(found, reverse=True)
-    sentence = _SENTENCES[kinds[0]](Case(pod, found[kinds[0]], gpu, usage))
-    return sentence + "".join(f"; {_aside(kind, found[kind])}" for kind in kinds[1:] if kind >= Kind.NOT_READY)
+    case = Case(pod, found[kinds[0]], gpu, usage)
+    first = _full(case) if kinds[0] == Kind.FULL else Reason(_SENTENCES[kinds[0]](case))
+    asides = "".join(f"; {_aside(kind, found[kind])}" for kind in kinds[1:] if kind >= Kind.NOT_READY)
+    return Reason(first.cause + asides, first.amounts)
 
 
 def from_message(message: str) -> str:
@@ -190,10 +196,10 @@ def _selector(case: Case) -> str:
 
 def _taint(case: Case) -> str:
     taints = sorted({str(taint) for node in case.fit for taint in _untolerated(case.pod, node)})
-    return (
-        f"{case.who} {'has' if len(case.fit) == 1 else 'have'} the taint {', '.join(taints)}, which the pod doesn't "
-        "tolerate: add it to `tolerations` in the profile"
-    )
+    has = f"{case.who} {'has' if len(case.fit) == 1 else 'have'} the taint {', '.join(taints)}, which"
+    if case.pod.is_driver:
+        return f"{has} Kubeflow's own pods don't tolerate, whatever the profile says: they need a node without it"
+    return f"{has} the pod doesn't tolerate: add it to `tolerations` in the profile"
 
 
 def _small(case: Case) -> str:
@@ -220,27 +226,29 @@ def _cordoned(case: Case) -> str:
     return f"{case.who} {case.are} cordoned: kubectl uncordon {case.fit[0].name}"
 
 
-def _full(case: Case) -> str:
+def _full(case: Case) -> Reason:
     where = _names(case.fit)
     if case.usage is None:
-        what = f"a free {case.gpu}, of which there are {case.total(case.gpu):g}," if case.gpu else "room"
-        return f"waits for {what} on {where}; it starts when another pod ends"
+        what = f"a free {case.gpu}" if case.gpu else "room"
+        amounts = f"there are {case.total(case.gpu):g} in all" if case.gpu else ""
+        return Reason(f"waits for {what} on {where}; it starts when another pod ends", amounts)
     for resource, amount in case.requests:
         best = max(case.fit, key=lambda node: case.free(node, resource))
         if amount <= case.free(best, resource):
             continue
         if resource == case.gpu:
             used = case.total(resource) - sum(case.free(node, resource) for node in case.fit)
-            return (
-                f"waits for a free {resource}: {used:g} of {case.total(resource):g} are in use, on {where}; "
-                "it starts when another pod ends"
+            return Reason(
+                f"waits for a free {resource} on {where}; it starts when another pod ends",
+                f"{used:g} of {case.total(resource):g} are in use",
             )
-        return (
-            f"waits for {show(resource, amount)}: at most {show(resource, case.free(best, resource))} are free "
-            f"(on {best.name}, of {show(resource, best.allocatable.get(resource, 0.0))}); it starts when other pods "
-            f"end, or lower `{FIELDS.get(resource, resource)}` in the profile"
+        less = "" if case.pod.is_driver else f", or lower `{FIELDS.get(resource, resource)}` in the profile"
+        return Reason(
+            f"waits for {show(resource, amount)} on {where}; it starts when other pods end{less}",
+            f"at most {show(resource, case.free(best, resource))} are free, on {best.name}, of "
+            f"{show(resource, best.allocatable.get(resource, 0.0))}",
         )
-    return f"waits for room on {where}: it starts when other pods end"
+    return Reason(f"waits for room on {where}: it starts when other pods end")
 
 
 _SENTENCES = {
@@ -249,7 +257,6 @@ _SENTENCES = {
     Kind.SMALL: _small,
     Kind.NOT_READY: _not_ready,
     Kind.CORDONED: _cordoned,
-    Kind.FULL: _full,
 }
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from bertline_pipelines.cluster import obstacles
 from bertline_pipelines.cluster.nodes import Node
 from bertline_pipelines.cluster.pods import MAIN, Container, Event, Pod
+from bertline_pipelines.cluster.reasons import Reason
 from bertline_pipelines.cluster.steps import Step
 
 BLIND = " (the nodes couldn't be looked at: your account may not list nodes)"
@@ -27,7 +28,7 @@ def why_pending(
     nodes: Sequence[Node] | None = None,
     usage: Usage | None = None,
     now: datetime.datetime | None = None,
-) -> str:
+) -> Reason:
     """Why it waits.
 
     Args:
@@ -42,46 +43,46 @@ def why_pending(
     scheduled = pod.condition("PodScheduled")
     for container in pod.containers:
         if container.state == "waiting" and (sentence := _container(pod, container, mine)):
-            return sentence
+            return Reason(sentence)
     if pod.node or (scheduled and scheduled.status == "True"):
         since = scheduled.since if scheduled else pod.started
         return _starting(pod, mine, _age(since or pod.created, now))
     if scheduled and scheduled.reason == "SchedulingGated":
-        return "held back by a scheduling gate: a queue such as Kueue lets it go, see `kubectl get workloads`"
+        return Reason("held back by a scheduling gate: a queue such as Kueue lets it go, see `kubectl get workloads`")
     failed = [event.message for event in mine if event.reason == "FailedScheduling"]
     message = (scheduled.message if scheduled else "") or (failed[-1] if failed else "")
     if not message:
-        return f"created {_age(pod.created, now)} ago, the scheduler hasn't looked at it yet"
+        return Reason("the scheduler hasn't looked at it yet", f"created {_age(pod.created, now)} ago")
     if scaling := _scaling(mine, now):
         return scaling
-    found = obstacles.find(pod, nodes, usage, message) if nodes else None
-    sentence = found or obstacles.from_message(message)
-    if nodes is None:
-        sentence += BLIND
-    return sentence + _no_scaling(mine)
+    found = (obstacles.find(pod, nodes, usage, message) if nodes else None) or Reason(obstacles.from_message(message))
+    return Reason(found.cause + (BLIND if nodes is None else "") + _no_scaling(mine), found.amounts)
 
 
-def why_held(step: Step) -> str:
-    """Why Argo has no pod for a step that is Pending: its message, which mostly tells of a quota."""
+def why_held(step: Step) -> Reason:
+    """Why a step is Pending for Argo: its message, which mostly tells of a quota."""
     message = step.message
     if match := re.search(
         r"exceeded quota: ([^,]+), requested: (\S+), used: (\S+), limited: (\S+?)(?:\"|$|\s)", message
     ):
         quota, requested, used, limited = match.groups()
-        return (
-            f"quota {quota} is full: the pod asks for {requested}, {used} is used of {limited}; it starts when other "
-            f"pods end, or ask for more: kubectl describe quota {quota}"
+        return Reason(
+            f"quota {quota} is full: the pod asks for {requested}; it starts when other pods end, or ask for more: "
+            f"kubectl describe quota {quota}",
+            f"{used} is used of {limited}",
         )
     if match := re.search(r"failed quota: ([^:]+): must specify ([^\"]+)", message):
-        return f"quota {match[1]} wants every pod to say {match[2].strip()}; set them in the profile's pods"
+        return Reason(f"quota {match[1]} wants every pod to say {match[2].strip()}; set them in the profile's pods")
     if match := re.search(r"error looking up service account (\S+)/(\S+?):", message):
-        return (
+        return Reason(
             f"there is no service account {match[2]} in namespace {match[1]}: kubectl apply -k manifests/overlays/…, "
             "or name another in the profile (kubeflow.service_account)"
         )
     if message.startswith("Unschedulable: "):
-        return obstacles.from_message(message.removeprefix("Unschedulable: "))
-    return message or "Argo hasn't created its pod yet"
+        return Reason(obstacles.from_message(message.removeprefix("Unschedulable: ")))
+    if message in ("PodInitializing", "ContainerCreating"):
+        return Reason("its pod is being started")
+    return Reason(message or "Argo hasn't created its pod yet")
 
 
 def _container(pod: Pod, container: Container, events: Sequence[Event]) -> str:
@@ -143,32 +144,34 @@ def _missing(pod: Pod, message: str) -> str:
     return ""
 
 
-def _starting(pod: Pod, events: Sequence[Event], age: str) -> str:
+def _starting(pod: Pod, events: Sequence[Event], age: str) -> Reason:
     """On a node, not running yet: mostly its image is being pulled."""
     for event in reversed(events):
         if event.reason in ("FailedMount", "FailedAttachVolume"):
-            return _missing(pod, event.message) or f"can't mount a volume on {pod.node}: {_first_line(event.message)}"
+            what = f"can't mount a volume on {pod.node}: {_first_line(event.message)}"
+            return Reason(_missing(pod, event.message) or what)
         if event.reason == "FailedCreatePodSandBox":
-            return f"node {pod.node} can't set up its network: {_first_line(event.message)}"
+            # Its message has a new identifier each time.
+            return Reason(f"node {pod.node} can't set up its network", _first_line(event.message))
         if event.reason == "Pulling":
             image = re.search(r"\"([^\"]+)\"", event.message)
-            return f"node {pod.node} pulls {image[1] if image else 'its image'}, for {age} so far"
+            return Reason(f"node {pod.node} pulls {image[1] if image else 'its image'}", f"for {age} so far")
         if event.reason in ("Pulled", "Created", "Started"):
             break
-    return f"starting on node {pod.node or '?'} for {age}"
+    return Reason(f"starting on node {pod.node or '?'}", f"for {age}")
 
 
-def _scaling(events: Sequence[Event], now: datetime.datetime) -> str:
-    """An autoscaler at work; empty if there is none, or if it gave up since."""
+def _scaling(events: Sequence[Event], now: datetime.datetime) -> Reason | None:
+    """An autoscaler at work; None if there is none, or if it gave up since."""
     for event in reversed(events):
         if event.reason in ("NotTriggerScaleUp", "FailedScaleUp"):
-            return ""
+            return None
         recent = event.last is not None and (now - event.last).total_seconds() < SCALING_S
         if event.reason in ("TriggeredScaleUp", "Nominated") and recent:
             pool = re.search(r"([\w.-]+) (\d+)->(\d+) \(max: (\d+)\)", event.message)
-            what = f"node pool {pool[1]} grows from {pool[2]} to {pool[3]}" if pool else "a node is being added"
-            return f"waits for a new node: {what}, begun {_age(event.last, now)} ago; that takes minutes"
-    return ""
+            what = f"node pool {pool[1]} grows from {pool[2]} to {pool[3]}" if pool else "one is being added"
+            return Reason("waits for a new node, which takes minutes", f"{what}, begun {_age(event.last, now)} ago")
+    return None
 
 
 def _no_scaling(events: Sequence[Event]) -> str:

@@ -92,6 +92,11 @@ class Pod:
     deadline_s: int | None
 
     @property
+    def is_driver(self) -> bool:
+        """True for KFP's own pod, which comes before a task's (or before the whole run's) and has no label of ours."""
+        return bool(self.run_id) and not self.task
+
+    @property
     def main(self) -> Container | None:
         """The container that runs our code; None before the node has taken the pod."""
         return next((container for container in self.containers if container.name == MAIN), None)

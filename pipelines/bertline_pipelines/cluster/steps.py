@@ -1,4 +1,4 @@
-"""Steps: what Argo's Workflow object tells of a run. It knows of pods that Kubernetes refused to create, or deleted."""
+"""What Argo's Workflow object tells of a run. It knows of pods that Kubernetes refused to create, or deleted."""
 
 import base64
 import datetime
@@ -26,8 +26,31 @@ class Step:
     finished: datetime.datetime | None
 
 
-def steps(workflow: Mapping[str, Any]) -> tuple[Step, ...]:
-    """The steps of an Argo Workflow that are pods, in the order in which they began."""
+@dataclass(frozen=True)
+class Workflow:
+    """What Argo makes of a run."""
+
+    name: str
+    terminated: bool
+    """Somebody told it to end before its time: `bertline cancel`, or "terminate" in KFP's page."""
+    steps: tuple[Step, ...]
+    """Those that are pods, in the order in which they began."""
+
+
+def workflow(document: Mapping[str, Any]) -> Workflow:
+    """From its JSON."""
+    status = document.get("status") or {}
+    return Workflow(document["metadata"]["name"], _is_terminated(document.get("spec") or {}, status), _steps(document))
+
+
+def _is_terminated(spec: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
+    """KFP terminates by a deadline of 0 s, Argo by `shutdown`; nothing that we compile has a deadline of its own."""
+    if "activeDeadlineSeconds" in spec or spec.get("shutdown"):
+        return spec.get("activeDeadlineSeconds") == 0 or bool(spec.get("shutdown"))
+    return any("exceeded its deadline" in (each.get("message") or "") for each in _nodes(status).values())
+
+
+def _steps(workflow: Mapping[str, Any]) -> tuple[Step, ...]:
     name, status = workflow["metadata"]["name"], workflow.get("status") or {}
     found = [
         Step(
@@ -46,14 +69,17 @@ def steps(workflow: Mapping[str, Any]) -> tuple[Step, ...]:
 
 
 def kfp_task(name: str, workflow: str) -> str:
-    """`pretrain-2` from Argo's `<workflow>.root.pretrain-2.executor(0)` or `<workflow>.root.pretrain-2-driver`."""
+    """`pretrain-2` from Argo's `<workflow>.root.pretrain-2.executor(0)` or `<workflow>.root.pretrain-2-driver`.
+
+    Where the cluster's defaults retry every template (KFP 2.17), each part has a number: `<workflow>(0).root(0).…`.
+    """
     return _task_path(name, workflow).removesuffix("-driver")
 
 
 def _task_path(name: str, workflow: str) -> str:
     """The part of an Argo node's name that names the KFP task."""
-    first = name.removeprefix(workflow).removeprefix(".root").lstrip(".").split(".")[0]
-    return re.sub(r"\(\d+\)$", "", first)
+    path = re.sub(r"\(\d+\)", "", name.removeprefix(workflow))
+    return path.removeprefix(".root").lstrip(".").split(".")[0]
 
 
 def _nodes(status: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -4,6 +4,7 @@ No connection, 429, 500, 502, 503 and 504 may pass: tried again with growing pau
 The rest is a UserError that says what to do.
 """
 
+import email.utils
 import random
 import re
 import time
@@ -16,6 +17,7 @@ import urllib3
 
 from bertline.addresses import redacted
 from bertline.errors import TransientError, UserError
+from bertline_pipelines import handshakes
 
 TIMEOUT_S = (5.0, 30.0)
 ATTEMPTS = 4
@@ -53,6 +55,8 @@ class Connection:
             raise UserError("KFP_TOKEN isn't a token: it has spaces, line breaks or non-ASCII characters in it")
         self.endpoint = endpoint.rstrip("/")
         self.attempts = attempts
+        self.time = 0.0
+        """Of the last answer, in seconds since the epoch by the server's clock."""
         self._namespace, self._timeout_s, self._pause_s = namespace, timeout_s, pause_s
         self._session = requests.Session()
         # A proxy from the environment can't reach a port-forward on this machine.
@@ -106,9 +110,18 @@ class Connection:
                 method, where, params=params, json=body, timeout=self._timeout_s, allow_redirects=False
             )
         except requests.exceptions.SSLError as error:
+            match handshakes.fault(error):
+                case handshakes.Fault.CONNECTION:
+                    raise TransientError(
+                        f"the connection to Kubeflow at {self.endpoint} broke off: {_short(error)}"
+                    ) from error
+                case handshakes.Fault.CERTIFICATE:
+                    raise UserError(
+                        f"the certificate of {self.endpoint} isn't trusted: {_short(error)}; REQUESTS_CA_BUNDLE names "
+                        "a file of certificates that are"
+                    ) from error
             raise UserError(
-                f"the certificate of {self.endpoint} isn't trusted: {_short(error)}; REQUESTS_CA_BUNDLE names a file "
-                "of certificates that are"
+                f"{self.endpoint} can't be talked to by https: {_short(error)}; is it http, or another port?"
             ) from error
         except requests.exceptions.ReadTimeout as error:
             raise TransientError(
@@ -128,6 +141,7 @@ class Connection:
     def _read(self, answer: requests.Response) -> dict[str, Any]:
         """The document, or what the status means."""
         status = answer.status_code
+        self.time = _time(answer)
         try:
             document = answer.json()
         except ValueError:
@@ -183,6 +197,14 @@ def _host(endpoint: str) -> str:
         "a KFP endpoint looks like http://localhost:8888 or https://host/pipeline, without user or password, not "
         f"{redacted(endpoint)!r}"
     )
+
+
+def _time(answer: requests.Response) -> float:
+    """When it was given; by this machine's clock if it doesn't say."""
+    try:
+        return email.utils.parsedate_to_datetime(answer.headers.get("Date", "")).timestamp()
+    except ValueError:
+        return time.time()
 
 
 def _short(said: object) -> str:

@@ -144,14 +144,16 @@ class Kubeflow:
         Raises:
             RunNotFoundError: the server answers, but has no such run.
         """
-        return runs.read(self._of(run_id, "GET"))
+        document = self._of(run_id, "GET")
+        return runs.read(document, self._connection.time)
 
     def terminate(self, run_id: str) -> None:
         """Cancel a run. It is CANCELING for a while; nothing happens to one that is over."""
         try:
             self._of(run_id, "POST", ":terminate")
-        except RefusedError:
-            run = self.run(run_id)  # KFP objects if it is over, and if it was told before
+        except (RefusedError, TransientError):
+            # KFP objects if it is over, if it was told before, and, with a 500, if the run's workflow was deleted.
+            run = self.run(run_id)
             if not run.final and run.state != "CANCELING":
                 raise
 

@@ -3,14 +3,14 @@
 What 2.16's server says isn't quite what its description says:
 
 - What hasn't happened yet has a time: 1970, or the year 1.
-- A terminated run ends as FAILED. Only its history knows that it was CANCELING before.
+- A terminated run ends as FAILED. Its history seldom knows that it was CANCELING before; Argo's workflow does.
 - `task_details` are the nodes of the Argo workflow: each task has one of its own name, one for its driver and one for
   its pod; there are two for the whole graph, and none for tasks whose turn hasn't come. A task's node is RUNNING as
   soon as its pod is wanted, so whether the pod waits for a GPU is for Kubernetes to say, and so is why it failed.
 """
 
 import datetime
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 FINAL = frozenset({"SUCCEEDED", "FAILED", "CANCELED", "SKIPPED"})
@@ -54,6 +54,8 @@ class Run:
     message: str = ""
     tasks: tuple[TaskState, ...] = ()
     """All tasks of the submitted document, in no particular order."""
+    age_s: float = field(default=0.0, compare=False)
+    """Seconds from its creation to when this was told, both by the server's clock."""
 
     @property
     def final(self) -> bool:
@@ -61,24 +63,31 @@ class Run:
         return self.state in FINAL
 
 
-def read(document: dict[str, Any]) -> Run:
-    """A run from its JSON."""
+def read(document: dict[str, Any], told: float = 0.0) -> Run:
+    """A run from its JSON.
+
+    Args:
+        document: What the server says.
+        told: When it said so, by its clock, in seconds since the epoch.
+    """
     state = _state(document)
     spec = document.get("pipeline_spec") or {}
     spec = spec.get("pipeline_spec") or spec  # beside its platform_spec, where there is one
     tasks = ((spec.get("root") or {}).get("dag") or {}).get("tasks") or {}
     details = (document.get("run_details") or {}).get("task_details") or []
     nodes = {node.get("display_name"): node for node in details}
+    created = _time(document.get("created_at"))
     return Run(
         id=document["run_id"],
         name=document.get("display_name", ""),
         state=state,
         experiment_id=document.get("experiment_id", ""),
-        created=_time(document.get("created_at")),
+        created=created,
         scheduled=_time(document.get("scheduled_at")),
         finished=_time(document.get("finished_at")),
         message=(document.get("error") or {}).get("message", ""),
         tasks=tuple(_task(key, task, nodes, state in FINAL) for key, task in tasks.items()),
+        age_s=max(0.0, told - created) if created else 0.0,
     )
 
 
