@@ -19,6 +19,8 @@ from bertline.store.realizations import Manifest
 from support.tiny_experiments import write
 
 BERTLINE = Path(sys.executable).with_name("bertline")
+STEPS = r"^\s*(epoch|fine-tuning on) .* of .* steps"
+ENDED = r"^\s*((pretrain|evaluate) \w+: \d+ file|error: )"
 STOPPED = re.compile(r"■ (\S+) +stopped +.*?  (.*)")
 
 
@@ -28,7 +30,7 @@ def two_models(folder, steps):
     document = yaml.safe_load(path.read_text())
     document["models"]["2L"] = document["models"]["1L"] | {"layers": 2}
     document["pretrain"] |= {"steps_per_epoch": steps, "checkpoints": {"every_steps": 10**6, "every_minutes": 1000}}
-    document["evaluate"] |= {"max_train_examples": 3000}
+    document["evaluate"] |= {"max_train_examples": 3000, "epochs": 8}
     path.write_text(yaml.safe_dump(document))
     return path
 
@@ -49,14 +51,20 @@ def results(store):
     return {manifest.key: (manifest.files, manifest.results) for manifest in found}, lost
 
 
-def trains(store, stage="pretrain"):
-    """Attempts of a stage that are at work on steps."""
-    at_work = []
-    for attempt in store.glob(f"objects/{stage}/*/attempts/*.jsonl"):
-        text = attempt.read_text()
-        if not (attempt.parents[1] / "manifest.json").exists() and '"step"' in text and '"preempted"' not in text:
-            at_work.append(attempt)
-    return at_work
+def train(folder, store):
+    """Pre-trainings that have taken steps."""
+    logs = (folder / store).glob("objects/pretrain/*/attempts/*.jsonl")
+    return [log for log in logs if '"step"' in (text := log.read_text()) and '"preempted"' not in text]
+
+
+def at_work(folder, store, line):
+    """Tasks on models that have printed such a line and haven't ended, in the last run."""
+    texts = {log.stem: log.read_text() for log in (folder / f"{store}-out/logs").glob("*L-*.log")}
+    return [
+        name
+        for name, text in texts.items()
+        if re.search(line, text, re.MULTILINE) and not re.search(ENDED, text, re.MULTILINE)
+    ]
 
 
 def read(log):
@@ -94,7 +102,7 @@ def goes_on(folder, store):
 def stopped_in_mid_training(folder, store, signals):
     """A run that was told to stop while both models train: its exit code, and what it said of each task."""
     run = start(folder, store)
-    wait_for(lambda: len(trains(folder / store)) == 2, run)
+    wait_for(lambda: len(train(folder, store)) == 2, run)
     for number in signals:
         run.send_signal(number)
         time.sleep(0.3)  # less than counts as another one
@@ -131,7 +139,7 @@ def test_ctrl_c_that_also_ends_the_reader_of_the_output_loses_nothing(folder):
     run = subprocess.Popen(
         ["bash", "-c", command], cwd=folder, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
-    wait_for(lambda: len(trains(folder / "piped")) == 2, run)
+    wait_for(lambda: len(train(folder, "piped")) == 2, run)
     os.killpg(run.pid, signal.SIGINT)
     _, said = run.communicate(timeout=60)
     assert run.returncode == ExitCode.INTERRUPTED
@@ -149,7 +157,7 @@ def test_three_ctrl_cs_within_a_second_are_one(folder):
 @pytest.mark.slow
 def test_tasks_of_a_run_killed_for_good_save_themselves_and_the_next_run_goes_on(folder, undisturbed):
     run = start(folder, "killed")
-    wait_for(lambda: len(trains(folder / "killed")) == 2, run)
+    wait_for(lambda: len(train(folder, "killed")) == 2, run)
     run.send_signal(signal.SIGKILL)
     run.communicate()
     goes_on(folder, "killed")  # at once: it waits for them and leaves their scratch alone
@@ -165,21 +173,30 @@ def test_tasks_of_a_run_killed_for_good_save_themselves_and_the_next_run_goes_on
 def test_at_ten_random_moments_nothing_is_lost(folder, undisturbed):
     moments = random.Random(7)
     interrupted = {"pretrain": 0, "evaluate": 0}
+    at_a_step = 0
     run = start(folder, "random")
-    while run.poll() is None and sum(interrupted.values()) < 10:
-        wait_for(lambda: trains(folder / "random") or _evaluates(folder / "random"), run)
-        time.sleep(moments.uniform(0, 1.2))
+    for number in range(10):
+        if number % 2:  # any moment of an attempt: while TensorFlow is imported, while the graph is traced, …
+            wait_for(lambda: at_work(folder, "random", "^"), run)
+            time.sleep(moments.uniform(0, 12))
+        else:
+            wait_for(lambda: at_work(folder, "random", STEPS), run)
+            time.sleep(moments.uniform(0, 8))
         run.send_signal(signal.SIGINT)
         output, _ = run.communicate(timeout=60)
         if run.returncode == 0:
             break  # it was done before
         assert run.returncode == ExitCode.INTERRUPTED, output
-        said = dict(STOPPED.findall(output))
-        for name, sentence in said.items():
+        for name, sentence in STOPPED.findall(output):
             stage = name.split("-")[1]
             interrupted[stage] += 1
-            expected = {"pretrain": "saved at step", "evaluate": "begins again"}[stage]
-            assert expected in sentence, output
+            at_a_step += "saved at step" in sentence
+            assert re.search(
+                "saved at step|before it began"
+                if stage == "pretrain"
+                else "saved at step|begins again|before it began",
+                sentence,
+            )
         run = start(folder, "random")
     run.communicate(timeout=400)
     goes_on(folder, "random")
@@ -188,11 +205,4 @@ def test_at_ten_random_moments_nothing_is_lost(folder, undisturbed):
     assert lost == 0
     assert interrupted["pretrain"] >= 3
     assert interrupted["evaluate"] >= 1
-
-
-def _evaluates(store):
-    return [
-        attempt
-        for attempt in store.glob("objects/evaluate/*/attempts/*.jsonl")
-        if not (attempt.parents[1] / "manifest.json").exists() and '"preempted"' not in attempt.read_text()
-    ]
+    assert at_a_step >= 4

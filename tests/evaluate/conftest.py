@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from bertline import processors
+from support import tiny_evaluations
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 
@@ -29,3 +30,8 @@ def _tensorflow_as_the_stage_wants_it() -> None:
     from bertline import encoders
 
     encoders.use_threads(processors.threads())
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> tiny_evaluations.World:
+    return tiny_evaluations.make_world(tmp_path_factory.mktemp("world"))

@@ -20,6 +20,7 @@ from bertline import encoders, schedules
 from bertline.errors import UserError
 from bertline.evaluate import batches
 from bertline.evaluate.batches import Batch, Pairs
+from bertline.evaluate.checkpoints import Keeper
 from bertline.evaluate.config import EvaluateConfig
 from bertline.experiments import Model
 from bertline.metrics import flops
@@ -92,26 +93,36 @@ def fine_tune(
     config: EvaluateConfig,
     advance: Callable[[], None] = lambda: None,
     figures: Figures | None = None,
+    keeper: Keeper | None = None,
 ) -> Pace:
-    """`config.epochs` passes over the pairs. Calls `advance` after each step, and tells `figures` of it.
+    """`config.epochs` passes over the pairs, from where `keeper` knows of an earlier attempt.
+
+    Calls `advance` after each step, and tells `figures` of it.
 
     Raises:
         UserError: the loss became infinite or no number.
+        Stopped: told to stop; says what is saved.
     """
     orders = [batches.epoch(pairs.lengths, config.batch_size, config.seed, number) for number in range(config.epochs)]
     steps = sum(map(len, orders))
     optimizer = optimizer_of(config, steps)
     train, losses = _train_step(classifier, optimizer, config.seed)
-    show = _Show(figures, classifier, config, steps) if figures else None
+    resumed = keeper.restore(_state(classifier, optimizer)) if keeper else 0
+    optimizer.iterations.assign(resumed)  # rates, bias correction and dropout follow from it
+    show = _Show(figures, classifier, config, resumed, steps) if figures else None
     sequences, since, first = 0, time.perf_counter(), True
-    begun, done, seen = since, 0, (0, 0.0)
+    begun, done, seen = since, 0, (resumed, 0.0)
     for number, order in enumerate(orders, start=1):
         for place, places in enumerate(order, start=1):
+            done += 1
+            if done <= resumed:
+                continue
             batch = batches.assemble(pairs, places, config.sequence_length)
             assembled = time.perf_counter()
             train(batch.word_ids, batch.mask, batch.type_ids, batch.labels)
             advance()
-            done += 1
+            if keeper:
+                keeper.look(done)
             if first:
                 losses.numpy()  # waits for the device
                 since, first = time.perf_counter(), False
@@ -137,30 +148,49 @@ def fine_tune(
     return Pace(sequences, time.perf_counter() - since)
 
 
+def _state(classifier: Classifier, optimizer: Any) -> dict[str, Any]:
+    """The variables that a fine-tuning goes on from, by name; the optimizer's step is the caller's."""
+    weights = encoders.named(classifier.network.trainable_variables)
+    slots = {
+        f"{slot}/{name}": optimizer.get_slot(variable, slot)
+        for name, variable in weights.items()
+        for slot in ("m", "v")
+    }
+    return weights | slots
+
+
 class _Show:
     """Tells the metrics of a fine-tuning."""
 
-    def __init__(self, figures: Figures, classifier: Classifier, config: EvaluateConfig, steps: int) -> None:
-        self._figures, self._config, self._classes = figures, config, classifier.head.num_classes
+    def __init__(
+        self, figures: Figures, classifier: Classifier, config: EvaluateConfig, resumed: int, steps: int
+    ) -> None:
+        self._figures, self._resumed, self._config, self._classes = (
+            figures,
+            resumed,
+            config,
+            classifier.head.num_classes,
+        )
         self._rates = learning_rates(config.learning_rate, config.warmup_share, steps)  # [steps]
-        figures.step = figures.first_step = figures.epoch = 0
+        figures.step, figures.first_step, figures.epoch = resumed, 0, 0
         figures.last_step, figures.batch_size = steps, config.batch_size
         figures.parameters = classifier.network.count_params()
 
     def step(self, batch: Batch, seconds: float, waited_s: float) -> None:
         """One is done. The first one's time isn't training's: TensorFlow traced and planned."""
         figures, done = self._figures, self._figures.step or 0
+        first = done == self._resumed
         size, length = batch.word_ids.shape
         figures.learning_rate, figures.step = float(self._rates[done]), done + 1
         figures.count(
             steps=1,
             sequences=size,
             tokens=int(batch.mask.sum()),
-            seconds=seconds if done else 0.0,
-            waited_s=waited_s if done else 0.0,
-            flops=size * flops.fine_tuning(self._config.model, length, self._classes) if done else 0.0,
+            seconds=0.0 if first else seconds,
+            waited_s=0.0 if first else waited_s,
+            flops=0.0 if first else size * flops.fine_tuning(self._config.model, length, self._classes),
         )
-        if not done:
+        if first:
             figures.enter("training")
 
     def loss(self, mean: float) -> None:

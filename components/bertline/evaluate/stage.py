@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bertline import processors, progress, signals, sources, wordpiece
+from bertline import processors, progress, rolling, signals, sources, wordpiece
 from bertline.errors import UserError
-from bertline.evaluate import batches, glue
+from bertline.evaluate import batches, checkpoints, glue
 from bertline.evaluate.batches import Ints, Pairs
 from bertline.evaluate.config import EvaluateConfig
 from bertline.evaluate.glue import Example, Examples
@@ -45,7 +45,7 @@ def run(config: EvaluateConfig, store: ObjectStore) -> Realization:
 
 def _build(config: EvaluateConfig, figures: Figures, build: Build) -> Outcome:
     began = time.monotonic()
-    signals.keeps(f"this fine-tuning on {config.task} begins again, everything before it is kept")
+    signals.keeps(checkpoints.where(config.task, rolling.step(build) or 0))
     figures.attempt = build.attempt.number
     milestone = realizations.require(build.store, "pretrain", config.milestone)
     tokenizer = _tokenizer(config, milestone, build)
@@ -134,19 +134,21 @@ def _fine_tune(
     encoders.assign(encoders.named(model.encoder.trainable_variables), values, f"milestone {config.milestone[:12]}…")
     steps = -(-len(training) // config.batch_size) * config.epochs
 
+    keeper = checkpoints.Keeper(build, config.task)
+
     def note() -> str:
         return f"loss {figures.losses['total']:.3f}" if figures.losses else ""
 
-    with progress.bar(f"fine-tuning on {config.task}", steps, "steps", note=note) as advance:
-
-        def step() -> None:
-            advance(1)
-            build.check()
-
-        pace = classifier.fine_tune(model, training, config, step, figures)
+    with progress.bar(f"fine-tuning on {config.task}", steps, "steps", keeper.saved, note) as advance:
+        pace = classifier.fine_tune(model, training, config, lambda: advance(1), figures, keeper)
     figures.enter("evaluating")
     with progress.bar(f"evaluating on {config.task}", len(testing), "examples") as advance:
-        logits = classifier.logits(model, testing, config.sequence_length, advance)  # [pairs, classes]
+
+        def batch(examples: int) -> None:
+            advance(examples)
+            keeper.look(steps)
+
+        logits = classifier.logits(model, testing, config.sequence_length, batch)  # [pairs, classes]
     predictions = logits.argmax(axis=1).astype(np.int32)  # [pairs]
     loss = classifier.mean_cross_entropy(logits, testing.labels)
     if not np.isfinite(loss):  # the last step may have been the one too many

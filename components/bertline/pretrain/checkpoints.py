@@ -1,15 +1,11 @@
-"""Rolling checkpoints: what a pretrain attempt saves on the way, so that a kill costs minutes.
+"""What a pretrain attempt saves on the way, so that a kill costs minutes: see `bertline.rolling`.
 
-    rolling/<step>.safetensors   weights of encoder and heads, optimizer slots, by name
-    rolling/latest.json          written after it: step, the file's size and checksum, `Progress`; the commit marker
-
-A checkpoint counts only if `latest.json` names it. Files are written and uploaded by a thread: training waits only for
-the copy of the variables to host memory. What can't be saved now, because the store can't be reached or the disk is
-full, is tried again for as long as it takes, or until there is a newer one: that takes its place. So at most two copies
-are in memory, one that waits and one that is being written to disk.
+A checkpoint's arrays are weights of encoder and heads and optimizer slots, its document is `Progress`. Files are
+written and uploaded by a thread: training waits only for the copy of the variables to host memory. What can't be saved
+now, because the store can't be reached or the disk is full, is tried again for as long as it takes, or until there is a
+newer one: that takes its place. So at most two copies are in memory, one that waits and one that is being written.
 """
 
-import contextlib
 import math
 import threading
 import time
@@ -17,18 +13,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from bertline import encoders, progress, signals
+from bertline import encoders, progress, rolling, signals
 from bertline.encoders import Arrays
-from bertline.errors import BertlineError, DamagedError
 from bertline.experiments import Checkpoints
 from bertline.metrics.figures import Figures
-from bertline.store import disks, outages, staging
+from bertline.store import outages
 from bertline.store.objects import OutageError
-from bertline.store.realizations import ROLLING, Build
-from bertline.store.staging import File
+from bertline.store.realizations import Build
 
-FORMAT = 1
-LATEST = "latest.json"
 AGAIN_S = 5.0
 """Seconds from a try that failed to the next one, unless there is a newer checkpoint before."""
 STOP_S = 30.0
@@ -53,32 +45,6 @@ class Progress:
     """Tokens of this round without padding."""
     waited_s: float = 0.0
     """Seconds of this round that training waited for data."""
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """A restored one."""
-
-    progress: Progress
-    values: Arrays
-
-
-def restore(build: Build) -> Checkpoint | None:
-    """What an earlier attempt at this round left, None if nothing.
-
-    Raises:
-        DamagedError: its bytes aren't those that were written.
-    """
-    document = build.rolling(LATEST)
-    if document is None:
-        return None
-    if document["format"] != FORMAT:
-        raise DamagedError(
-            f"{build.store.uri}/{build.prefix}{ROLLING}{LATEST} has format {document['format']}, "
-            f"this version reads {FORMAT}; delete it to start the round again"
-        )
-    (path,) = staging.fetch(build.store, build.prefix, [File.model_validate(document["file"])], build.work)
-    return Checkpoint(Progress(**document["progress"]), encoders.load(path)[0])
 
 
 @dataclass
@@ -182,7 +148,7 @@ class Saver:
         """Save it, or say why that failed."""
         begun, figures, counts = time.monotonic(), self._figures, self._figures.counts
         try:
-            size = self._put(job)
+            size = rolling.put(self._build, job.step, job.values, job.document)
         except Exception as error:  # noqa: BLE001 - whatever it is, training is worth more than a checkpoint
             counts.checkpoint_failures = 1 + (counts.checkpoint_failures or 0)
             self._tell(job, error)
@@ -211,22 +177,3 @@ class Saver:
             self._said_at = time.monotonic()
             said = error.said if isinstance(error, OutageError) else str(error) or type(error).__name__
             progress.say(f"the checkpoint of step {job.step:,} can't be saved now, training goes on: {said}")
-
-    def _put(self, job: _Job) -> int:
-        """Size of the file, which is up when this returns."""
-        build = self._build
-        name = f"{ROLLING}{job.step:09d}.safetensors"
-        path = build.work / name
-        try:
-            with disks.sentences("write", path):
-                path.parent.mkdir(exist_ok=True)
-                encoders.save(path, job.values)
-            file = staging.put(build.impatient, build.prefix, path, name)
-        finally:
-            path.unlink(missing_ok=True)
-        build.roll(LATEST, {"format": FORMAT, "file": file.model_dump(), "progress": job.document})
-        with contextlib.suppress(BertlineError):  # it is saved; those before it go with the next one
-            for found in build.impatient.list(f"{build.prefix}{ROLLING}"):
-                if found.name.endswith(".safetensors") and not found.name.endswith(name):
-                    build.impatient.delete(found.name)
-        return file.size

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bertline import processors, progress, shards, signals
+from bertline import processors, progress, rolling, shards, signals
 from bertline.errors import DamagedError, UserError
 from bertline.metrics import tasks
 from bertline.metrics.figures import Figures
@@ -47,6 +47,7 @@ def run(config: PretrainConfig, store: ObjectStore) -> Realization:
 
 def _build(config: PretrainConfig, build: Build, figures: Figures) -> Outcome:
     threads = processors.threads()
+    signals.keeps(f"saved at step {rolling.step(build) or config.begin_step:,}")
     _introduce(config, build, figures)
     corpus = require(build.store, "corpus", config.corpus)
     pieces = int(require(build.store, "vocabulary", config.vocabulary).manifest.results["pieces"])
@@ -118,10 +119,10 @@ def _restore(
     from bertline import encoders
     from bertline.pretrain import checkpoints
 
-    checkpoint = checkpoints.restore(build)
+    checkpoint = rolling.restore(build)
     if checkpoint:
         encoders.assign(saved, checkpoint.values, "the rolling checkpoint")
-        reached = checkpoint.progress
+        reached = checkpoints.Progress(**checkpoint.document)
         progress.say(f"goes on at step {reached.step:,}")
         build.attempt.record("resume", step=reached.step)
     else:
@@ -130,7 +131,6 @@ def _restore(
             encoder, state = (encoders.load(path)[0] for path in milestone.stage([ENCODER, STATE], build.work))
             encoders.assign(saved, encoder | state, f"milestone {milestone.manifest.key[:12]}")
     trainer.resume_at(reached.step)
-    signals.keeps(f"saved at step {reached.step:,}")
     return reached
 
 
