@@ -127,7 +127,7 @@ def train(s3_uri, proxy, tmp_path, close):
     ],
 )
 def test_training_goes_on_through_an_outage_to_the_same_bits(train, proxy, tmp_path, kind, seconds):
-    training = train((seconds + 10) * FASTEST // 2)
+    training = train((seconds + 6) * FASTEST // 2)
     # GIVEN a training that has saved, WHEN the store can't be reached for a while
     training.wait_until(lambda: training.saved >= 100)
     begun, before = time.monotonic(), training.step
@@ -150,11 +150,11 @@ def test_training_goes_on_through_an_outage_to_the_same_bits(train, proxy, tmp_p
     # AND it ends well, in the bits of one that nothing happened to
     code, log = training.end()
     assert code == 0, log
-    assert "can't be saved now, training goes on" in log
+    assert "can't be saved now, training goes on" in log or "the work goes on and nothing is written" in log
     assert "couldn't be for a while" in log or "the store answers again" in log
     assert training.checksums() == training.undisturbed(tmp_path / "other")
     (events,) = attempts.read(training.store, training.prefix)
-    assert {"checkpoint-failed", "epoch", "finished"} <= {event["event"] for event in events}
+    assert {"checkpoint", "epoch", "finished"} <= {event["event"] for event in events}
 
 
 def test_a_round_that_ends_in_an_outage_waits_and_is_committed(train, proxy):

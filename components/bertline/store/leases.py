@@ -159,7 +159,7 @@ class Lease:
                 away_since = min(away_since, begun)
                 if time.monotonic() - away_since > outages.START_S:
                     raise
-                outages.say(f"waiting for the store: {error.said}")
+                outages.say("waiting for the store", error.said)
                 watched = _Watched()  # the holder couldn't renew either
             if self._give_up():
                 return None
@@ -208,10 +208,14 @@ class Lease:
                         return
                     self._version = version
                 else:
-                    self._renewed = begun
+                    away_s, self._renewed = begun - self._renewed, begun
+                    if away_s > self._expire_s / 2:
+                        outages.over(away_s)
                     return
         except Exception as error:  # noqa: BLE001 - the network may be back at the next renewal
             self._problem = error.said if isinstance(error, OutageError) else str(error) or type(error).__name__
+            if not self._is_fresh():
+                outages.say("the store can't be reached, the work goes on and nothing is written", self._problem)
 
     def _is_ours(self, content: bytes) -> bool:
         return bool(_holder(content).get("owner") == self._owner["owner"])

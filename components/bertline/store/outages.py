@@ -24,7 +24,7 @@ PAUSES_S = (0.5, 1.0, 2.0, 5.0)
 SAY_S = 60.0
 
 _lock = threading.Lock()
-_said_at = -math.inf
+_said_at: dict[str, float] = {}
 
 
 def nothing() -> None:
@@ -49,10 +49,10 @@ def wait_out(operation: Callable[[], T], *, check: Callable[[], None] = nothing,
         except OutageError as error:
             if time.monotonic() - since >= limit_s:
                 raise
-            say(f"waiting for the store: {error.said}")
+            say("waiting for the store", error.said)
         else:
             if tries:
-                say(f"the store answers again, after {time.monotonic() - since:.0f} s", force=True)
+                over(time.monotonic() - since)
             return result
         end = time.monotonic() + PAUSES_S[min(tries, len(PAUSES_S) - 1)]
         while (left := end - time.monotonic()) > 0:
@@ -63,14 +63,22 @@ def wait_out(operation: Callable[[], T], *, check: Callable[[], None] = nothing,
         tries += 1
 
 
-def say(sentence: str, *, force: bool = False) -> None:
-    """Tell of an outage, once a minute at most, however many threads wait for its end."""
-    global _said_at
+def say(what: str, why: str) -> None:
+    """Tell what an outage does, each thing once a minute at most, however many threads find it out."""
     with _lock:
-        if not force and time.monotonic() - _said_at < SAY_S:
+        if time.monotonic() - _said_at.get(what, -math.inf) < SAY_S:
             return
-        _said_at = -math.inf if force else time.monotonic()
-    progress.say(sentence)
+        _said_at[what] = time.monotonic()
+    progress.say(f"{what}: {why}")
+
+
+def over(seconds: float) -> None:
+    """Tell that it is over, if it was told of."""
+    with _lock:
+        told = bool(_said_at)
+        _said_at.clear()
+    if told:
+        progress.say(f"the store answers again, after {seconds:.0f} s")
 
 
 class HeldStore:
