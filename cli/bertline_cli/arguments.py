@@ -83,7 +83,7 @@ def load(path: Path) -> tuple["Experiment", "Graph"]:
 
     experiment = experiments.load(path)
     with displays.transfers():  # the first checksum of a dump takes a minute
-        checks.sources(experiment)
+        checks.inputs(experiment)
         return experiment, graphs.build(experiment)
 
 

@@ -1,10 +1,13 @@
 """Cheap looks at an experiment's inputs, so that a bad one is found before any work."""
 
+import functools
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bertline import wordpiece
+from bertline.corpus import passes
+from bertline.errors import UserError
 from bertline.evaluate import glue
 from bertline.experiments import Experiment
 from bertline.sources import Source
@@ -12,23 +15,38 @@ from bertline.wikipedia import dumps
 from bertline_pipelines import graphs
 
 
-def sources(experiment: Experiment) -> None:
+def inputs(experiment: Experiment) -> None:
     """Look at what is on this machine: both ends of the dump, the vocabulary, every line of the task files.
 
+    And let the corpus stage, whose last pass would refuse them after hours, look at its options.
+
     Raises:
-        UserError: the first thing that is wrong, and where.
+        UserError: all that is wrong, and where.
     """
+    corpus, vocabulary = experiment.corpus, experiment.vocabulary
     with tempfile.TemporaryDirectory(prefix="bertline-") as directory:
         work = Path(directory)
-        if _is_here(experiment.corpus.dump):
-            dumps.check(experiment.corpus.dump.look(work), experiment.corpus.on_corrupt)
-        vocabulary = experiment.vocabulary
-        if vocabulary.file and _is_here(vocabulary.file):
-            wordpiece.Tokenizer(wordpiece.read(vocabulary.file.look(work)), vocabulary.lower_case)
+        looks: list[Callable[[], object]] = [lambda: passes.instance_options(corpus)]
+        if _is_here(corpus.dump):
+            looks.append(lambda: dumps.check(corpus.dump.look(work), corpus.on_corrupt))
+        if (file := vocabulary.file) and _is_here(file):
+            looks.append(lambda: wordpiece.Tokenizer(wordpiece.read(file.look(work)), vocabulary.lower_case))
         for files in experiment.evaluate.tasks.values():
-            for source in (files.train, files.dev):
-                if _is_here(source):
-                    glue.read(source.look(work))
+            looks += [
+                functools.partial(_read_task, source, work) for source in (files.train, files.dev) if _is_here(source)
+            ]
+        problems = []
+        for look in looks:
+            try:
+                look()
+            except UserError as error:
+                problems.append(str(error))
+    if problems:
+        raise UserError("\n".join(dict.fromkeys(problems)))
+
+
+def _read_task(source: Source, work: Path) -> None:
+    glue.read(source.look(work))
 
 
 def unpinned(experiment: Experiment) -> Iterator[Source]:

@@ -102,11 +102,13 @@ def map_slice(unit: MapUnit) -> Counts:
     return counts
 
 
-def reduce_bucket(unit: ReduceUnit) -> Shard:
-    """Make the instances of one bucket; write its shard to `unit.output`. Held-out documents are used once."""
-    corpus = unit.corpus
-    held_out = unit.bucket >= corpus.shards
-    options = InstanceOptions(
+def instance_options(corpus: Corpus, *, held_out: bool = False) -> InstanceOptions:
+    """How instances are made of a bucket. Held-out documents are used once.
+
+    Raises:
+        UserError: no instance can be made that way.
+    """
+    return InstanceOptions(
         max_seq_length=corpus.sequence_length,
         max_predictions_per_seq=corpus.max_predictions,
         masked_lm_prob=corpus.masking_rate,
@@ -115,6 +117,12 @@ def reduce_bucket(unit: ReduceUnit) -> Shard:
         whole_word_masking=corpus.whole_word_masking,
         seed=corpus.seed,
     )
+
+
+def reduce_bucket(unit: ReduceUnit) -> Shard:
+    """Make the instances of one bucket; write its shard to `unit.output`. Held-out documents are used once."""
+    corpus = unit.corpus
+    options = instance_options(corpus, held_out=unit.bucket >= corpus.shards)
     documents = buckets.read(unit.slices, unit.bucket)
     made = instances.make(documents, options, _vocabulary(unit.vocabulary), bucket=unit.bucket)
     with disks.sentences("write", unit.output):
