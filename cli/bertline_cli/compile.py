@@ -24,6 +24,7 @@ def command(
     files, to be run one after the other.
     """
     from bertline.errors import UserError
+    from bertline.store import disks
     from bertline_pipelines import documents, graphs, plans
 
     place = arguments.profile(profile)
@@ -37,10 +38,8 @@ def command(
         return
     for number, document in enumerate(made, start=1):
         file = output if len(made) == 1 else output.with_stem(f"{output.stem}-{number}")
-        try:
+        with disks.output(file):
             file.write_text(document.text, encoding="utf-8")
-        except OSError as error:
-            raise UserError(f"can't write {file}: {error}") from error
         tasks = len(document.pipeline_spec["root"]["dag"]["tasks"])
         typer.echo(f"{file}: {counted(tasks, 'task')}, {len(document.text.encode()):,} bytes")
     if len(made) > 1:

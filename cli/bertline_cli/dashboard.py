@@ -56,9 +56,12 @@ def command(
     if (prometheus is None) != (out is None):
         raise UserError("a page needs both --prometheus URL, where it comes from, and --out FILE.html, where it goes")
     if prometheus and out:
+        from bertline.store import disks
         from bertline_pipelines.monitoring import pages
 
-        typer.echo(f"page: {pages.write(prometheus, name, out, datetime.datetime.now(datetime.UTC) - _span(since))}")
+        with disks.output(out):
+            page = pages.write(prometheus, name, out, datetime.datetime.now(datetime.UTC) - _span(since))
+        typer.echo(f"page: {page}")
         return
     if metrics:
         live = glances.Live(name, metrics)

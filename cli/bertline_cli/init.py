@@ -29,19 +29,20 @@ def command(
     """Write an experiment file to start from: nano runs in minutes on sample data, wiki-en and wiki-ru are real."""
     import bertline_pipelines
     from bertline.errors import UserError
+    from bertline.store import disks
     from bertline_pipelines import profiles
 
     if profile:
         text = profiles.text(profile)
     else:
         text = (bertline_pipelines.experiment_files() / f"{like.value}.yaml").read_text(encoding="utf-8")
-    try:
-        with path.open("x", encoding="utf-8") as file:
+    with disks.output(path):
+        try:
+            file = path.open("x", encoding="utf-8")
+        except FileExistsError as error:
+            raise UserError(f"{path} is there already; give another name") from error
+        with file:
             file.write(text)
-    except FileExistsError as error:
-        raise UserError(f"{path} is there already; give another name") from error
-    except OSError as error:
-        raise UserError(f"can't write {path}: {error.strerror}") from error
     if profile:
         shown = path if "/" in str(path) or path.suffix in (".yaml", ".yml") else f"./{path}"
         typer.echo(f"wrote {path}\nNext:  bertline doctor --profile {shown}")

@@ -194,7 +194,7 @@ def _have(store: "ObjectStore", wanted: Wanted, destination: Path, advance: Call
     from bertline.store.objects import NotFoundError
 
     path, name = destination / wanted.target, f"{wanted.place}{wanted.file.path}"
-    with disks.sentences("write", path):
+    with disks.output(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         if _is(path, wanted.file):
             advance(wanted.file.size)
@@ -206,7 +206,7 @@ def _have(store: "ObjectStore", wanted: Wanted, destination: Path, advance: Call
             raise DamagedError(
                 f"{store.uri}/{name} is damaged: it isn't what its manifest says; see `bertline store verify`"
             )
-        with disks.sentences("write", path):
+        with disks.output(path):
             part.replace(path)
     except NotFoundError as error:
         raise DamagedError(f"{store.uri}/{name} is missing, though its manifest lists it") from error
@@ -234,7 +234,7 @@ def _write(path: Path, content: str) -> None:
     from bertline.store import disks
 
     part = path.with_name(f".{path.name}.part")
-    with disks.sentences("write", path):
+    with disks.output(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         part.write_text(content, encoding="utf-8")
         part.replace(path)

@@ -20,9 +20,12 @@ def command(
 ) -> None:
     """Write the report of an experiment as far as it is: rounds that aren't done show as gaps."""
     from bertline.report import stage
-    from bertline.store import references
+    from bertline.store import disks, references
 
     name = arguments.name(experiment)
     connected = arguments.existing(store, profile)
     reference = references.current(connected, name)
-    typer.echo(stage.render(connected, reference, out or Path("out") / name))
+    out = out or Path("out") / name
+    with disks.output(out):
+        page = stage.render(connected, reference, out)
+    typer.echo(page)

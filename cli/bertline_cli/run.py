@@ -77,11 +77,12 @@ def _deliver(made: object, out: Path) -> None:
     import shutil
     import tempfile
 
+    from bertline.store import disks
     from bertline.store.realizations import Realization
 
     assert isinstance(made, Realization)
-    out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="bertline-") as directory:
+    with tempfile.TemporaryDirectory(prefix="bertline-") as directory, disks.output(out):
+        out.mkdir(parents=True, exist_ok=True)
         for name, found in zip(made.paths(), made.stage(made.paths(), Path(directory)), strict=True):
             shutil.copyfile(found, out / name)
 

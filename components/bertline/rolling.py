@@ -7,11 +7,13 @@ A checkpoint counts only if `latest.json` names it.
 """
 
 import contextlib
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bertline.errors import BertlineError, DamagedError
 from bertline.store import disks, staging
+from bertline.store.objects import NotFoundError, ObjectStore
 from bertline.store.realizations import ROLLING, Build
 from bertline.store.staging import File
 
@@ -77,7 +79,10 @@ def restore(build: Build) -> Checkpoint | None:
     return Checkpoint(latest["progress"], encoders.load(path)[0])
 
 
-def step(build: Build) -> int | None:
-    """Of what an earlier attempt left, without TensorFlow; None if it left nothing."""
-    latest = build.rolling(LATEST)
-    return int(latest["progress"]["step"]) if latest else None
+def step(store: ObjectStore, prefix: str) -> int | None:
+    """Of what attempts at a result left at its place in the store, without TensorFlow; None if they left nothing."""
+    try:
+        latest = json.loads(store.get(f"{prefix}{ROLLING}{LATEST}")[0])
+    except NotFoundError:
+        return None
+    return int(latest["progress"]["step"])

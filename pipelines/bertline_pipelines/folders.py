@@ -56,7 +56,7 @@ def claimed(out: Path) -> Iterator[None]:
         UserError: it can't be written to.
         TransientError: another run has it; names that.
     """
-    with disks.sentences("write", out):
+    with disks.output(out):
         out.mkdir(parents=True, exist_ok=True)
         file = (out / ".lock").open("a+")
     with file:

@@ -31,8 +31,13 @@ from typing import Any, Protocol
 
 import psutil
 
-from bertline import entrypoints, processors, progress
-from bertline.errors import ExitCode
+from bertline import entrypoints, processors, progress, rolling, signals
+from bertline.errors import BertlineError, ExitCode
+from bertline.evaluate import checkpoints
+from bertline.evaluate.config import EvaluateConfig
+from bertline.pretrain.config import PretrainConfig
+from bertline.store import objects
+from bertline.store.realizations import MANIFEST
 from bertline_pipelines import folders
 from bertline_pipelines.plans import Task
 
@@ -185,7 +190,7 @@ def run(name: str, tasks: Sequence[Task], store_uri: str, out: Path, workers: in
                     over = _is_over(each)
                     _listen(each)
                     if over:
-                        _finish(each, stopped=stop.number is not None)
+                        _finish(each, store_uri, stopped=stop.number is not None)
                         running.remove(each)
                         watcher.changed(each.state)
                         _skip_dependents(states, watcher)
@@ -293,7 +298,7 @@ def _is_over(running: _Running) -> bool:
     return True
 
 
-def _finish(running: _Running, *, stopped: bool) -> None:
+def _finish(running: _Running, store_uri: str, *, stopped: bool) -> None:
     state = running.state
     running.process.join()
     if running.process.exitcode == 0:
@@ -302,12 +307,28 @@ def _finish(running: _Running, *, stopped: bool) -> None:
     resumes = state.exit_code in (0, ExitCode.PREEMPTED, ExitCode.INTERRUPTED)
     if stopped and resumes:
         state.phase = "stopped"
-        instead = "killed before it was saved" if running.killed else "told to stop before it began"
-        state.message = state.message or f"{instead}; the same command goes on from what was saved last"
+        if signals.ALL in state.message or not state.message:  # it had not come far enough to know where it is
+            told = "killed" if running.killed else "told to stop"
+            state.message = f"{told}; {_kept(state.task, store_uri)}, and the same command goes on from there"
     else:
         state.phase = "failed"
         state.exit_code = state.exit_code or ExitCode.BUG
         state.message = state.message or f"its process ended with exit code {running.process.exitcode}"
+
+
+def _kept(task: Task, store_uri: str) -> str:
+    """What the store has of a task that has just ended, in words."""
+    with contextlib.suppress(BertlineError):
+        store = objects.connect(store_uri).hasty()
+        for config in task.configs:
+            place = config.derivation().prefix
+            if store.stat(f"{place}{MANIFEST}") is None:
+                step = rolling.step(store, place)
+                if isinstance(config, PretrainConfig):
+                    return f"saved at step {step or config.begin_step:,}"
+                if isinstance(config, EvaluateConfig):
+                    return checkpoints.where(config.task, step or 0)
+    return signals.ALL
 
 
 def _skip_dependents(states: dict[str, State], watcher: Watcher) -> None:

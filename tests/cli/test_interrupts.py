@@ -191,12 +191,7 @@ def test_at_ten_random_moments_nothing_is_lost(folder, undisturbed):
             stage = name.split("-")[1]
             interrupted[stage] += 1
             at_a_step += "saved at step" in sentence
-            assert re.search(
-                "saved at step|before it began"
-                if stage == "pretrain"
-                else "saved at step|begins again|before it began",
-                sentence,
-            )
+            assert re.search("saved at step" if stage == "pretrain" else "saved at step|begins again", sentence)
         run = start(folder, "random")
     run.communicate(timeout=400)
     goes_on(folder, "random")
@@ -205,4 +200,4 @@ def test_at_ten_random_moments_nothing_is_lost(folder, undisturbed):
     assert lost == 0
     assert interrupted["pretrain"] >= 3
     assert interrupted["evaluate"] >= 1
-    assert at_a_step >= 4
+    assert at_a_step >= 6

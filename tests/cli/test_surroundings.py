@@ -1,6 +1,7 @@
 """What lies around a command: files of the current folder, a long TMPDIR, full disks, closed pipes."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -37,8 +38,9 @@ def test_a_script_named_like_a_module_of_python_is_not_taken_for_it(name, tmp_pa
     assert first_task(tmp_path).startswith("✓ vocabulary")
 
 
-def test_a_long_tmpdir_is_no_obstacle(tmp_path):
-    long = tmp_path / ("x" * 100)
+@pytest.mark.parametrize("name", ["x" * 100, "я" * 50], ids=["ascii", "two bytes a character"])
+def test_a_long_tmpdir_is_no_obstacle(name, tmp_path):
+    long = tmp_path / name
     long.mkdir()
     assert first_task(tmp_path, TMPDIR=str(long)).startswith("✓ vocabulary")
 
@@ -50,6 +52,42 @@ def test_an_out_that_is_a_file_is_told_before_anything_runs(bertline, tmp_path):
     assert "file" in result.stderr
     assert "Traceback" not in result.stderr
     assert not (tmp_path / "store/objects").exists()
+
+
+@pytest.mark.parametrize("place", ["file", "file/below", "/proc/none"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "report nano --store store --out {}",
+        "pull nano {} --store store",
+        "compile tiny.yaml -p kind -o {}/pipeline.yaml",
+        "init {}/mine.yaml",
+        "run tiny.yaml --store {} --out out",
+    ],
+    ids=lambda arguments: arguments.split()[0],
+)
+def test_a_place_that_cant_be_written_to_is_named(arguments, place, bertline, tmp_path, planned):
+    (tmp_path / "file").write_text("")
+    shutil.copytree(planned, tmp_path / "store")
+    write(tmp_path, epochs=1)
+    result = bertline(*arguments.format(place).split())
+    assert result.returncode == ExitCode.USER_ERROR, result.stderr
+    assert place in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory):
+    """A store that knows the experiment and has its vocabulary."""
+    folder = tmp_path_factory.mktemp("planned")
+    first_task(folder)
+    return folder / "store"
+
+
+def test_a_file_on_a_full_disk_is_no_mistake_of_the_users(bertline, tmp_path):
+    result = bertline("compile", write(tmp_path, epochs=1), "--profile", "kind", "--output", "/dev/full")
+    assert result.returncode == ExitCode.TRANSIENT
+    assert "no space left" in result.stderr
 
 
 @pytest.mark.parametrize("arguments", [["plan", "tiny.yaml"], ["validate", "tiny.yaml"], ["--help"]])

@@ -45,7 +45,7 @@ def run(config: EvaluateConfig, store: ObjectStore) -> Realization:
 
 def _build(config: EvaluateConfig, figures: Figures, build: Build) -> Outcome:
     began = time.monotonic()
-    signals.keeps(checkpoints.where(config.task, rolling.step(build) or 0))
+    signals.keeps(checkpoints.where(config.task, rolling.step(build.store, build.prefix) or 0))
     figures.attempt = build.attempt.number
     milestone = realizations.require(build.store, "pretrain", config.milestone)
     tokenizer = _tokenizer(config, milestone, build)

@@ -47,7 +47,7 @@ def run(config: PretrainConfig, store: ObjectStore) -> Realization:
 
 def _build(config: PretrainConfig, build: Build, figures: Figures) -> Outcome:
     threads = processors.threads()
-    signals.keeps(f"saved at step {rolling.step(build) or config.begin_step:,}")
+    signals.keeps(f"saved at step {rolling.step(build.store, build.prefix) or config.begin_step:,}")
     _introduce(config, build, figures)
     corpus = require(build.store, "corpus", config.corpus)
     pieces = int(require(build.store, "vocabulary", config.vocabulary).manifest.results["pieces"])

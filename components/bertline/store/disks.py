@@ -11,6 +11,11 @@ from bertline.store.objects import OutageError
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # EFBIG too: a limit on file size is a quota by another name
 REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG}
+KINDS = {
+    errno.EEXIST: "there is a file, where a folder is needed",
+    errno.ENOTDIR: "a part of the path is a file, where a folder is needed",
+    errno.EISDIR: "it is a folder, where a file is needed",
+}
 PASSING = {errno.EIO, errno.EMFILE, errno.ENFILE}
 AWAY = {errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH}  # a network file system's
 
@@ -29,12 +34,23 @@ def sentences(doing: str, path: Path) -> Iterator[None]:
         if error.errno in FULL:
             raise _no_space(doing, path) from error
         if error.errno in REFUSED:
-            raise UserError(f"can't {doing} {path}: {error.strerror}; check the path and its permissions") from error
+            why = KINDS.get(error.errno, error.strerror)
+            raise UserError(f"can't {doing} {path}: {why}; check the path and its permissions") from error
         if error.errno in AWAY:
             raise OutageError(f"can't {doing} {path} now: {error.strerror}") from error
         if error.errno in PASSING:
             raise TransientError(f"can't {doing} {path} now: {error.strerror}; run the same command again") from error
         raise
+
+
+@contextlib.contextmanager
+def output(path: Path) -> Iterator[None]:
+    """The same for a file or folder that a user names: that it can't even be made is a mistake in the name."""
+    with sentences("write", path):
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise UserError(f"can't write {path}: the folder that it is to lie in doesn't exist") from error
 
 
 @contextlib.contextmanager

@@ -145,7 +145,7 @@ class FileSystemStore:
         path = self._path(name)
         # A random name: on a shared disk two pods may well have equal process and thread numbers.
         temporary = path.parent / f"{TEMPORARY}{uuid.uuid4().hex[:16]}"
-        with disks.sentences("write", path), _open_new(temporary) as file:
+        with disks.output(path), _open_new(temporary) as file:
             try:
                 yield file, path
                 _sync_folder(path.parent)
