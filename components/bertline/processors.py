@@ -1,6 +1,7 @@
 """How many cores this process may use: by its affinity, by its container's CPU limit, or as it was told."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from bertline.errors import UserError
@@ -8,7 +9,7 @@ from bertline.errors import UserError
 THREADS = "BERTLINE_THREADS"
 """Environment: threads of TensorFlow's pools."""
 
-CGROUPS = Path("/sys/fs/cgroup")
+CGROUPS, MEMBERSHIP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def cores() -> int:
@@ -43,22 +44,34 @@ def asked(variable: str) -> int | None:
 
 
 def _limits() -> list[int]:
-    """CPU limits of the process' control group and of those around it, in whole cores."""
-    found = []
-    for folder in (_group(), *_group().parents):
-        try:
-            microseconds, period = (CGROUPS / folder / "cpu.max").read_text().split()
-            found.append(max(1, -(-int(microseconds) // int(period))))
-        except (OSError, ValueError):  # no such file, or "max": no limit
-            continue
-    return found
+    """CPU limits of the process' control groups and of those around them, in whole cores."""
+    return [
+        max(1, -(-quota // period))
+        for folder in _groups()
+        for quota, period in [*_read(folder, "cpu.max"), *_read(folder, "cpu.cfs_quota_us", "cpu.cfs_period_us")]
+        if quota > 0
+    ]
 
 
-def _group() -> Path:
-    """The process' control group (version 2), from the root of them all; in a container that is the root itself."""
+def _read(folder: Path, *names: str) -> list[tuple[int, int]]:
+    """Microseconds of processor time in a period of so many: of version 2 in one file, of version 1 in two."""
     try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
+        quota, period = " ".join((folder / name).read_text() for name in names).split()
+        return [(int(quota), int(period))]
+    except (OSError, ValueError):  # no such file, or "max": no limit
+        return []
+
+
+def _groups() -> Iterator[Path]:
+    """Folders of the process' control groups and of all around them; a container may see its own as the root."""
+    try:
+        lines = MEMBERSHIP.read_text().splitlines()
     except OSError:
-        return Path()
-    names = [line.removeprefix("0::").strip("/") for line in lines if line.startswith("0::")]
-    return Path(names[0]) if names and ".." not in names[0] else Path()
+        lines = []
+    for line in ["0::/", "1:cpu:/", *lines]:
+        number, controllers, path = line.split(":", 2)
+        if number != "0" and "cpu" not in controllers.split(","):
+            continue
+        root = CGROUPS if number == "0" else CGROUPS / "cpu"
+        folder = root / path.lstrip("/")
+        yield from (each for each in (folder, *folder.parents) if each.is_relative_to(root))

@@ -16,6 +16,7 @@ def node(monkeypatch, tmp_path):
     monkeypatch.delenv(processors.THREADS, raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
     monkeypatch.setattr(processors, "CGROUPS", tmp_path)
+    monkeypatch.setattr(processors, "MEMBERSHIP", tmp_path / "membership")
     return tmp_path
 
 
@@ -27,12 +28,50 @@ def test_a_containers_cpu_limit_counts_and_not_the_nodes_cores(quota, expected, 
     assert processors.cores() == processors.threads() == expected
 
 
-def test_a_limit_of_a_group_around_counts_too(node, monkeypatch):
-    monkeypatch.setattr(processors, "_group", lambda: processors.Path("slice/unit"))
+def test_a_limit_of_a_group_around_counts_too(node):
+    (node / "membership").write_text("3:memory:/other\n0::/slice/unit\n")
     (node / "slice/unit").mkdir(parents=True)
     (node / "slice/cpu.max").write_text("300000 100000")
     (node / "slice/unit/cpu.max").write_text("max 100000")
     assert processors.cores() == 3
+
+
+@pytest.mark.parametrize(("quota", "expected"), [("-1", 64), ("250000", 3)])
+def test_limits_of_version_1_count(quota, expected, node):
+    (node / "membership").write_text("4:cpu,cpuacct:/pod\n0::/\n")
+    (node / "cpu/pod").mkdir(parents=True)
+    (node / "cpu/pod/cpu.cfs_quota_us").write_text(quota + "\n")
+    (node / "cpu/pod/cpu.cfs_period_us").write_text("100000\n")
+    assert processors.cores() == expected
+
+
+@pytest.fixture
+def one_core():
+    """A real control group of half a core; its file for members."""
+    for root, files in ((processors.CGROUPS / "cpu", ("cpu.cfs_quota_us",)), (processors.CGROUPS, ("cpu.max",))):
+        group = root / f"bertline-tests-{os.getpid()}"
+        try:
+            group.mkdir()
+        except OSError:
+            continue
+        try:
+            (group / files[0]).write_text("50000")
+            yield group / "cgroup.procs"
+            return
+        except OSError:
+            continue
+        finally:
+            group.rmdir()
+    pytest.skip("no control group can be made here")
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core is all there is")
+def test_a_real_limit_counts(one_core):
+    code = "from bertline import processors; print(processors.threads())"
+    script = f"echo $$ > {one_core} && exec {sys.executable} -c '{code}'"
+    environment = {name: value for name, value in os.environ.items() if name != processors.THREADS}
+    result = subprocess.run(["sh", "-c", script], check=True, capture_output=True, text=True, env=environment)
+    assert result.stdout == "1\n"
 
 
 def test_without_control_groups_the_affinity_counts(node):
