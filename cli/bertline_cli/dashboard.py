@@ -1,7 +1,6 @@
 """`bertline dashboard`: how an experiment goes, in Grafana, on one page, or here on the terminal."""
 
 import datetime
-import json
 import re
 import subprocess
 import sys
@@ -29,7 +28,8 @@ UID = "bertline"
 LABEL = "app.kubernetes.io/name=grafana"
 METRICS_EVERY_S = 2.0
 STORE_EVERY_S = 10.0
-KUBECTL_S = 20.0
+PATIENCE_S = 1800.0
+"""Seconds in which the store doesn't answer, after which watching gives up."""
 UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -75,7 +75,7 @@ def command(
         return
     if profile and not once and _grafana(arguments.profile(profile, store), name):
         return
-    kept = glances.Kept(name, arguments.existing(store, profile))
+    kept = glances.Kept(name, arguments.existing(store, profile).hasty())
     if once:
         typer.echo(displays.fitted(kept.look()))
     else:
@@ -92,74 +92,94 @@ def _span(text: str) -> datetime.timedelta:
 
 
 def _watch(look: Callable[[], list[str]], every_s: float, is_over: Callable[[], bool]) -> None:
-    """Show it again and again, until Ctrl-C or the end: in place on a terminal, one below the other elsewhere."""
+    """Show it again and again, until Ctrl-C or the end: in place on a terminal, one below the other elsewhere.
+
+    Once it has been seen, an outage of the store is waited out: below what was seen last it says so.
+    """
+    from bertline.errors import TransientError
+
+    seen: list[str] = []
+    answered = time.monotonic()
+
+    def patient_look() -> list[str]:
+        nonlocal seen, answered
+        try:
+            seen = look()
+        except TransientError as error:
+            if not seen or time.monotonic() - answered > PATIENCE_S:
+                raise
+            return [*seen, f"note: this is from before: {getattr(error, 'said', error)}"]
+        answered = time.monotonic()
+        return seen
+
     try:
         if sys.stdout.isatty():
             from rich.live import Live
             from rich.text import Text
 
-            with Live(Text(displays.fitted(look())), auto_refresh=False) as display:
+            with Live(Text(displays.fitted(patient_look())), auto_refresh=False) as display:
                 while not is_over():
                     time.sleep(every_s)
-                    display.update(Text(displays.fitted(look())), refresh=True)
+                    display.update(Text(displays.fitted(patient_look())), refresh=True)
             return
-        typer.echo(displays.fitted(look()))
+        typer.echo(displays.fitted(patient_look()))
         while not is_over():
             time.sleep(every_s)
-            typer.echo(displays.fitted(look()))
+            typer.echo(displays.fitted(patient_look()))
     except KeyboardInterrupt:  # the way to end it, nothing has been stopped
         return
 
 
 def _grafana(profile: "Profile", experiment: str) -> bool:
-    """Forward a port to the cluster's Grafana until Ctrl-C; False if it has none."""
-    from bertline.errors import TransientError
+    """Forward a port to the cluster's Grafana until Ctrl-C; False if it has none, or none that we may look for."""
+    from bertline.errors import TransientError, UserError
 
     if profile.kubeflow is None:
         return False
-    context = ["--context", profile.kubeflow.context] if profile.kubeflow.context else []
-    service = _service(context)
+    service = _service(profile)
     if service is None:
-        typer.echo(
-            f"the cluster of profile {profile.name} has no Grafana (a service labelled {LABEL}): this is from the store"
-        )
         return False
+    context = ["--context", profile.kubeflow.context] if profile.kubeflow.context else []
     namespace, name = service["metadata"]["namespace"], service["metadata"]["name"]
     port = service["spec"]["ports"][0]["port"]
     command = ["kubectl", *context, "-n", namespace, "port-forward", f"service/{name}", f":{port}"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout
-        assert process.stderr
-        try:
-            said = re.search(r"127\.0\.0\.1:(\d+)", process.stdout.readline())
-            if said:
-                query = urllib.parse.urlencode({"var-experiment": experiment})
-                typer.echo(f"dashboard: http://127.0.0.1:{said[1]}/d/{UID}?{query}   (Ctrl-C ends it)")
-                for _ in process.stdout:  # a line a connection
-                    pass
-            reason = process.stderr.read().strip()
-        except KeyboardInterrupt:
-            return True
-        finally:
-            process.terminate()
-    raise TransientError(f"the connection to {namespace}/{name} has ended: {reason}; run the same command again")
-
-
-def _service(context: list[str]) -> dict[str, Any] | None:
-    """Grafana's, the first of them."""
-    from bertline.errors import TransientError, UserError
-
-    command = ["kubectl", *context, "get", "services", "--all-namespaces", "--selector", LABEL, "--output", "json"]
+    # One pipe for both streams, so that none fills up unread: it says a line for each connection that comes or breaks.
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=KUBECTL_S, check=True)
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     except FileNotFoundError as error:
         raise UserError(
             "`kubectl` isn't installed, and the way to Grafana goes through it; without it: --metrics, --prometheus, "
             "or no --profile"
         ) from error
-    except subprocess.TimeoutExpired as error:
-        raise TransientError(f"the cluster doesn't answer within {KUBECTL_S:.0f} s: {' '.join(command)}") from error
-    except subprocess.CalledProcessError as error:
-        raise TransientError(f"kubectl can't look for Grafana: {error.stderr.strip()}") from error
-    services: list[dict[str, Any]] = json.loads(done.stdout)["items"]
+    said = "it said nothing"
+    with process:
+        assert process.stdout
+        try:
+            for line in process.stdout:
+                if begun := re.search(r"127\.0\.0\.1:(\d+)", line):
+                    query = urllib.parse.urlencode({"var-experiment": experiment})
+                    typer.echo(f"dashboard: http://127.0.0.1:{begun[1]}/d/{UID}?{query}   (Ctrl-C ends it)")
+                said = line.strip() or said
+        except KeyboardInterrupt:
+            return True
+        finally:
+            process.terminate()
+    raise TransientError(f"the connection to {namespace}/{name} has ended: {said}; run the same command again")
+
+
+def _service(profile: "Profile") -> dict[str, Any] | None:
+    """Grafana's, the first of them."""
+    from bertline_pipelines import access
+    from bertline_pipelines.cluster.logins import ForbiddenError
+
+    with access.cluster(profile) as cluster:
+        try:
+            services = cluster.services(LABEL)
+        except ForbiddenError as error:
+            typer.echo(f"whether the cluster has a Grafana can't be seen, so this is from the store: {error}", err=True)
+            return None
+    if not services:
+        typer.echo(
+            f"the cluster of profile {profile.name} has no Grafana (a service labelled {LABEL}): this is from the store"
+        )
     return services[0] if services else None

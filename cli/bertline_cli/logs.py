@@ -150,6 +150,7 @@ class _Reader:
 
     def _follow_pods(self, tail: int | None) -> None:
         from bertline.errors import TransientError
+        from bertline_cli import watching
         from bertline_pipelines.cluster.podlogs import LogGoneError
 
         assert self._observer is not None
@@ -167,16 +168,19 @@ class _Reader:
                 continue
             status = self._observer.look()
             now = next(each for each in status.tasks if each.name == self._task.name)
-            if now.state in ("done", "failed", "cancelled", "skipped", "later") or status.is_over:
+            ended = now.state in ("done", "failed", "cancelled", "skipped", "later") and status.store_answers
+            if ended or status.is_over:
                 if not seen:
-                    self._stored(None, tail)
+                    watching.patiently(lambda: self._stored(None, tail), sys.stderr, POLL_S)  # noqa: B023
                 self._say(f"{now.state}{f': {now.reason}' if now.reason else ''}")
                 return
-            if status.state != "unknown":
+            if status.is_known:
                 answered = time.monotonic()
             elif time.monotonic() - answered > PATIENCE_S:
-                raise TransientError(f"Kubeflow couldn't be asked for long: {'; '.join(status.remarks)}")
-            if pod and pod.uid not in seen:
+                raise TransientError(f"nobody could say for long how it is: {'; '.join(status.remarks)}")
+            if not status.store_answers:
+                self._say(next(remark for remark in status.remarks if remark.startswith("the store")))
+            elif pod and pod.uid not in seen:
                 self._say(f"its pod waits: {self._why(pod)}")
             elif seen:
                 self._say("this attempt has ended; waiting for the next one's pod, or for the end of the task")
@@ -185,19 +189,31 @@ class _Reader:
             time.sleep(POLL_S)
 
     def _follow_store(self, tail: int | None) -> None:
+        from bertline.errors import TransientError
         from bertline_pipelines import transcripts
 
         if self._submission is not None:
             self._say(f"live output needs --profile {self._submission.profile}; the store has it a minute later")
-        reader = transcripts.Tail(self._store, self._task)
+        store = self._store.hasty()
+        reader = transcripts.Tail(store, self._task)
+        answered = time.monotonic()
         while True:
-            state = transcripts.state(self._store, self._task)  # before the last reading, so that nothing is missed
-            is_dead = state.phase == "running" and reader.is_dead()
-            for transcript in reader.new():
-                if transcript.title:
-                    self._say(transcript.title)
-                _print(transcript.lines, tail)
-                tail = None
+            try:
+                state = transcripts.state(store, self._task)  # before the last reading, so that nothing is missed
+                is_dead = state.phase == "running" and reader.is_dead()
+                for transcript in reader.new():
+                    if transcript.title:
+                        self._say(transcript.title)
+                    _print(transcript.lines, tail)
+                    tail = None
+            except TransientError as error:
+                if time.monotonic() - answered > PATIENCE_S:
+                    raise
+                reader.interrupted()
+                self._say(f"the store can't be asked: {getattr(error, 'said', error)}; waiting for it")
+                time.sleep(POLL_S)
+                continue
+            answered = time.monotonic()
             if state.phase in ("done", "failed") or is_dead:
                 self._say("killed: nobody is at work" if is_dead else f"{state.phase}: {state.reason}".rstrip(": "))
                 return
@@ -255,7 +271,7 @@ class _Reader:
 
     def _say(self, sentence: str) -> None:
         """About the output, not part of it. What differs in an age alone isn't said again."""
-        if (what := AGE.sub("", sentence)) != self._said:
+        if (what := "the store" if sentence.startswith("the store") else AGE.sub("", sentence)) != self._said:
             self._said = what
             typer.echo(f"== {sentence}", err=True)
 

@@ -203,12 +203,13 @@ def _display(stream: TextIO | None) -> Iterator["Changes"]:
 
 
 class Changes:
-    """A line for each task that changes its state, and for each new remark."""
+    """A line for each task that changes its state, for each new remark, and for the run."""
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
         self._seen: dict[str, tuple[str, set[str]]] = {}
         self._said: set[str] = set()
+        self._state = ""
 
     def show(self, status: "Status") -> None:
         """Print what is new."""
@@ -217,6 +218,9 @@ class Changes:
             if what not in self._said:
                 self.say(f"note: {remark}")
         self._said = set(remarks)
+        if status.state != self._state:
+            self._state = status.state
+            self.say(f"{status.submission.display_name} is {status.state}; {_summary(status)}")
         for task in status.tasks:
             reason = task.reason if task.state in ("pending", "failed") else ""
             state, told = self._seen.get(task.name, ("", set()))

@@ -22,6 +22,9 @@ from bertline_pipelines.fates import Fate
 from bertline_pipelines.histories import Failure, History
 from bertline_pipelines.submissions import Submission, SubmittedTask
 
+CLOCKS_S = 60.0
+"""By how much the clocks of Kubeflow and of a pod may differ."""
+
 if TYPE_CHECKING:
     from bertline_pipelines.cluster.cluster import Cluster
     from bertline_pipelines.cluster.pods import Pod
@@ -38,7 +41,8 @@ class TaskStatus:
     run: str
     epoch: int
     state: str
-    """done, running, pending (its pod waits), waiting (for other tasks), failed, cancelled, skipped or later."""
+    """done, running, pending (it's its turn, and no pod of it runs), waiting (for other tasks), failed, cancelled,
+    skipped or later."""
     progress: str = ""
     """`step 23,400 of 100,000, 41.2 steps/s`."""
     reason: str = ""
@@ -200,7 +204,7 @@ class _View:
             return _changed(status, changes | {"state": "done", "seconds": _took(found, history)})
         if not task.included:
             return status
-        failure = self._failure(history, pod)
+        failure = self._failure(history, found, pod)
         since = max(history.began or 0.0, (found.started if found else None) or 0.0)
         changes |= {
             "progress": history.progress(task),
@@ -214,10 +218,13 @@ class _View:
             changes["exit_code"] = failure.exit_code
         return _changed(status, changes | {"state": state, "reason": reason.cause, "amounts": reason.amounts})
 
-    def _failure(self, history: History, pod: "Pod | None") -> Failure | None:
-        """How the last attempt failed, unless it was another run's."""
-        mine = pod.workflow if pod else self._fate.workflow.name if self._fate.workflow else None
-        return history.failure if history.failure and history.failure.workflow in (None, mine) else None
+    def _failure(self, history: History, found: "TaskState | None", pod: "Pod | None") -> Failure | None:
+        """How the last attempt failed, unless it was another run's: by the workflow's name, else by the time."""
+        failure, mine = history.failure, pod.workflow if pod else self._fate.workflow and self._fate.workflow.name
+        if failure is None or (mine and failure.workflow):
+            return failure if failure and failure.workflow == mine else None
+        is_old = found and found.started and history.began and history.began < found.started - CLOCKS_S
+        return None if is_old else failure
 
     def _state(
         self, found: "TaskState | None", pod: "Pod | None", history: History, failure: Failure | None
@@ -259,11 +266,11 @@ class _View:
             return task
         for name in after:
             if sentence := self._holds(name):
-                return _changed(task, {"reason": sentence})
+                return _changed(task, {"reason": sentence} | ({} if task.state == "skipped" else {"state": "pending"}))
         if task.state == "skipped":
             return task
-        state, reason = self._turn(task.name)
-        return _changed(task, {"state": state, "reason": reason.cause, "amounts": reason.amounts})
+        reason = self._turn(task.name)
+        return _changed(task, {"state": "pending", "reason": reason.cause, "amounts": reason.amounts})
 
     def _holds(self, name: str) -> str:
         """Why a task that is done holds what follows; empty if it doesn't."""
@@ -278,7 +285,7 @@ class _View:
             return f"{name} is done, but its pod failed after that: Kubeflow has started another, which ends at once"
         return f"{name} is done, and Kubeflow hasn't seen the end of its pod yet"
 
-    def _turn(self, name: str) -> tuple[str, Reason]:
+    def _turn(self, name: str) -> Reason:
         """Where a task is stuck whose turn it is."""
         found = self._found(name)
         driver = self._drivers.get(found.key) if found else None
@@ -287,15 +294,15 @@ class _View:
             why = self._reasons.get(driver.name)
             if driver.state == "pending":
                 why = why or Reason("it waits")
-                return "pending", Reason(f"Kubeflow's own pod, which comes before it: {why.cause}", why.amounts)
+                return Reason(f"Kubeflow's own pod, which comes before it: {why.cause}", why.amounts)
             if why:
-                return "waiting", Reason(f"Kubeflow's own pod, which comes before it: {why.cause}")
-            return "waiting", Reason("Kubeflow's own pod, which comes before it, is at work")
+                return Reason(f"Kubeflow's own pod, which comes before it: {why.cause}")
+            return Reason("Kubeflow's own pod, which comes before it, is at work")
         if self._fate.state == "unknown":
-            return "waiting", Reason("Kubeflow can't be asked, and there is no pod of it")
+            return Reason("Kubeflow can't be asked, and there is no pod of it")
         if self._fate.state == "pending" or (self._sees_pods and not self._drivers and not self._pods):
-            return "waiting", Reason("Kubeflow hasn't begun with the run yet")
-        return "waiting", Reason("Kubeflow makes its pod, which takes some ten seconds")
+            return Reason("Kubeflow hasn't begun with the run yet")
+        return Reason("Kubeflow makes its pod, which takes some ten seconds")
 
     def _found(self, name: str) -> "TaskState | None":
         run = self._fate.run

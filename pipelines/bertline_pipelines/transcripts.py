@@ -163,6 +163,10 @@ class Tail:
                 yield Transcript(f"{self.task.name}, attempt {numbers[-1]} on {host}", tuple(output.splitlines()))
             self._shown[key] = numbers[-1], output
 
+    def interrupted(self) -> None:
+        """The store couldn't be asked: who is at work couldn't renew a lease either, so watching begins anew."""
+        self._watched = {}
+
     def is_dead(self) -> bool:
         """True if nobody can be at work: every lease there is hasn't changed for longer than it may."""
         held = {key: _lease(self.store, self.task, key) for key in self.task.keys}

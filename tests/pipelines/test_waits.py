@@ -107,7 +107,7 @@ def test_kubeflows_own_pod_that_waits_is_told(look, api, kubernetes, message, wo
 def test_the_first_minute_of_a_run(look, api):
     _, tasks = look({}, state="PENDING")
     assert (tasks["vocabulary"].state, tasks["vocabulary"].reason) == (
-        "waiting",
+        "pending",
         "Kubeflow hasn't begun with the run yet",
     )
     api.pods(driver("", phase="Running"))

@@ -3,7 +3,7 @@
 import base64
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import urllib3
 
@@ -202,6 +202,12 @@ class Cluster:
         path = f"/api/v1/namespaces/{namespace}/resourcequotas"
         found = self._connection.all(path, Permission("list", "resourcequotas"), namespace)
         return tuple(quota for document in found for quota in nodes.quotas(document))
+
+    def services(self, label: str) -> list[dict[str, Any]]:
+        """Those of all namespaces that have a label, `name=value`."""
+        return self._connection.all(
+            "/api/v1/services", Permission("list", "services", namespaced=False), labelSelector=label
+        )
 
     def namespace_exists(self, name: str) -> bool:
         """Whether there is such a namespace."""
