@@ -4,26 +4,24 @@ Numbers, booleans and null are those of YAML 1.2: `on`, `yes`, `1:30` and dates 
 refused, because it is 8 in one version of YAML and 10 in the other. A key that is given twice is refused too.
 """
 
-import difflib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
 
-from bertline.addresses import redacted
+from bertline import mistakes
 from bertline.errors import UserError
+from bertline.mistakes import Location
 
 M = TypeVar("M", bound=BaseModel)
-Location = tuple[int | str, ...]
 
-SIMILAR = 0.6
-"""How alike two words are for "did you mean"."""
+MOST_PARTS = 100_000
+"""Keys and values of a file."""
 
 
 class FileError(UserError):
@@ -49,19 +47,31 @@ class Problem:
 
 
 @dataclass(frozen=True)
+class Part:
+    """A key with its value, or a list's entry."""
+
+    line: int
+    """From 1."""
+    text: str | None
+    """As it is written, where it is neither in quotes nor of several parts."""
+
+
+@dataclass(frozen=True)
 class Document:
     """A file's content, and where each part of it stands."""
 
     path: Path
     values: dict[str, Any]
-    lines: Mapping[Location, int] = field(default_factory=dict)
-    """From 1, by the keys and indices that lead to a part."""
+    parts: Mapping[Location, Part]
+    """By the keys and indices that lead to them."""
+    problems: tuple[Problem, ...]
+    """What reading found wrong: `validated` tells it together with what it finds itself."""
 
     def line(self, location: Location) -> int | None:
         """Of a part, or of the innermost one around it; None for the whole file."""
         for length in range(len(location), 0, -1):
-            if location[:length] in self.lines:
-                return self.lines[location[:length]]
+            if part := self.parts.get(location[:length]):
+                return part.line
         return None
 
     def validated(
@@ -84,15 +94,22 @@ class Document:
             FileError: a line for each thing that is wrong.
         """
         try:
-            return model.model_validate_json(json.dumps(self.values), strict=strict, context=context)
+            valid = model.model_validate_json(json.dumps(self.values), strict=strict, context=context)
         except ValidationError as error:
-            problems = []
+            problems = list(self.problems)
             for found in error.errors(include_url=False):
                 location = self._within(found["loc"])
+                part = self.parts.get(location)
+                text = part.text if part else None
+                if text and AMBIGUOUS.fullmatch(text):
+                    continue  # reading told that
                 note = (notes or {}).get(location)
-                message = _message(found, location, model) + (f"; {note}" if note else "")
-                problems.append(Problem(self.line(location), message))
+                said = mistakes.sentence(found, location, model, text) + (f"; {note}" if note else "")
+                problems.append(Problem(self.line(location), said))
             raise FileError(self.path, problems) from error
+        if self.problems:
+            raise FileError(self.path, self.problems)
+        return valid
 
     def _within(self, location: Location) -> Location:
         """A location of pydantic's without the names of alternatives, which aren't in the file."""
@@ -114,78 +131,110 @@ def read(path: Path) -> Document:
 
     Raises:
         FileNotFoundError: it isn't there.
-        UserError: it can't be read, isn't YAML, isn't a mapping, or gives a key twice.
+        UserError: it can't be read, isn't YAML, or isn't a mapping.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         raise
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"can't read {path}: {error}") from error
-    loader = _Loader(text)
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise FileError(path, [Problem(line, "there is a byte that isn't UTF-8; save the file as UTF-8")]) from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"can't read {path}: {getattr(error, 'strerror', None) or error}") from error
     try:
+        loader = _Loader(text)
         root = loader.get_single_node()
         values = loader.construct_document(root) if root is not None else None
+        parts = dict(_parts(root))
+    except yaml.reader.ReaderError as error:
+        line = text[: error.position].count("\n") + 1
+        said = f"there is a character that YAML doesn't allow, U+{error.character:04X}; delete it"
+        raise FileError(path, [Problem(line, said)]) from error
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        said = ", ".join(filter(None, [error.context, error.problem]))
-        raise FileError(path, [Problem(mark.line + 1 if mark else None, f"isn't YAML: {said}")]) from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} isn't YAML: {error}") from error
-    if loader.problems:
-        raise FileError(path, loader.problems)
+        # A key without a colon is noticed in the line after it.
+        mark = error.context_mark if "simple key" in str(error.context) else error.problem_mark or error.context_mark
+        raise FileError(path, [Problem(mark.line + 1 if mark else None, _syntax(error))]) from error
+    except RecursionError as error:
+        raise UserError(f"{path}: sections or lists are nested too deep") from error
     if not isinstance(values, dict):
-        raise UserError(f"{path}: expected `name:` and other keys, found {_shown(values)}")
-    return Document(path, values, dict(_lines(root)))
+        raise FileError(
+            path, [*loader.problems, Problem(1, f"expected `name:` and other keys, found {mistakes.shown(values)}")]
+        )
+    return Document(path, values, parts, tuple(loader.problems))
 
 
 class _Loader(yaml.SafeLoader):
     """See above."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML's own form; add_implicit_resolver fills it
+    yaml_constructors = {  # noqa: RUF012 - JSON's kinds of values, and no dates, sets or bytes
+        tag: yaml.SafeLoader.yaml_constructors[tag]
+        for tag in [None, *(f"tag:yaml.org,2002:{kind}" for kind in ("str", "float", "bool", "null", "seq", "map"))]
+    }
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
         self.problems: list[Problem] = []
 
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (KeyError, ValueError) as error:  # `!!bool x`, or more digits than Python takes
+            kind, text = node.tag.rpartition(":")[2], str(node.value)[:40]
+            raise yaml.constructor.ConstructorError(None, None, f"{text} is no {kind}", node.start_mark) from error
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        return super().construct_mapping(node, deep=True)
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """Keys are text as they stand: a model may be named 3, or 010."""
+        node = super().compose_mapping_node(anchor)
         first: dict[str, int] = {}
         for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value != "<<":
-                line = key.start_mark.line + 1
-                if key.value in first:
-                    message = f"`{key.value}` is given twice, first in line {first[key.value]}; keep one of them"
-                    self.problems.append(Problem(line, message))
-                first.setdefault(key.value, line)
-        return {self._text(key): value for key, value in super().construct_mapping(node, deep=True).items()}
-
-    def _text(self, key: Any) -> str:
-        """A model may be named 3."""
-        return key if isinstance(key, str) else json.dumps(key)
+            line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(None, None, "a key is a word, not a list", key.start_mark)
+            if key.tag == MERGE:
+                continue
+            key.tag = TEXT
+            if key.value in first:
+                message = f"`{key.value}` is given twice, first in line {first[key.value]}; keep one of them"
+                self.problems.append(Problem(line, message))
+            first.setdefault(key.value, line)
+        return node
 
     def construct_ambiguous(self, node: yaml.ScalarNode) -> int:
-        digits = node.value.lstrip("+-").lstrip("0") or "0"
-        self.problems.append(
-            Problem(
-                node.start_mark.line + 1,
-                f"{node.value} can be read as decimal or as octal; write {digits}, or 0o{digits} for octal",
-            )
-        )
+        sign = "-" if node.value.startswith("-") else ""
+        digits = node.value.lstrip("+-0_").replace("_", "") or "0"
+        choices = [f"{sign}{digits}"]
+        if re.fullmatch("[0-7]{2,}", digits):
+            choices.append(f"{sign}{int(digits, 8)}")
+            said = f"{node.value} is {choices[1]} in one version of YAML and {choices[0]} in the other"
+        else:
+            said = f"{node.value} begins with a zero"
+        said += f'; write {" or ".join(choices)}, or "{node.value}" in quotes for text'
+        self.problems.append(Problem(node.start_mark.line + 1, said))
         return 0
 
     def construct_number(self, node: yaml.ScalarNode) -> int:
         return int(node.value.replace("_", ""), 0)
 
 
-_Loader.add_implicit_resolver("tag:yaml.org,2002:merge", re.compile(r"^<<$"), ["<"])
+AMBIGUOUS = re.compile(r"^[-+]?0(_?[0-9])+$")
+TEXT, MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
+
+_Loader.add_implicit_resolver(MERGE, re.compile(r"^<<$"), ["<"])
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:bool", re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), list("tTfF")
 )
 _Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^(~|null|Null|NULL|)$"), ["~", "n", "N", ""])
 _Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:int", re.compile(r"^([-+]?(0|[1-9][0-9_]*)|0o[0-7]+|0x[0-9a-fA-F]+)$"), list("-+0123456789")
+    "tag:yaml.org,2002:int",
+    re.compile(r"^([-+]?(0|[1-9](_?[0-9])*)|0o[0-7]+|0x[0-9a-fA-F]+)$"),
+    list("-+0123456789"),
 )
-_Loader.add_implicit_resolver("!ambiguous", re.compile(r"^[-+]?0[0-9_]+$"), list("-+0"))
+_Loader.add_implicit_resolver("!ambiguous", AMBIGUOUS, list("-+0"))
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(
@@ -197,149 +246,45 @@ _Loader.add_constructor("!ambiguous", _Loader.construct_ambiguous)
 _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_number)
 
 
-def _lines(node: yaml.Node | None, place: Location = ()) -> Iterator[tuple[Location, int]]:
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                yield (*place, key.value), key.start_mark.line + 1
-                yield from _lines(value, (*place, key.value))
-    elif isinstance(node, yaml.SequenceNode):
-        for index, value in enumerate(node.value):
-            yield (*place, index), value.start_mark.line + 1
-            yield from _lines(value, (*place, index))
+def _syntax(error: yaml.MarkedYAMLError) -> str:
+    """What is wrong with the YAML, and what to write instead where that is plain."""
+    said = error.problem or error.context or "it ends too early"
+    hints = {
+        "'\\t'": "indent with spaces, not with tabs",
+        "expected ':'": "write a space after each colon",
+        "mapping values": "write a space after each colon, and text with a colon in quotes",
+        "unconstructable recursive": "a section contains itself",
+        "determine a constructor": "only numbers, text, true, false, lists and sections are accepted",
+        "another document": "`---` begins a second document; a file has one",
+        "undefined alias": "`*` begins an alias; write text with it in quotes",
+        "expected ',' or": "a bracket isn't closed",
+        "<block end>": "lines of one section begin in the same column",
+    }
+    hint = next((hint for part, hint in hints.items() if part in said), None)
+    return f"isn't YAML: {said}" + (f"; {hint}" if hint else "")
 
 
-def _message(found: ErrorDetails, location: Location, model: type[BaseModel]) -> str:
-    """What is wrong: where, what was found, what is accepted."""
-    where = _dotted(location) or "the file"
-    value, context = found.get("input"), found.get("ctx", {})
-    kind = found["type"]
-    if kind == "missing":
-        return f"{where} is missing{_described(model, found['loc'])}"
-    if kind == "extra_forbidden":
-        return f"{where} is not a key here{_accepted(str(location[-1]), _keys(model, found['loc']))}"
-    if kind == "union_tag_invalid":
-        tag, known = str(context["tag"]), re.findall(r"'([^']*)'", str(context["expected_tags"]))
-        return f"{where}.{str(context['discriminator']).strip(chr(39))}: {tag!r} is not known{_accepted(tag, known)}"
-    if kind == "union_tag_not_found":
-        name = str(context["discriminator"]).strip("'")
-        return f"{where} needs `{name}`: expected a section with that key, found {_shown(value)}"
-    if kind in ("literal_error", "enum"):
-        known = re.findall(r"'([^']*)'", str(context["expected"]))
-        return f"{where}: found {_shown(value)}{_accepted(str(value), known)}"
-    if kind in ("value_error", "assertion_error"):
-        said = found["msg"].partition(", ")[2]
-        return said if not location else f"{where}: {said}"
-    if value is None:
-        return f"{where} has no value: expected {_expected(kind, context, found['msg'])}"
-    quotes = f'; write "{_shown(value)}" in quotes' if kind == "string_type" and isinstance(value, int | float) else ""
-    return f"{where}: expected {_expected(kind, context, found['msg'])}, found {_shown(value)}{quotes}"
+def _parts(root: yaml.Node | None) -> Iterator[tuple[Location, "Part"]]:
+    """Every part of a file by its location.
 
-
-def _expected(kind: str, context: Mapping[str, Any], message: str) -> str:
-    """What is accepted, by pydantic's name of the error."""
-    match kind:
-        case "int_type" | "int_parsing" | "int_from_float":
-            return "a whole number"
-        case "float_type" | "float_parsing":
-            return "a number"
-        case "finite_number":
-            return "a finite number"
-        case "bool_type" | "bool_parsing":
-            return "true or false"
-        case "string_type":
-            return "text"
-        case "greater_than_equal":
-            return f"at least {context['ge']:g}" if abs(context["ge"]) < 1e6 else f"at least {context['ge']}"
-        case "greater_than":
-            return f"more than {context['gt']}"
-        case "less_than_equal":
-            return f"at most {context['le']}"
-        case "less_than":
-            return f"less than {context['lt']}"
-        case "string_too_short":
-            return "some text"
-        case "too_short":
-            return f"at least {context['min_length']} of them"
-        case "tuple_type" | "list_type":
-            return "a list, as [1, 2]"
-        case "dict_type" | "model_type" | "model_attributes_type" | "dataclass_type":
-            return "a section with keys of its own"
-        case "string_pattern_mismatch":
-            return _pattern(context["pattern"])
-    return message[:1].lower() + message[1:]
-
-
-PATTERNS = {
-    r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,39}$": "letters, digits, `.`, `_` and `-`, at most 40, a letter or digit first",
-    r"^(\d+(\.\d+)?|\d+m)$": 'cores such as "2", "0.5" or "500m"',
-    r"^\d+([KMGTPE]i?)?$": 'a size such as "4Gi" or "500M"',
-    r"^((gs|s3)://[^/]+|file:///|[^:]+$)": "gs://bucket/prefix, s3://bucket/prefix or a directory",
-    r"^https?://": "an address such as http://localhost:8888",
-    "^[0-9a-f]{64}$": "64 hexadecimal digits in lower case",
-    "^[0-9a-f]{40}$": "40 hexadecimal digits in lower case",
-    "^[A-Z]{3}$": "three capital letters, as USD",
-}
-"""What a pattern means, for people."""
-
-
-def _pattern(pattern: str) -> str:
-    return PATTERNS.get(pattern, f"something that matches {pattern}")
-
-
-def _accepted(given: str, known: Sequence[str]) -> str:
-    """The values that are known, and the one that was probably meant."""
-    close = difflib.get_close_matches(given, known, 1, SIMILAR)
-    meant = f"; did you mean {close[0]}?" if close else ""
-    return f"{meant}{' Accepted' if close else '; accepted'}: {', '.join(known)}" if known else ""
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return "nothing"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, dict):
-        return "a section"
-    if isinstance(value, list):
-        return "a list"
-    return redacted(f"{value!r}")[:200]
-
-
-def _dotted(location: Location) -> str:
-    text = ""
-    for step in location:
-        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
-    return text
-
-
-def _keys(model: type[BaseModel], location: Location) -> list[str]:
-    """The keys of the section that a location is in."""
-    return [name for each in _sections(model, location[:-1]) for name in each.model_fields]
-
-
-def _described(model: type[BaseModel], location: Location) -> str:
-    """What a field is for, where it says so."""
-    for section in _sections(model, location[:-1]):
-        if (known := section.model_fields.get(str(location[-1]))) and known.description:
-            return f": {known.description.splitlines()[0].split('. ')[0].rstrip('.')}"
-    return ""
-
-
-def _sections(annotation: Any, location: Location) -> list[type[BaseModel]]:
-    """The models that a location of pydantic's leads to; several where alternatives are left."""
-    if get_origin(annotation) is Literal:
-        return []
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        if not location:
-            return [annotation]
-        step = str(location[0])
-        if step in annotation.model_fields:
-            return _sections(annotation.model_fields[step].annotation, location[1:])
-        is_tag = any(step in get_args(each.annotation) for each in annotation.model_fields.values())
-        return _sections(annotation, location[1:]) if is_tag else []
-    if get_origin(annotation) is dict:
-        return _sections(get_args(annotation)[1], location[1:]) if location else []
-    if get_origin(annotation) in (list, tuple):
-        return _sections(get_args(annotation)[0], location[1:]) if location else []
-    return [found for part in get_args(annotation) for found in _sections(part, location)]
+    Raises:
+        yaml.YAMLError: there are more than `MOST_PARTS`, by aliases of aliases.
+    """
+    waiting: list[tuple[Location, yaml.Node]] = [((), root)] if root else []
+    count = 0
+    while waiting:
+        place, node = waiting.pop()
+        inner: list[tuple[int | str, yaml.Node, yaml.Node]] = []
+        if isinstance(node, yaml.MappingNode):
+            inner = [(key.value, key, value) for key, value in node.value]
+        elif isinstance(node, yaml.SequenceNode):
+            inner = [(index, value, value) for index, value in enumerate(node.value)]
+        for step, named, value in inner:
+            text = value.value if isinstance(value, yaml.ScalarNode) and value.style is None else None
+            yield (*place, step), Part(named.start_mark.line + 1, text)
+            waiting.append(((*place, step), value))
+        count += len(inner)
+        if count > MOST_PARTS:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"it has more than {MOST_PARTS:,} keys and values", node.start_mark
+            )

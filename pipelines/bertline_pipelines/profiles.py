@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from bertline import yamlfiles
+from bertline import mistakes, yamlfiles
 from bertline.addresses import redacted
 from bertline.errors import UserError
 
@@ -261,7 +261,7 @@ def load(name: str, environment: Mapping[str, str], *, may_be_unknown: bool = Fa
             f"there is no profile {name!r}; give one of {', '.join(names())}, or the path of your own: "
             "`bertline init my-profile.yaml --profile gke-l4` writes one to start from"
         ) from error
-    notes: dict[yamlfiles.Location, str] = {}
+    notes: dict[mistakes.Location, str] = {}
     for variable, (section, field) in OVERRIDES.items():
         notes[section, field] = f"set it in your own profile or by {variable}"
         values = document.values.get(section)

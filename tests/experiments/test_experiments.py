@@ -135,7 +135,7 @@ def test_a_file_that_is_no_experiment_is_refused_in_a_sentence(text, said, tmp_p
     ("text", "said"),
     [
         pytest.param("epochs: 3\n  epochs: 5", ["`epochs` is given twice", "first in line"], id="a key twice"),
-        pytest.param("epochs: 010", ["010", "write 10, or 0o10"], id="octal or not"),
+        pytest.param("epochs: 010", ["010", "write 10 or 8"], id="octal or not"),
         pytest.param("epochs: 1:30", ["whole number", "'1:30'"], id="no base of sixty"),
     ],
 )

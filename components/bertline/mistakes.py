@@ -1,0 +1,183 @@
+"""What pydantic found wrong in a file, as sentences for the person who wrote it."""
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic_core import ErrorDetails
+
+from bertline.addresses import redacted
+
+Location = tuple[int | str, ...]
+"""The keys and indices that lead to a part of a file."""
+
+SIMILAR = 0.6
+"""How alike two words are for "did you mean"."""
+
+
+def sentence(found: ErrorDetails, location: Location, model: type[BaseModel], text: str | None) -> str:
+    """What is wrong: where, what was found, what is accepted.
+
+    Args:
+        found: By pydantic.
+        location: In the file.
+        model: Of the whole file.
+        text: The value as it is written, where it is neither in quotes nor of several parts.
+    """
+    where = _dotted(location) or "the file"
+    value, context = found.get("input"), found.get("ctx", {})
+    kind = found["type"]
+    if kind == "missing":
+        return f"{where} is missing{_described(model, found['loc'])}"
+    if kind == "extra_forbidden":
+        return f"{where} is not a key here{_accepted(str(location[-1]), _keys(model, found['loc']))}"
+    if kind == "union_tag_invalid":
+        tag, known = str(context["tag"]), re.findall(r"'([^']*)'", str(context["expected_tags"]))
+        return f"{where}.{str(context['discriminator']).strip(chr(39))}: {tag!r} is not known{_accepted(tag, known)}"
+    if kind == "union_tag_not_found":
+        name = str(context["discriminator"]).strip("'")
+        return f"{where} needs `{name}`: expected a section with that key, found {shown(value)}"
+    if kind in ("literal_error", "enum"):
+        known = re.findall(r"'([^']*)'", str(context["expected"]))
+        return f"{where}: found {shown(value)}{_accepted(str(value), known)}"
+    if kind == "json_invalid":
+        return "a text holds half a character (\\ud…), or sections are nested too deep"
+    if kind in ("value_error", "assertion_error"):
+        said = found["msg"].partition(", ")[2]
+        return said if not location else f"{where}: {said}"
+    if value is None:
+        return f"{where} has no value: expected {_expected(kind, context, found['msg'])}"
+    expected = _expected(kind, context, found["msg"])
+    return f"{where}: expected {expected}, found {shown(value)}{_instead(kind, value, text)}"
+
+
+def _instead(kind: str, value: Any, text: str | None) -> str:
+    """What to write, where the value is the right one and only its form isn't."""
+    if kind == "string_type" and isinstance(value, int | float):
+        return f'; write "{text or shown(value)}" in quotes'
+    if kind in ("int_type", "int_from_float", "float_type") and isinstance(value, str):
+        try:
+            return (
+                f"; write {int(value)} without quotes"
+                if kind != "float_type"
+                else f"; write {float(value)} without quotes"
+            )
+        except ValueError:
+            return ""
+    if kind in ("int_type", "int_from_float") and isinstance(value, float) and value.is_integer():
+        return f"; write {value:.0f}"
+    if kind == "bool_type" and str(value).lower() in ("yes", "no", "on", "off", "y", "n", "1", "0"):
+        return f"; write {str(str(value).lower() in ('yes', 'on', 'y', '1')).lower()}"
+    return ""
+
+
+def _expected(kind: str, context: Mapping[str, Any], message: str) -> str:
+    """What is accepted, by pydantic's name of the error."""
+    match kind:
+        case "int_type" | "int_parsing" | "int_from_float":
+            return "a whole number"
+        case "float_type" | "float_parsing":
+            return "a number"
+        case "finite_number":
+            return "a finite number"
+        case "bool_type" | "bool_parsing":
+            return "true or false"
+        case "string_type":
+            return "text"
+        case "greater_than_equal":
+            return f"at least {context['ge']:g}" if abs(context["ge"]) < 1e6 else f"at least {context['ge']}"
+        case "greater_than":
+            return f"more than {context['gt']}"
+        case "less_than_equal":
+            return f"at most {context['le']}"
+        case "less_than":
+            return f"less than {context['lt']}"
+        case "string_too_short":
+            return "some text"
+        case "too_short":
+            return f"at least {context['min_length']} of them"
+        case "tuple_type" | "list_type":
+            return "a list, as [1, 2]"
+        case "dict_type" | "model_type" | "model_attributes_type" | "dataclass_type":
+            return "a section with keys of its own"
+        case "string_pattern_mismatch":
+            return _pattern(context["pattern"])
+    return message[:1].lower() + message[1:]
+
+
+PATTERNS = {
+    r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,39}$": "letters, digits, `.`, `_` and `-`, at most 40, a letter or digit first",
+    r"^(\d+(\.\d+)?|\d+m)$": 'cores such as "2", "0.5" or "500m"',
+    r"^\d+([KMGTPE]i?)?$": 'a size such as "4Gi" or "500M"',
+    r"^((gs|s3)://[^/]+|file:///|[^:]+$)": "gs://bucket/prefix, s3://bucket/prefix or a directory",
+    r"^https?://": "an address such as http://localhost:8888",
+    "^[0-9a-f]{64}$": "64 hexadecimal digits in lower case",
+    "^[0-9a-f]{40}$": "40 hexadecimal digits in lower case",
+    "^[A-Z]{3}$": "three capital letters, as USD",
+}
+"""What a pattern means, for people."""
+
+
+def _pattern(pattern: str) -> str:
+    return PATTERNS.get(pattern, f"something that matches {pattern}")
+
+
+def _accepted(given: str, known: Sequence[str]) -> str:
+    """The values that are known, and the one that was probably meant."""
+    close = difflib.get_close_matches(given, known, 1, SIMILAR)
+    meant = f"; did you mean {close[0]}?" if close else ""
+    return f"{meant}{' Accepted' if close else '; accepted'}: {', '.join(known)}" if known else ""
+
+
+def shown(value: Any) -> str:
+    """A value that was found, for people."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict):
+        return "a section"
+    if isinstance(value, list):
+        return "a list"
+    return redacted(f"{value!r}")[:200]
+
+
+def _dotted(location: Location) -> str:
+    text = ""
+    for step in location:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
+    return text
+
+
+def _keys(model: type[BaseModel], location: Location) -> list[str]:
+    """The keys of the section that a location is in."""
+    return [name for each in _sections(model, location[:-1]) for name in each.model_fields]
+
+
+def _described(model: type[BaseModel], location: Location) -> str:
+    """What a field is for, where it says so."""
+    for section in _sections(model, location[:-1]):
+        if (known := section.model_fields.get(str(location[-1]))) and known.description:
+            return f": {known.description.splitlines()[0].split('. ')[0].rstrip('.')}"
+    return ""
+
+
+def _sections(annotation: Any, location: Location) -> list[type[BaseModel]]:
+    """The models that a location of pydantic's leads to; several where alternatives are left."""
+    if get_origin(annotation) is Literal:
+        return []
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        if not location:
+            return [annotation]
+        step = str(location[0])
+        if step in annotation.model_fields:
+            return _sections(annotation.model_fields[step].annotation, location[1:])
+        is_tag = any(step in get_args(each.annotation) for each in annotation.model_fields.values())
+        return _sections(annotation, location[1:]) if is_tag else []
+    if get_origin(annotation) is dict:
+        return _sections(get_args(annotation)[1], location[1:]) if location else []
+    if get_origin(annotation) in (list, tuple):
+        return _sections(get_args(annotation)[0], location[1:]) if location else []
+    return [found for part in get_args(annotation) for found in _sections(part, location)]
