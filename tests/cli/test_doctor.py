@@ -142,6 +142,7 @@ def kubernetes(tmp_path, monkeypatch):
         value = base64.b64encode(VALUE.encode()).decode()
         api.add(f"{NS}/secrets", {"metadata": {"name": "keys"}, "data": {"access": value, "hmac": value}})
         api.add(f"{NS}/secrets", {"metadata": {"name": "pull"}, "data": {".dockerconfigjson": value}})
+        api.add(f"{NS}/configmaps", {"metadata": {"name": "workflow-controller-configmap"}, "data": {}})
         api.add("/apis/storage.k8s.io/v1/storageclasses", {"metadata": {"name": "standard-rwo"}})
         api.add("/api/v1/nodes", node("cpu-1"), node("gpu-1", labels=L4, gpus=2, taints=[TAINT]))
         api.pods(pod(phase="Running", node="gpu-1", requests={"cpu": "1", "memory": "1Gi", "nvidia.com/gpu": "1"}))
@@ -214,7 +215,7 @@ def test_a_place_where_all_is_there(place, gs_uri):
     for name, _, text in found:
         texts.setdefault(name, []).append(text)
     assert list(texts) == [
-        *("kubeflow", "cluster", "namespace", "permissions", "account", "secret", "pull secret", "nodes"),
+        *("kubeflow", "cluster", "namespace", "permissions", "account", "retries", "secret", "pull secret", "nodes"),
         *("storage class", "quota", "store", "images"),
     ]
     assert max(map(len, texts)) == examinations.WIDTH
@@ -251,9 +252,27 @@ def kubeflow_is_of_another_version(place):
     return [("kubeflow", "warning", r"version is 2\.5\.0, and bertline compiles for 2\.16")], 0
 
 
+def _argo(place, defaults):
+    place.api.objects[f"{NS}/configmaps"][0]["data"] = {"workflowDefaults": yaml.safe_dump(defaults)}
+
+
+def kfp_2_17_ships_retries_of_errors_only(place):
+    strategy = {"limit": "2", "retryPolicy": "OnError"}
+    _argo(
+        place,
+        {"spec": {"templateDefaults": {"retryStrategy": strategy}, "ttlStrategy": {"secondsAfterCompletion": 3600}}},
+    )
+    return [("retries", "warning", r"retryPolicy OnError, so the profile's `retries` do nothing.*argo-retries")], 0
+
+
+def retries_multiply(place):
+    _argo(place, {"spec": {"templateDefaults": {"retryStrategy": {"limit": 3, "retryPolicy": "Always"}}}})
+    return [("retries", "warning", r"limit 3, and repeat each level")], 0
+
+
 def the_context_is_unknown(place):
     place.profile["kubeflow"]["context"] = "gke"
-    needy = ["namespace", "permissions", "account", "secret", "nodes", "storage class", "quota"]
+    needy = ["namespace", "permissions", "account", "retries", "secret", "nodes", "storage class", "quota"]
     return [
         ("cluster", "failed", r"has no context 'gke'; it has kind-bertline"),
         *((name, "unknown", r"^needs the cluster$") for name in needy),
@@ -262,7 +281,7 @@ def the_context_is_unknown(place):
 
 def the_namespace_is_missing(place):
     place.api.objects["/api/v1/namespaces"].clear()
-    needy = ["permissions", "account", "secret", "quota"]
+    needy = ["permissions", "account", "retries", "secret", "quota"]
     return [
         ("namespace", "failed", r"has no namespace kubeflow: install .*BERTLINE_NAMESPACE"),
         *((name, "unknown", r"^needs the namespace$") for name in needy),
@@ -380,7 +399,7 @@ def the_gpu_node_is_cordoned(place):
 def all_gpus_are_in_use(place):
     requests = {"cpu": "1", "memory": "1Gi", "nvidia.com/gpu": "1"}
     place.api.pods(pod("another", phase="Running", node="gpu-1", requests=requests))
-    return [("nodes", "warning", r"pretrain: .*but now it waits for a free nvidia.com/gpu: 2 of 2 are in use")], 0
+    return [("nodes", "warning", r"pretrain: .*but now it waits for a free nvidia.com/gpu on .*2 of 2 are in use")], 0
 
 
 def scratch_is_larger_than_the_disk(place):
@@ -466,6 +485,8 @@ CASES = [
     the_token_is_refused,
     runs_may_not_be_listed,
     kubeflow_is_of_another_version,
+    kfp_2_17_ships_retries_of_errors_only,
+    retries_multiply,
     the_context_is_unknown,
     the_namespace_is_missing,
     the_namespace_may_not_be_looked_at,
@@ -658,7 +679,7 @@ def test_what_the_command_says_of_failures(place, tmp_path):
     assert "✗ cluster        kubeconfig " in bad.stdout
     assert "? namespace      needs the cluster" in bad.stdout
     *_, summary, then = bad.stdout.splitlines()
-    assert summary == "2 ok, 2 failed, 7 unknown"
+    assert summary == "2 ok, 2 failed, 8 unknown"
     assert then == f"Next:  what ✗ says, then  bertline doctor --profile {path}"
     assert VALUE not in unreachable.output + bad.output
 

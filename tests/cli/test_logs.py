@@ -12,9 +12,10 @@ import pytest
 import yaml
 
 from bertline.errors import ExitCode
+from bertline.store import leases
 from bertline.store.leases import Lease
 from bertline.store.objects import connect
-from bertline_pipelines import labels
+from bertline_pipelines import labels, transcripts
 from bertline_pipelines.cluster import wrappings
 from bertline_pipelines.kubeflow.kubeflow import Kubeflow
 from support import kubernetes_api, tiny_pipelines
@@ -376,3 +377,18 @@ def test_logs_imports_neither_kfp_nor_tensorflow():
         "print([name for name in ('kfp', 'tensorflow') if name in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_an_outage_of_the_store_is_no_sign_of_death(work, monkeypatch):
+    """Who is at work can't renew a lease that nobody can see."""
+    monkeypatch.setattr(leases, "EXPIRE_S", 0.3)
+    task = work.task("corpus")
+    work.store.put(f"{task.configs[0].derivation().prefix}lease.json", b'{"host": "elsewhere"}')
+    keys = tuple(config.derivation().key for config in task.configs)
+    tail = transcripts.Tail(work.store, transcripts.Task("corpus", "corpus", keys))
+    assert not tail.is_dead()
+    time.sleep(0.4)
+    tail.interrupted()
+    assert not tail.is_dead()
+    time.sleep(0.4)
+    assert tail.is_dead()

@@ -8,11 +8,13 @@ import pytest
 from bertline.errors import TransientError
 from bertline.store.objects import connect
 from bertline_cli import watching
+from bertline_pipelines.cluster import cluster as clusters
 from bertline_pipelines.kubeflow.kubeflow import Kubeflow
 from bertline_pipelines.statuses import Observer
-from support import tiny_pipelines
+from support import kubernetes_api, tiny_pipelines
 from support.experiments_at_work import Work
 from support.kfp_server import KfpServer
+from support.kubernetes_api import node, pod, unschedulable
 
 NOTES = tiny_pipelines.notes()
 LINGERING = tiny_pipelines.lingering()
@@ -77,3 +79,32 @@ def test_it_gives_up_and_says_that_the_run_goes_on(follow, server):
         going(patience_s=1.5)
     assert time.monotonic() - began < 20
     assert next(iter(server.runs.values())).state == "RUNNING"
+
+
+@pytest.mark.parametrize("resources", [["memory"], ["memory", "cpu"]])
+def test_a_reason_is_told_once_however_much_is_free(follow, server, tmp_path, monkeypatch, resources):
+    """Or by turns: what is told is the cause, and each cause once."""
+    follow(LINGERING)
+    (run_id,) = server.runs
+    work = Work(connect(str(tmp_path / "store")))
+    with kubernetes_api.serve() as kubernetes, Kubeflow(server.endpoint, "kubeflow") as client:
+        monkeypatch.setenv("KUBECONFIG", str(kubernetes_api.kubeconfig(tmp_path / "config", kubernetes.url)))
+        api = kubernetes.api
+        api.add("/api/v1/nodes", node("n"))
+        short = unschedulable("0/1 nodes are available: 1 Insufficient memory. preemption: none")
+        wanted = {"cpu": "4", "memory": "8Gi"}
+        api.pods(pod("waits", task="vocabulary", run_id=run_id, requests=wanted, conditions=short))
+        other = pod("other", task="x", run_id="x", phase="Running", node="n", requests={})
+        api.pods(other)
+        shown = io.StringIO()
+        changes = watching.Changes(shown)
+        with clusters.connect() as cluster:
+            observer = Observer(work.store, work.submit(run_id), client, cluster)
+            for look in range(8):
+                used = {"cpu": f"{5000 + 10 * look}m", "memory": f"{10 + 0.1 * look}Gi"}
+                requests = {resource: used[resource] for resource in [resources[look % len(resources)]]}
+                other["spec"]["containers"][1]["resources"]["requests"] = requests
+                changes.show(observer.look())
+    lines = [line for line in shown.getvalue().splitlines() if "vocabulary" in line]
+    assert len(lines) == len(resources), lines
+    assert all("are free" in line for line in lines), "the amounts of now belong to the line"

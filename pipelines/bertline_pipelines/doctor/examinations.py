@@ -21,11 +21,11 @@ from bertline_pipelines.cluster import logins as cluster_logins
 from bertline_pipelines.cluster.cluster import Cluster
 from bertline_pipelines.cluster.logins import Connection, ForbiddenError, MissingError, Permission
 from bertline_pipelines.cluster.nodes import Node
-from bertline_pipelines.doctor import accounts, capacities, findings, probes, registries
+from bertline_pipelines.doctor import accounts, capacities, findings, probes, registries, retries
 from bertline_pipelines.doctor.findings import Finding, State, UnclearError
 from bertline_pipelines.kubeflow import kubeflow
+from bertline_pipelines.profiles import STAGES, Profile
 from bertline_pipelines.profiles import Kubeflow as Place
-from bertline_pipelines.profiles import Profile
 
 T = TypeVar("T")
 
@@ -74,6 +74,7 @@ def examine(profile: Profile, *, deadline_s: float = DEADLINE_S) -> Iterator[Fin
         ("namespace", seen.result),
         ("permissions", lambda: accounts.permissions(inside().cluster, place)),
         ("account", lambda: accounts.account(inside().cluster, inside().connection, place)),
+        ("retries", lambda: retries.policy(inside().connection, place.namespace)),
         ("secret", lambda: accounts.secrets(inside().cluster, profile, place)),
         ("nodes", lambda: _nodes(profile, machines.result(), _of(login).cluster)),
         ("storage class", lambda: capacities.storage_classes(profile, _of(login).connection)),
@@ -82,6 +83,7 @@ def examine(profile: Profile, *, deadline_s: float = DEADLINE_S) -> Iterator[Fin
         ("images", lambda: _images(profile, machines)),
     ]
     named = {
+        "retries": any(profile.pods.of(stage).retries for stage in STAGES),
         "secret": profile.store.secret or profile.secrets or profile.images.pull_secrets,
         "storage class": capacities.classes(profile),
     }
