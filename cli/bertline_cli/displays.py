@@ -133,7 +133,11 @@ class Bars:
 def line(state: "State") -> str:
     """A task that has ended: mark, name, state, time, and the last thing it said."""
     said = next((sentence for sentence in reversed(state.said) if ":" in sentence), "")
-    what = state.message.partition("\n")[0] if state.phase in ("failed", "stopped") else said
+    what = (
+        state.message.partition("\n")[0].removeprefix("told to stop; ")
+        if state.phase in ("failed", "stopped")
+        else said
+    )
     return f"{MARKS[state.phase]} {state.task.name:28} {state.phase:8} {duration(state.seconds):>8}  {what}".rstrip()
 
 

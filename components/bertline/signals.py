@@ -81,7 +81,7 @@ def told_to_stop() -> bool:
 def check(*, waiting: bool = False) -> None:
     """Raise `Stopped` if a signal came and isn't postponed, or if all that goes on is a wait that may last."""
     if _received is not None and (waiting or not _postponed):
-        raise Stopped(f"told to stop; {_kept}, and the same command goes on from there")
+        raise Stopped(f"told to stop; {_kept}; the same command goes on")
 
 
 def _receive(number: int, _: object) -> None:

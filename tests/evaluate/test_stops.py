@@ -55,7 +55,7 @@ def events(world, store):
 @pytest.mark.parametrize("step", [2, 7, 9, STEPS])
 def test_told_to_stop_it_saves_says_where_and_ends_in_the_same_bits(step, world, store, reference, at_step):
     at_step(step, lambda: signal.raise_signal(signal.SIGTERM))
-    with pytest.raises(signals.Stopped, match=f"saved at step {step}, and the same command"), signals.handled():
+    with pytest.raises(signals.Stopped, match=f"saved at step {step}; the same command"), signals.handled():
         stage.run(world.config, store)
     assert outcome(stage.run(world.config, store)) == reference
     assert events(world, store) == [["start", "checkpoint", "preempted"], ["start", "resume", "finished"]]

@@ -171,7 +171,7 @@ class Loop:
         self.figures.enter("saving")
         step = self.reached.step
         if self.saver.wait():
-            raise signals.Stopped(f"told to stop; saved at step {step:,}, and the same command goes on from there")
+            raise signals.Stopped(f"told to stop; saved at step {step:,}; the same command goes on")
         raise signals.Stopped(
             f"told to stop at step {step:,}, which couldn't be saved: {self.saver.problem or 'that took too long'}; "
             f"the same command goes on from step {self.saver.saved_step or self.resumed_at:,}"
