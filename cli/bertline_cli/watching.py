@@ -52,7 +52,9 @@ def line(task: "TaskStatus") -> str:
     """A task in a line: mark, name, state, time, and what there is to tell."""
     place = f"on {task.node}" if task.node and task.state in ("running", "failed") else ""
     again = counted(task.restarts, "restart") if task.restarts else ""
-    took = displays.duration(task.seconds) if task.seconds is not None and task.state != "waiting" else ""
+    took = (
+        displays.duration(task.seconds) if task.seconds is not None and task.state not in ("waiting", "skipped") else ""
+    )
     reason = f"{task.reason} ({task.amounts})" if task.amounts else task.reason
     details = "; ".join(filter(None, [task.progress if task.state != "done" else "", place, again, reason]))
     return f"{MARKS[task.state]} {task.name:28} {task.state:9} {took:>12}  {details}".rstrip()

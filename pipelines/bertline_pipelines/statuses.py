@@ -191,7 +191,7 @@ class _View:
         self._pods = {pod.task: pod for pod in pods if pod.task}
         self._drivers = {pod.kfp_task: pod for pod in pods if pod.is_driver}
         self._held = _held(fate)
-        self._is_cancelled = fate.state == "canceled"
+        self._is_cancelled = fate.state in ("canceled", "canceling")
 
     def status(self, task: SubmittedTask) -> TaskStatus:
         """Of one task by itself."""
@@ -287,6 +287,8 @@ class _View:
 
     def _turn(self, name: str) -> Reason:
         """Where a task is stuck whose turn it is."""
+        if self._fate.state == "canceling":
+            return Reason("the run is being cancelled")
         found = self._found(name)
         driver = self._drivers.get(found.key) if found else None
         driver = driver or self._drivers.get("")
@@ -322,6 +324,8 @@ def _held(fate: Fate) -> dict[str, Reason]:
             held[step.kfp_task] = pending.why_held(step)
         elif step.phase in ("Failed", "Error") and step.message:
             held[step.kfp_task] = Reason(failures.why_step_failed(step))
+        elif not step.driver:
+            held.pop(step.kfp_task, None)  # it went better later
     return held
 
 
