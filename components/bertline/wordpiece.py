@@ -40,6 +40,10 @@ MAX_WORD_CHARACTERS = 400
 """A longer word is [UNK]. Google's BERT has 200, the Model Garden 400, Hugging Face's default is 100."""
 
 
+MAX_ACCENTED_SHARE = 0.001
+"""Vocabularies that were made of text without accents have a few such pieces all the same, by other Unicode tables."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Vocabulary:
     """The pieces; a piece's place is its id. Made by :func:`read` and :func:`parse`, which check it, or trained."""
@@ -97,6 +101,12 @@ class Vocabulary:
         return next((piece for piece in self.pieces if not _is_bracketed(piece) and piece != piece.lower()), None)
 
     @functools.cached_property
+    def accented_pieces(self) -> tuple[str, ...]:
+        """Pieces that no lower-cased text without accents contains, such as "schön" and "##й"."""
+        pieces = (piece for piece in self.pieces if not piece.isascii() and not _is_bracketed(piece))
+        return tuple(piece for piece in pieces if _uncased(piece) != piece.lower())
+
+    @functools.cached_property
     def starts_word(self) -> npt.NDArray[np.bool_]:
         """True for a piece that begins a word, for whole-word masking. Shape [size]."""
         starts = np.array([not piece.startswith(CONTINUATION) for piece in self.pieces], dtype=np.bool_)  # [size]
@@ -111,7 +121,7 @@ def read(path: Path) -> Vocabulary:
         UserError: there is no such file, or it isn't a BERT vocabulary.
     """
     try:
-        text = path.read_bytes().decode("utf-8")
+        text = path.read_bytes().decode("utf-8").removeprefix("\ufeff")  # a byte order mark is no part of a piece
     except FileNotFoundError as error:
         raise errors.UserError(f"there is no vocabulary at {path}") from error
     except UnicodeDecodeError as error:
@@ -133,7 +143,8 @@ def parse(text: str, where: str) -> Vocabulary:
         raise errors.UserError(f"{where} is empty; a vocabulary has one piece a line")
     first_line: dict[str, int] = {}
     for number, line in enumerate(lines, start=1):
-        piece = line.strip()
+        # Google's Chinese vocabulary has U+2028 as a piece, which str.strip takes for a blank.
+        piece = line.strip() or line.strip(" \t\r")
         if not piece:
             raise errors.UserError(f"{where}, line {number}: blank; a vocabulary has one piece a line")
         if piece in first_line:
@@ -155,12 +166,20 @@ class Tokenizer:
         """Makes a tokenizer.
 
         Raises:
-            UserError: lower-casing for a vocabulary with upper-case pieces: they could never be used.
+            UserError: lower-casing for a vocabulary with upper-case pieces, or with more than `MAX_ACCENTED_SHARE` of
+                pieces that have accents: they could never be used.
         """
         if lower_case and vocabulary.cased_piece is not None:
             raise errors.UserError(
                 f"lower_case is true, but the vocabulary is cased: it has {vocabulary.cased_piece!r}, "
                 "which no lower-cased text contains; set lower_case to false or take an uncased vocabulary"
+            )
+        if lower_case and len(vocabulary.accented_pieces) > MAX_ACCENTED_SHARE * vocabulary.size:
+            raise errors.UserError(
+                "lower_case is true, which also strips accents, but the vocabulary has "
+                f"{len(vocabulary.accented_pieces):,} pieces of {vocabulary.size:,} with accents, such as "
+                f"{vocabulary.accented_pieces[0]!r}, which no text without accents contains; set lower_case to false "
+                "and take a cased vocabulary, or take one that was made of text without accents"
             )
         self.vocabulary = vocabulary
         self.lower_case = lower_case
@@ -294,11 +313,15 @@ def words(part: str, lower_case: bool) -> list[str]:
         part = characters.dropped.sub("", part)
         part = characters.chinese.sub(r" \g<0> ", part)
     if lower_case:
-        part = part.lower()
-        if not part.isascii():
-            part = characters.accents.sub("", unicodedata.normalize("NFD", part))
+        part = _uncased(part)
     found: list[str] = characters.words.findall(part)
     return found
+
+
+def _uncased(part: str) -> str:
+    """Lower-cased and without accents."""
+    part = part.lower()
+    return part if part.isascii() else _characters().accents.sub("", unicodedata.normalize("NFD", part))
 
 
 def _is_bracketed(piece: str) -> bool:

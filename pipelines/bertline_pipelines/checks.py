@@ -9,9 +9,9 @@ from bertline import wordpiece
 from bertline.corpus import passes
 from bertline.errors import UserError
 from bertline.evaluate import glue
-from bertline.experiments import Experiment
+from bertline.experiments import Corpus, Experiment
 from bertline.sources import Source
-from bertline.wikipedia import dumps
+from bertline.wikipedia import dumps, extraction
 from bertline_pipelines import graphs
 
 
@@ -28,7 +28,7 @@ def inputs(experiment: Experiment) -> None:
         work = Path(directory)
         looks: list[Callable[[], object]] = [lambda: passes.instance_options(corpus)]
         if _is_here(corpus.dump):
-            looks.append(lambda: dumps.check(corpus.dump.look(work), corpus.on_corrupt))
+            looks.append(lambda: _look_at_dump(corpus, work))
         if (file := vocabulary.file) and _is_here(file):
             looks.append(lambda: wordpiece.Tokenizer(wordpiece.read(file.look(work)), vocabulary.lower_case))
         for files in experiment.evaluate.tasks.values():
@@ -43,6 +43,26 @@ def inputs(experiment: Experiment) -> None:
                 problems.append(str(error))
     if problems:
         raise UserError("\n".join(dict.fromkeys(problems)))
+
+
+_LOOK = 4 << 20
+"""Bytes of a dump in which an article is looked for: some seconds, if there is none."""
+
+
+def _look_at_dump(corpus: Corpus, work: Path) -> None:
+    """Both ends, and that an article is at its beginning or in its middle: stubs and talk pages have none."""
+    dump = corpus.dump.look(work)
+    dumps.check(dump, corpus.on_corrupt)
+    size, read = dump.stat().st_size, extraction.Read()
+    for begin in {0, max(0, size // 2 - _LOOK)}:
+        part = dumps.Slice(0, begin, min(size, begin + _LOOK))
+        if any(extraction.prose(dump, part, corpus, read)):
+            return
+    raise UserError(
+        f"{dump} has no article with prose among the {read.pages:,} pages looked at, which are redirects, of other "
+        "namespaces, without text or shorter than corpus.min_characters. Expected …-pages-articles.xml.bz2; a stub "
+        "dump has no text"
+    )
 
 
 def _read_task(source: Source, work: Path) -> None:

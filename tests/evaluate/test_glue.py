@@ -1,4 +1,7 @@
 import codecs
+import csv
+import gzip
+import io
 
 import pytest
 
@@ -32,6 +35,8 @@ def test_columns_are_found_by_name_in_any_order(tmp_path):
         pytest.param((HEADER + "0\ta\tb\tneutral\n").replace("\n", "\r\n").encode(), id="crlf"),
         pytest.param(codecs.BOM_UTF8 + (HEADER + "0\ta\tb\tneutral\n").encode(), id="bom"),
         pytest.param((HEADER + "0\ta\tb\tneutral").encode(), id="no last newline"),
+        pytest.param((HEADER + "0\ta\tb\tneutral\n\n\r\n").encode(), id="blank lines"),
+        pytest.param(gzip.compress((HEADER + "0\ta\tb\tneutral\n").encode()), id="gzip"),
     ],
 )
 def test_the_same_file_written_otherwise_reads_the_same(tmp_path, content):
@@ -54,6 +59,29 @@ def test_sentences_are_taken_as_they_are(tmp_path, premise, hypothesis):
     assert found.examples == (Example(0, premise, hypothesis, 2),)
 
 
+@pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC])
+def test_a_file_that_a_spreadsheet_wrote_reads_as_it_was_meant(tmp_path, quoting):
+    pairs = [('He said "go", twice', "He spoke."), ('"Yes."', 'A "b" c'), ("two\nlines\tand a tab", "")]
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, delimiter="\t", quoting=quoting)
+    writer.writerows([["index", "sentence1", "sentence2", "gold_label"]])
+    writer.writerows([index, premise, hypothesis, "neutral"] for index, (premise, hypothesis) in enumerate(pairs))
+    found = glue.read(write(tmp_path, text.getvalue()))
+    assert [(example.premise, example.hypothesis) for example in found.examples] == pairs
+
+
+def test_one_quote_that_no_spreadsheet_writes_makes_all_quotes_stay(tmp_path):
+    rows = '0\t"A ""b"" c"\td\tneutral\n1\tA "b" c\td\tneutral\n'
+    found = glue.read(write(tmp_path, HEADER + rows))
+    assert [example.premise for example in found.examples] == ['"A ""b"" c"', 'A "b" c']
+
+
+def test_sentences_in_quotes_are_no_sign_of_a_spreadsheet(tmp_path):
+    rows = '0\t"Yes."\t"No."\tneutral\n1\t"An open one\tx\tneutral\n2\tand its end"\tx\tneutral\n'
+    found = glue.read(write(tmp_path, HEADER + rows))
+    assert [example.premise for example in found.examples] == ['"Yes."', '"An open one', 'and its end"']
+
+
 def test_rows_without_a_label_are_dropped_and_counted_but_keep_their_number(tmp_path):
     found = glue.read(write(tmp_path, HEADER + "0\ta\tb\t-\n1\tc\td\tneutral\n2\te\tf\t-\n"))
     assert found.examples == (Example(1, "c", "d", 2),)
@@ -72,7 +100,8 @@ def test_rows_without_a_label_are_dropped_and_counted_but_keep_their_number(tmp_
         pytest.param("sentence1\tsentence1\tsentence2\tgold_label\n", ["2 columns sentence1"], id="column twice"),
         pytest.param(HEADER + "0\ta\tb\n", ["line 2", "3 fields", "4 columns"], id="too few fields"),
         pytest.param(HEADER + "0\ta\tb\tneutral\n1\ta\tb\tc\tneutral\n", ["line 3", "5 fields"], id="too many fields"),
-        pytest.param(HEADER + "0\ta\tb\tneutral\n\n", ["line 3", "1 fields"], id="blank line"),
+        pytest.param(HEADER.encode("utf-16"), ["UTF-16", "UTF-8"], id="UTF-16"),
+        pytest.param(gzip.compress(HEADER.encode())[:-9], ["gzip", "cut off"], id="half a gzip file"),
         pytest.param(
             HEADER + "0\ta\tb\tNeutral\n", ["line 2", "'Neutral'", "contradiction, entailment, neutral"], id="label"
         ),

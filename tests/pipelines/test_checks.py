@@ -44,3 +44,13 @@ def test_every_wrong_input_is_named(experiment, tmp_path):
         checks.inputs(wrong)
     for name in ("dump.xml", "vocab.txt", "train.tsv", "nowhere.tsv"):
         assert name in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "page", ["<ns>1</ns><id>{0}</id><revision><text>Talk.</text>", "<ns>0</ns><id>{0}</id><text/>"]
+)
+def test_a_dump_without_an_article_is_told_now(experiment, tmp_path, page):
+    pages = "".join(f"<page><title>P</title>{page.format(number)}</page>" for number in range(1, 20))
+    (tmp_path / "stub.xml").write_text(f"<mediawiki>{pages}</mediawiki>")
+    with pytest.raises(UserError, match=r"stub\.xml has no article with prose among the 19 pages"):
+        checks.inputs(experiment(corpus={"dump": "stub.xml"}))

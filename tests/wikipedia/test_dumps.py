@@ -270,3 +270,22 @@ def test_a_page_of_ten_megabytes_over_many_blocks_is_read(tmp_path):
     path = tmp_path / "dump.xml.bz2"
     path.write_bytes(bz2.compress(xml, 9))
     assert read(path, 2_000_000) == pages_of(xml)
+
+
+@pytest.mark.parametrize("behind", [b"\n", bytes(5000), b"some other bytes"])
+@pytest.mark.parametrize("target_bytes", [1 << 40, 997])
+def test_bytes_behind_the_last_stream_are_no_damage(small, small_xml, tmp_path, behind, target_bytes):
+    path = tmp_path / "behind.xml.bz2"
+    path.write_bytes(small.read_bytes() + behind)
+    dumps.check(path)
+    assert read(path, target_bytes) == pages_of(small_xml)
+
+
+def test_check_tells_a_damaged_block_at_the_end(small, tmp_path):
+    content = bytearray(small.read_bytes())
+    content[-5000] ^= 0xFF
+    path = tmp_path / "damaged.xml.bz2"
+    path.write_bytes(content)
+    with pytest.raises(errors.UserError, match="is damaged: the bz2 block at byte"):
+        dumps.check(path)
+    dumps.check(path, "skip")

@@ -55,6 +55,19 @@ def test_a_redirect_is_known_by_its_element_or_its_text():
     assert not pages.parse(page("See #redirect.")).redirect
 
 
-def test_what_is_no_page_is_refused():
-    with pytest.raises(errors.UserError, match="expected <title> and a numeric <id>"):
-        pages.parse("<page><title>x</title></page>")
+def test_the_main_slot_counts():
+    slots = "<revision><text>shown</text><content><role>extra</role><text>never shown</text></content></revision>"
+    assert pages.parse(page(revision=slots)).text == "shown"
+    assert pages.parse(page(revision=slots.replace("<text>shown</text>", "<text />"))).text == ""
+
+
+def test_cdata_is_text_as_it_stands():
+    assert pages.parse(page("<![CDATA[a < b &amp; <ref>c</ref></text>]]> &lt;d<![CDATA[e]]>")).text == (
+        "a < b &amp; <ref>c</ref></text> <de"
+    )
+
+
+@pytest.mark.parametrize("number", ["", "<id></id>", "<id>x</id>", "<id>²</id>", f"<id>{2**64}</id>", "<id>-1</id>"])
+def test_what_is_no_page_is_refused_by_its_title(number):
+    with pytest.raises(errors.UserError, match=r"numeric <id> below.*title 'Some page'"):
+        pages.parse(f"<page><title>Some page</title>{number}</page>")

@@ -138,3 +138,24 @@ def test_the_published_vocabularies_are_read_whole():
     assert (uncased.pad_id, uncased.unk_id, uncased.cls_id, uncased.sep_id, uncased.mask_id) == (0, 100, 101, 102, 103)
     assert uncased.sha256 == "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"
     assert uncased.cased_piece is None
+
+
+@pytest.mark.parametrize("piece", ["schön", "##й", "ё", "한"])
+def test_accents_in_an_uncased_vocabulary_are_refused_like_capital_letters(piece):
+    accented = wordpiece.parse(f"{SPECIAL}\n{piece}", "here")
+    with pytest.raises(errors.UserError, match=f"(?s)strips accents.*{piece}"):
+        wordpiece.Tokenizer(accented, lower_case=True)
+    wordpiece.Tokenizer(accented, lower_case=False)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_piece(tmp_path):
+    path = tmp_path / "vocab.txt"
+    path.write_bytes(b"\xef\xbb\xbfthe\n" + SPECIAL.encode())
+    assert wordpiece.read(path).pieces[0] == "the"
+
+
+def test_a_line_separator_may_be_a_piece():
+    """Google's Chinese vocabulary has it."""
+    found = wordpiece.parse(f"{SPECIAL}\n\u2028\nthe\n", "here")
+    assert found.pieces[-2:] == ("\u2028", "the")
+    assert wordpiece.parse(found.text, "here") == found

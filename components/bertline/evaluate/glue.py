@@ -1,14 +1,30 @@
-"""GLUE's MNLI files: tab-separated, a header, no quoting (a quote in a sentence is a quote).
+"""GLUE's MNLI files: tab-separated, a header, plain or gzip.
+
+GLUE's own files know no quoting: a quote in a sentence is a quote. Spreadsheets and pandas put fields that hold quotes
+into quotes and double those. A file is taken for theirs if all of it keeps to their rule, and a quote in it is doubled
+or its header is quoted.
 
 Read strictly, since a misread file gives a plausible accuracy. Columns are found by name; what isn't as it should be is
 refused with its line. The row's label is kept as a place in `LABELS`, and the premise always comes first.
 """
 
+import codecs
+import csv
 import dataclasses
+import gzip
+import io
+import re
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 from bertline.errors import UserError
+
+_GZIP_MAGIC = b"\x1f\x8b"
+
+_FIELD = r'(?:"(?:[^"]|"")*+"|[^"\t\r\n]*+)'
+_QUOTED = re.compile(rf"(?:{_FIELD}(?:\t|\r?\n|\Z))*+")
+_DOUBLED = re.compile(r'[\t\n]"[^"\t\n]*+""(?:[^"\t\n]|"")*+"(?=[\t\r\n]|\Z)|\A"')
 
 LABELS = ("contradiction", "entailment", "neutral")
 """Label ids are places in here."""
@@ -83,11 +99,36 @@ def _columns(path: Path, header: list[str]) -> tuple[int, ...]:
 
 
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Line numbers from 1 and fields. A line ends at LF or CRLF alone: sentences may hold other Unicode line ends."""
-    with path.open("rb") as file:
-        for line, content in enumerate(file, start=1):
-            try:
-                text = content.decode("utf-8-sig" if line == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                raise UserError(f"{path}, line {line}: byte {error.start + 1} of the line isn't UTF-8") from error
-            yield line, text.removesuffix("\n").removesuffix("\r").split("\t")
+    """Line numbers from 1 and fields; blank lines hold none.
+
+    A line ends at LF or CRLF alone: sentences may hold other Unicode line ends.
+    """
+    text = _text(path)
+    if '"' in text and _is_quoted(text):
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter="\t", strict=True)
+        yield from ((reader.line_num, fields) for fields in reader if fields)
+        return
+    for line, content in enumerate(text.split("\n"), start=1):
+        if content := content.removesuffix("\r"):
+            yield line, content.split("\t")
+
+
+def _is_quoted(text: str) -> bool:
+    return _DOUBLED.search(text) is not None and _QUOTED.fullmatch(text) is not None
+
+
+def _text(path: Path) -> str:
+    content = path.read_bytes()
+    if content.startswith(_GZIP_MAGIC):
+        try:
+            content = gzip.decompress(content)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise UserError(f"{path} is a gzip file that is damaged or cut off ({error}); get it again") from error
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise UserError(f"{path} is UTF-16, which spreadsheets call Unicode text; save it as UTF-8")
+    try:
+        return content.removeprefix(codecs.BOM_UTF8).decode()
+    except UnicodeDecodeError as error:
+        before = error.object[: error.start]
+        line, byte = before.count(b"\n") + 1, error.start - before.rfind(b"\n")
+        raise UserError(f"{path}, line {line}: byte {byte} of the line isn't UTF-8") from error

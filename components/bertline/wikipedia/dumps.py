@@ -114,8 +114,7 @@ def pages(
     damage = Damage() if damage is None else damage
     with _open(path) as file:
         size = _size(file)
-        blocks: _Blocks | _Chunks
-        blocks = _Blocks(file, size, part.begin) if _is_bz2(file) else _Chunks(file, size, part.begin)
+        blocks = (_Blocks if _is_bz2(file) else _Chunks)(file, size, part.begin)
         yield from (_decoded(page) for page in _owned_pages(blocks, str(path), part, on_corrupt, damage))
 
 
@@ -151,22 +150,20 @@ def check(path: str | pathlib.Path, on_corrupt: OnCorrupt = "fail") -> None:
 
 def _bz2_ends(file: BinaryIO, size: int, path: str | pathlib.Path, on_corrupt: OnCorrupt) -> tuple[bytes, bytes]:
     """The text of the first block, and that of the last two (as the last may hold half of `</mediawiki>`)."""
-    head = b""
-    first = _Blocks(file, size, 0)
+    head, first = b"", _Blocks(file, size, 0)
     while not head and first.position() is not None:
         text = first.read()
         if text is None:
-            raise errors.UserError(
-                f"{path} is damaged in its first bz2 block. Download it again, compare its checksum."
-            )
+            raise errors.UserError(_damaged(str(path), 0, size))
         head = text
-    tail = b""
-    # Two blocks may be small ones (the last stream of a multistream dump holds nothing but `</mediawiki>`).
+    tail = b""  # two blocks may be small ones: a multistream dump's last stream holds nothing but `</mediawiki>`
     marks = [position for position, is_end in _marks(file, size, max(0, size - 2 * _MAX_BLOCK_BYTES)) if not is_end]
     if marks and on_corrupt == "fail":
         last = _Blocks(file, size, marks[-2:][0] // 8)
-        while last.position() is not None:
-            tail += last.read() or b""
+        while (position := last.position()) is not None:
+            if (text := last.read()) is None:
+                raise errors.UserError(_damaged(str(path), position, size))
+            tail += text
     return head, tail
 
 
@@ -194,12 +191,7 @@ def _owned_pages(
                 damage.blocks += 1
                 damage.skipped_bytes += blocks.skipped_bytes
             if on_corrupt == "fail":
-                raise errors.UserError(
-                    f"{name} is damaged: the bz2 block at byte {max(0, position) // 8:,} of {blocks.size:,} doesn't "
-                    "decode. "
-                    "Compare the file's checksum with the published one and download it again, "
-                    'or leave the pages of that block out with on_corrupt "skip".'
-                )
+                raise errors.UserError(_damaged(name, position, blocks.size))
             damage.pages += is_open
             buffer, owned, is_open = b"", 0, False
             continue
@@ -268,7 +260,8 @@ class _Blocks:
         after = -(-(position + _END_BITS) // 8) * 8
         if self._look(1):
             return b"" if self._ahead[1][0] == after + _STREAM_HEADER_BITS else None, 1
-        return b"" if after >= self.size * 8 else None, 1
+        # Bytes behind the last stream's end are none of its, as bzip2 has it, unless they begin another stream.
+        return None if _read(self._file, after // 8, 3) == _HEADER[:3] else b"", 1
 
     def _block(self, position: int) -> tuple[bytes | None, int]:
         for marks in range(1, _MAX_JOINS + 1):
@@ -379,6 +372,13 @@ def _is_bz2(file: BinaryIO) -> bool:
 
 def _decoded(page: bytes) -> str:
     return page.decode("utf-8", errors="replace")
+
+
+def _damaged(name: str, position: int, size: int) -> str:
+    return (
+        f"{name} is damaged: the bz2 block at byte {max(0, position) // 8:,} of {size:,} doesn't decode. Compare its "
+        'checksum with the published one and download it again, or leave its pages out with on_corrupt "skip".'
+    )
 
 
 def _truncated(name: str, size: int) -> str:
