@@ -48,13 +48,17 @@ class Articles(Section):
     """Drop disambiguation pages, as the original did."""
     on_corrupt: Literal["fail", "skip"] = "fail"
     """A bz2 block that can't be read: fail, or drop its pages and count the bytes."""
+    language: Literal["en", "ru", "de", "fr", "uk"] = "en"
+    """Language of templates, numbers and sentence boundaries. Not read from the dump: its `xml:lang` can be wrong."""
+    formulas: Literal["drop", "placeholder"] = "drop"
+    """A formula that isn't plain text: drop its sentence, or write the word `formula` in its place."""
+    unknown_templates: Literal["drop", "ignore"] = "drop"
+    """A template in mid-sentence whose text isn't known: drop its sentence, or only the template."""
 
 
 class Corpus(Articles):
     """From a Wikipedia dump to MLM+NSP examples."""
 
-    language: Literal["en", "ru"] = "en"
-    """Language of the sentence boundaries. Not read from the dump: its `xml:lang` can be wrong."""
     sequence_length: int = Field(128, ge=16, le=512)
     """Tokens of one example, with [CLS], two [SEP] and padding."""
     max_predictions: int = Field(20, ge=1)

@@ -19,14 +19,14 @@ CASES = {
     "A\n{| class=x\n! h\n|-\n| a || {{b}}\n{|\n| nested\n|}\n|}\nB": ["A", "B"],
     "A <table><tr><td>x</td></tr></table>b": ["A b"],
     "A <!-- {{ [[ --> b": ["A b"],
-    "Let <math>\\{\\{x</math> be. A <gallery>x.jpg|y</gallery>b.": ["Let be. A b."],
+    "Let <math>\\{\\{x</math> be. A <gallery>x.jpg|y</gallery>b.": ["A b."],
     "One.\nStill one.\n\nTwo.\n== Heading ==\nThree.": ["One. Still one.", "Two.", "Three."],
     "A &amp; B&nbsp;&ndash; C &lt;b&gt;": ["A & B – C <b>"],
     "__NOTOC__Text __init__ stays.": ["Text __init__ stays."],
     "[http://x.org label] and [http://x.org] and [1].": ["label and and [1]."],
     "A<br />b <span style='x'>c</span> <sup>2</sup> x < y > z": ["A b c 2 x < y > z"],
-    "<nowiki>'''[[x]]'''</nowiki> y": ["'''x''' y"],
-    "Name ({{lang|ru|Имя}}; {{IPA|x}}, 1900) is {{convert|5|km|mi}} long ({{x}}).": ["Name (Имя;, 1900) is 5 km long."],
+    "<nowiki>'''[[x]]'''</nowiki> y": ["'''[[x]]''' y"],
+    "Name ({{lang|ru|Имя}}; {{IPA|x}}, 1900) is {{convert|5|km|mi}} long ({{x}}).": ["Name (Имя, 1900) is 5 km long."],
     "Берлин ({{lang-de|Berlin}}, {{IPA|x}}) — город.": ["Берлин (Berlin) — город."],
     "Soft\u00adhyphen \u200bzero\u00a0width": ["Softhyphen zero width"],
     ": Indented text": ["Indented text"],
@@ -103,7 +103,9 @@ def test_well_formed_markup_leaves_nothing_of_itself(text):
 # What is repeated; what stands before it, if anything, ends with a `~`.
 UNITS = """
 {{ }} {{a}} {{{ [[ [[a| [[a]] ]] <ref> <ref </ref> <!-- <nowiki> <math> ¶{| ¶|} ¶{|{{ <table> ''''' [http://a␣ [http://
-[// http:// ( ␣(, (␣; __A ____ & &amp; = ¶=a ¶=␣ =␣ ¶* ␣ ,␣, {{disambig {{␣ {{a␣ [[a[[b|c]] <ref></ <ref>{{</ref>
+[// http:// ( ␣(, (␣; __A ____ & &amp; = ¶=a ¶=␣ =␣ ¶* ␣ ,␣, {{disambig
+{{nowrap| {{zzz| -{ <nowiki></nowiki> <tabber></tabber> <math></math> <h1> ¶␣␣␣␣<!-- {{␣
+{{a␣ [[a[[b|c]] <ref></ <ref>{{</ref>
 {{<ref>}} <a [[a: ] - ' [http://~a [http://a~␣ [[~␣ [[~a [[a|~[[b {{disambig~␣ {{~a| <ref~␣ <a~␣ &#~1 __~A ¶~: (~, (~␣
 """
 
@@ -131,7 +133,9 @@ def test_time_is_linear_in_length(unit):
     assert_linear(lambda length: before + unit * (length // len(unit)) + after)
 
 
-@pytest.mark.parametrize(("opening", "closing"), [("[[", "]]"), ("[[a|", "]]"), ("{{", "}}"), ("<table>", "</table>")])
+@pytest.mark.parametrize(
+    ("opening", "closing"), [("[[", "]]"), ("[[a|", "]]"), ("{{", "}}"), ("{{nowrap|", "}}"), ("<table>", "</table>")]
+)
 def test_time_is_linear_in_depth(opening, closing):
     assert_linear(lambda length: opening * (length // 8) + "x" * length + closing * (length // 8))
 

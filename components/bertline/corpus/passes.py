@@ -5,7 +5,8 @@ reduce   a bucket, from all slices → one TFRecord shard
 """
 
 import functools
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from bertline.store.staging import File
 from bertline.wikipedia import dumps, extraction, sentences
 
 BATCH = 64  # articles tokenized together: enough for the tokenizer's batches, little memory
+NAMES = 500  # of dropped templates that a slice tells of
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class Counts:
     sentences: int = 0
     tokens: int = 0
     skipped_bytes: int = 0
+    dropped_templates: Counter[str] = field(default_factory=Counter)
+    """By name: templates in sentences whose text isn't known."""
 
     def __add__(self, other: "Counts") -> "Counts":
         return Counts(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
@@ -97,6 +101,8 @@ def map_slice(unit: MapUnit) -> Counts:
         if len(waiting) == BATCH:
             tokenize()
     tokenize()
+    # A slice has some thousand names at most; the rare ones would only fill the receipts.
+    counts.dropped_templates = Counter(dict(extraction.most_frequent(read.dropped_templates, NAMES)))
     counts.pages, counts.articles, counts.skipped_bytes = read.pages, read.articles, read.skipped_bytes
     buckets.write(unit.output, documents, Spread(unit.corpus.shards, unit.corpus.held_out))
     return counts

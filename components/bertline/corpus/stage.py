@@ -12,6 +12,7 @@ from bertline.corpus.passes import Counts
 from bertline.errors import UserError
 from bertline.store.objects import ObjectStore
 from bertline.store.realizations import Build, Outcome, Realization, realize
+from bertline.wikipedia import extraction
 
 
 def run(config: CorpusConfig, store: ObjectStore) -> Realization:
@@ -47,6 +48,7 @@ def _build(config: CorpusConfig, build: Build) -> Outcome:
     return Outcome(
         asdict(counts)
         | {
+            "dropped_templates": dict(extraction.most_frequent(counts.dropped_templates, 50)),
             "examples": sum(shard.examples for shard in train),
             "held_out_documents": sum(shard.documents for shard in held_out),
             "held_out_examples": sum(shard.examples for shard in held_out),

@@ -16,7 +16,7 @@ class VocabularyConfig(StageConfig):
     """
 
     STAGE: ClassVar[str] = "vocabulary"
-    ALGORITHM_VERSION: ClassVar[int] = 1
+    ALGORITHM_VERSION: ClassVar[int] = 2
     INPUTS: ClassVar[tuple[str, ...]] = ()
 
     vocabulary: Vocabulary

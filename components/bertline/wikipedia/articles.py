@@ -2,256 +2,61 @@
 
 Three passes, each a scan over tokens that one regular expression finds, with an explicit stack where things nest:
 
-1. *structure*: what disappears with all it holds. Templates `{{…}}`, tables `{|…|}` and `<table>` nest, so they have a
-   stack; comments, references, formulas, galleries and the like are opaque up to their end tag.
-2. *links*: `[[…]]`, nested only in the captions of pictures, so the stack is 16 deep at most. Ended by a blank line.
-3. *lines*: the rest is markup within a line: external links, tags, apostrophes, entities, headings, list items.
+1. `structure`: templates, tables, comments, references, formulas, galleries, …
+2. `links`
+3. here: the rest is markup within a line: external links, tags, apostrophes, entities, headings, list items. What kind
+   of line it is shows in the source: a bold asterisk makes no list.
 
 Why it is linear: each token is looked at once, pushed and popped at most once; a search for an end tag that failed is
-never repeated; no pattern can run over the opening of its own next match. Markup that isn't closed loses its token and
-keeps its text. Nothing raises.
+never repeated; no pattern can run over the opening of its own next match; what is shown again at each level of nesting
+has few levels. Markup that isn't closed loses its token and keeps its text. Nothing raises.
 """
 
 import html
 import re
+from collections import Counter
+from dataclasses import dataclass
+from typing import Literal
 
-# --- pass 1: structure -----------------------------------------------------------------------------------------------
-
-# Dropped with their content, which is opaque: what looks like markup in it isn't.
-_OPAQUE = (
-    "ref|math|chem|ce|gallery|timeline|score|source|syntaxhighlight|pre|hiero|imagemap|templatedata|graph|mapframe|maplink|"
-    "inputbox|templatestyles|categorytree|dynamicpagelist|section|indicator|references|noinclude|nowiki|"
-    "style|script|includeonly"
-)
-# Every branch starts with one of four characters, which makes the search for a token a C loop. Newlines and not
-# MULTILINE's `^` for the same reason; the text gets a newline in front.
-_STRUCTURE = re.compile(
-    r"\{\{+|\}\}+"
-    r"|\n[ \t:*#;]*\{\||\n[ \t]*\|\}(?!\})"
-    r"|<!--"
-    rf"|<(/?(?i:{_OPAQUE}|table))(?=[\s/>])[^<>]*>"
-)
-_BRACES, _TABLE, _HTML_TABLE = 0, 1, 2
-
-# Apostrophes of <nowiki> must not meet others in pass 3; this character of the private use area stands for them.
-_APOSTROPHE = "\ue000"
-_NOWIKI = str.maketrans({"'": _APOSTROPHE, **dict.fromkeys("[]{}|<>", None)})
+from bertline.wikipedia import links, marks, sentences, structure
+from bertline.wikipedia.marks import FORMULA, GUARD, HOLE
 
 
-def _without_structure(text: str) -> str:
-    text = f"\n{text}"
-    pieces: list[str] = []
-    # For each open structure: its kind, how many braces it opened with, and how many pieces precede it.
-    stack: list[list[int]] = []
-    open_count = [0, 0, 0]  # by kind, so that a stray end doesn't search the whole stack
-    absent: set[str] = set()  # ends that don't occur in the rest of the text
-    position = 0
-    while match := _STRUCTURE.search(text, position):
-        start = match.start()
-        if start > position:
-            pieces.append(text[position:start])
-        position = match.end()
-        token = match[0]
-        first = token[0]
-        if first == "{":
-            stack.append([_BRACES, len(token), len(pieces)])
-            open_count[_BRACES] += 1
-        elif first == "}":
-            _close_braces(stack, open_count, pieces, len(token))
-        elif first == "\n":
-            pieces.append("\n")
-            if token[-1] == "}":
-                _close(stack, open_count, pieces, _TABLE)
-            else:
-                stack.append([_TABLE, 0, len(pieces)])
-                open_count[_TABLE] += 1
-        elif token == "<!--":
-            position = _after(text, "-->", position, absent)
-        else:
-            tag = match[1].lower()
-            if tag == "table":
-                stack.append([_HTML_TABLE, 0, len(pieces)])
-                open_count[_HTML_TABLE] += 1
-            elif tag == "/table":
-                _close(stack, open_count, pieces, _HTML_TABLE)
-            elif tag[0] != "/" and token[-2] != "/":
-                end = _after(text, f"</{match[1]}>", position, absent)
-                if tag == "nowiki" and end > position:
-                    pieces.append(text[position : end - len("</nowiki>")].translate(_NOWIKI))
-                position = end
-    pieces.append(text[position:])
-    return "".join(pieces)
+@dataclass(frozen=True)
+class Reading:
+    """How wikitext is read."""
+
+    language: str = "en"
+    """Wikipedia's code: which templates show what, how numbers are written and where sentences end."""
+    hidden_namespaces: frozenset[str] = links.HIDDEN_NAMESPACES
+    """In lower case; links to them aren't part of the text."""
+    formulas: Literal["drop", "placeholder"] = "drop"
+    """What becomes of a formula that isn't plain text: its sentence goes, or the word `formula` stands for it."""
+    unknown_templates: Literal["drop", "ignore"] = "ignore"
+    """What becomes of a template in mid-sentence whose text isn't known: its sentence goes, or only the template."""
 
 
-def _after(text: str, end: str, position: int, absent: set[str]) -> int:
-    """Behind the next `end`, or `position` if there is none."""
-    if end in absent:
-        return position
-    at = text.find(end, position)
-    if at < 0:
-        absent.add(end)
-        return position
-    return at + len(end)
-
-
-def _close(stack: list[list[int]], open_count: list[int], pieces: list[str], kind: int) -> None:
-    """Closes the innermost structure of a kind, and what is open within."""
-    while open_count[kind]:
-        closed, _, start = stack.pop()
-        open_count[closed] -= 1
-        if closed == kind:
-            del pieces[start:]
-            return
-
-
-def _close_braces(stack: list[list[int]], open_count: list[int], pieces: list[str], braces: int) -> None:
-    """Closes templates by a run of braces: `{{{1|{{x}}}}}` opens 3 and 2, and closes 5."""
-    while braces > 1 and open_count[_BRACES]:
-        while stack[-1][0] != _BRACES:
-            open_count[stack.pop()[0]] -= 1
-        top = stack[-1]
-        matched = min(braces, top[1])
-        braces -= matched
-        top[1] -= matched
-        if top[1] < 2:
-            stack.pop()
-            open_count[_BRACES] -= 1
-            # A template without others in it is a single piece, so this costs no more than what it holds.
-            inner = pieces[-1] if matched == 2 and len(pieces) == top[2] + 1 else ""
-            del pieces[top[2] :]
-            if shown := _template(inner):
-                pieces.append(shown)
-
-
-# Templates that stand in mid-sentence and show an argument: how many arguments precede it.
-_SHOWN_ARGUMENT = {
-    **dict.fromkeys(("nowrap", "nobr", "nobreak", "small", "smaller", "abbr", "s", "angbr", "math"), 0),
-    **dict.fromkeys(("lang", "transl", "нп", "iw"), 1),
-}
-_SIGNS = {
-    "ndash": "–",
-    "mdash": "—",
-    "–": "–",
-    "—": "—",
-    "snd": " – ",
-    "spaced ndash": " – ",
-    "nbsp": " ",
-    "'": "'",
-    "'s": "'s",
-}
-_RANGES = frozenset(("to", "-", "–", "and", "by", "x", "or"))
-
-
-def _template(inner: str) -> str:
-    """What a reader sees of a template, for the few without which a sentence has a hole; else nothing."""
-    if not inner or len(inner) > 300:
-        return ""
-    name, _, rest = inner.partition("|")
-    name = name.strip().lower()
-    if not rest:
-        return _SIGNS.get(name, "")
-    if name in ("convert", "cvt"):
-        amount = rest.split("|")
-        last = 3 if len(amount) > 3 and amount[1].strip() in _RANGES else 1
-        return " ".join(part.strip() for part in amount[: last + 1])
-    skip = 0 if name.startswith("lang-") else _SHOWN_ARGUMENT.get(name)
-    if skip is None:
-        return ""
-    for _ in range(skip):
-        rest = rest.partition("|")[2]
-    if "[[" in rest:
-        return rest  # the bar may be a link's
-    return "" if "=" in rest else rest.partition("|")[0]
-
-
-# --- pass 2: links ---------------------------------------------------------------------------------------------------
-
-# Namespaces whose links show nothing, or a picture. English names work on every wiki; then the local ones.
-_NAMESPACES = (
-    "file image media category файл изображение медиа категория категорія зображення datei bild kategorie medium "
-    "fichier média catégorie archivo imagen categoría ficheiro imagem categoria immagine bestand afbeelding categorie "
-    "plik grafika kategoria soubor fil bilde kategori tiedosto kuva luokka dosya resim fájl kép kategória fișier "
-    "αρχείο εικόνα κατηγορία קובץ קטגוריה ملف تصنيف صورة پرونده رده "
-    "ファイル 画像 カテゴリ 文件 图像 分类 檔案 分類 파일 분류"
-)
-_HIDDEN_NAMESPACES = frozenset(_NAMESPACES.split())
-_LANGUAGE = re.compile(r"[a-z]{2,3}(?:-[a-z]{2,10})*")
-_LINKS = re.compile(r"\[\[([^\[\]|\n]*)(?:\|([^\[\]|\n]*))?\]\]|\[\[|\]\]|\n[ \t]*(?=[\n=])")
-_MAX_LINK_DEPTH = 16
-
-
-def _shown(target: str, label: str | None) -> str:
-    """What a reader sees of a link."""
-    colon = target.find(":")
-    if colon > 0:
-        namespace = target[:colon].strip()
-        if namespace.lower() in _HIDDEN_NAMESPACES:
-            return ""
-        if label is None and _LANGUAGE.fullmatch(namespace):
-            return ""  # an interlanguage link
-    if label is None:
-        return target.strip().removeprefix(":").replace("_", " ")
-    return label or target.rpartition(":")[2].partition("(")[0].strip()  # [[Foo (bar)|]] shows Foo
-
-
-def _without_links(text: str) -> str:
-    pieces: list[str] = []
-    stack: list[int] = []  # for each open link, how many pieces precede it
-    too_deep = 0
-    position = 0
-    for match in _LINKS.finditer(text):
-        start = match.start()
-        if start > position:
-            pieces.append(text[position:start])
-        position = match.end()
-        target, label = match.groups()
-        if target is not None:
-            pieces.append(_shown(target, label))
-            continue
-        token = match[0]
-        if token == "[[":
-            if len(stack) < _MAX_LINK_DEPTH:
-                stack.append(len(pieces))
-            else:
-                too_deep += 1
-        elif token == "]]":
-            if too_deep:
-                too_deep -= 1
-            elif stack:
-                begin = stack.pop()
-                parts = "".join(pieces[begin:]).split("|")
-                pieces[begin:] = [_shown(parts[0], parts[-1] if len(parts) > 1 else None)]
-        else:
-            _abandon(stack, pieces)
-            too_deep = 0
-            pieces.append(token)
-    pieces.append(text[position:])
-    _abandon(stack, pieces)
-    return "".join(pieces)
-
-
-def _abandon(stack: list[int], pieces: list[str]) -> None:
-    """At a paragraph's end open links are broken ones: their text stays, unless it is a picture's description."""
-    if stack:
-        begin = stack[0]
-        if begin < len(pieces) and pieces[begin].partition(":")[0].strip().lower() in _HIDDEN_NAMESPACES:
-            del pieces[begin:]
-        stack.clear()
-
-
-# --- pass 3: lines ---------------------------------------------------------------------------------------------------
+_DEFAULT = Reading()
 
 _EXTERNAL = re.compile(r"\[(?:(?:https?|ftp|irc|gopher)?:?//|mailto:|news:)[^\s\[\]<>]*+[ \t]*+([^\[\]\n]*+)\]")
+_HEADING = re.compile(r"<(?i:h)([1-6])\b[^<>]*>([^<>\n]*+)</(?i:h)\1\s*+>")
 _BREAKS = re.compile(r"</?(?i:hr|p|div|blockquote|li|dd|dt|poem|center|h[1-6])\b[^<>]*>")
 _LINE_BREAKS = re.compile(r"</?(?i:br)\b[^<>]*>")
-_TAGS = re.compile(
-    rf"</?(?i:a|abbr|b|bdi|bdo|big|caption|cite|code|del|dfn|dl|em|font|i|img|includeonly|ins|kbd|mark|nobr|ol|onlyinclude|"
-    r"q|rp|rt|ruby|s|samp|small|span|strike|strong|sub|sup|table|tbody|td|th|tr|tt|u|ul|var|wbr|"
-    rf"{_OPAQUE})\b[^<>]*>"
-    r"|<!--|-->"
-)
+_POWERS = re.compile(r"<(?i:su([pb]))\b[^<>]*>(?=[ '−–+-]{0,4}\d)")
+# What looks like a tag and is a type: `List<String>`.
+_TYPES = "t|k|v|e|n|x|y|int|char|string|bool|float|double|void|type|name|object|any"
+_TAGS = re.compile(rf"</?(?!(?i:{_TYPES})[\s/>])[A-Za-z][A-Za-z\d:-]*+(?:[\s/\"][^<>]*+)?>|<!--|-->")
 _QUOTES = re.compile(r"''+")
-_MAGIC = re.compile(r"__[A-ZА-ЯЁ]{3,}__")
+_MAGIC = re.compile(r"__[^\W\d_]++(?:_[^\W\d_]++)*+__")
+# MediaWiki takes these in any case.
+_MAGIC_WORDS = frozenset(
+    ("notoc", "nogallery", "forcetoc", "toc", "noeditsection", "notitleconvert", "notc", "nocontentconvert", "nocc")
+)
+# In upper case, and yet no magic words.
+_MACROS = frozenset(("FILE", "LINE", "DATE", "TIME", "FUNC", "FUNCTION", "COUNTER", "VA_ARGS", "END", "DATA", "DIR"))
+_VARIANT = re.compile(r"-\{([^{}\n]*+)\}-")
+_VARIANT_NAME = re.compile(r"\s*(?:[A-Za-z-]+\s*=>\s*)?[a-z]{2,3}(?:-[a-z]+)*\s*:(?!//)")
+_LINE_START = re.compile(r"\n(?=[ \t]*['\[<])")
 _INVISIBLE = re.compile(r"[\u00ad\u200b-\u200f\u202a-\u202e\u2060\ufeff\x00-\x08\x0b-\x1f]")
 _URL = re.compile(r"https?://[^\s()<>]+")
 # Sections whose list items are titles of books, however much they look like sentences.
@@ -275,83 +80,212 @@ _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][\da-fA-F]{1,6}|[A-Za-z][A-Za-z\d]{1,31
 _HOLLOW = re.compile(r" \([\s,;:–—-]*\)")
 _OPENING = re.compile(r"\([\s,;:]+(?=[^\s,;:])")
 _CLOSING = re.compile(r" ?[,;] ?\)")
-_COMMAS = re.compile(r",(?: ?,)+")
 _BEFORE_MARK = re.compile(r" +(?=[,.)](?:\s|$))")
+_COMMA_AT_END = re.compile(r"[,;] ?(?=\.(?:\s|$))")
 
 
-def prose(wikitext: str) -> list[str]:
+def prose(wikitext: str, reading: Reading = _DEFAULT, dropped: Counter[str] | None = None) -> list[str]:
     """The paragraphs of prose of a page, in order, without markup and with single spaces.
 
     Headings end a paragraph and are left out. A list item is a paragraph if it reads like prose: it has 8
     words or more, ends as a sentence does and isn't in a section of references. The others are names and titles.
+    A sentence is left out in which something is missing that a reader sees: a formula, or the text of a template that
+    isn't known.
+
+    Args:
+        wikitext: of a page.
+        reading: how it is read.
+        dropped: counts, by name, the templates whose text is missing in a sentence.
     """
-    text = _without_structure(wikitext)
+    text = structure.plain(wikitext, reading.language, Counter() if dropped is None else dropped)
+    return _paragraphs(_without_inline_markup(text, reading), reading)
+
+
+def _without_inline_markup(text: str, reading: Reading) -> str:
+    """Without links, tags and magic words."""
+    if "-{" in text:
+        text = _VARIANT.sub(_variant, text)
+    text = _LINE_START.sub(f"\n{GUARD}", text)
     # Before the links in double brackets, for `[[File:…|[http://… label]]]`; and after, for `[http://… [[label]]]`.
     text = _EXTERNAL.sub(r"\1", text)
-    text = _without_links(text)
+    text = links.without_links(text, reading.hidden_namespaces)
     text = _EXTERNAL.sub(r"\1", text)
     text = _URL.sub("", text)
-    text = _BREAKS.sub("\n\n", text)
-    text = _TAGS.sub("", _LINE_BREAKS.sub("\n", text))
-    text = _QUOTES.sub(_unquoted, text)
-    text = _MAGIC.sub("", text)
+    if "<" in text:
+        text = _POWERS.sub(_power, text)
+        text = _HEADING.sub(r"\n\n== \2 ==\n", text)
+        text = _BREAKS.sub(f"\n\n{GUARD}", text)
+        text = _TAGS.sub("", _LINE_BREAKS.sub(" ", text))
+    if "__" in text:
+        text = _MAGIC.sub(_magic, text)
+    return text
+
+
+def _paragraphs(text: str, reading: Reading) -> list[str]:
     paragraphs: list[str] = []
     current: list[str] = []  # lines of the paragraph that isn't finished
-    in_references = False
+    reference_level = 0  # of the section of references that a line is in; 0 outside
+    after_formula = False  # whether the paragraph goes on behind a blank line
     for raw in text.split("\n"):
         line = raw.strip()
+        if "''" in line:
+            line = _without_quotes(line)
         first = line[:1]
-        if line and first not in "*#:;=|!{-":
-            current.append(line)
+        if first and (first not in "*#:;=|!{-\ufdd0" or (first == GUARD and line.strip(_BLANK))):
+            if after_formula and not line.lstrip(GUARD)[:1].islower():
+                _finish(current, paragraphs, reading)
+            after_formula = False
+            current.append(line.lstrip(GUARD) if first == GUARD else line)
             continue
         is_heading = first == "=" and line[-1] == "=" and len(line) > 1
         if (first == "=" and not is_heading) or (first == "-" and not line.startswith("----")):
             current.append(line)  # an equation, a dash
             continue
-        if current:
-            paragraphs.append(_tidy(" ".join(current)))
-            current = []
+        if first == ":" and FORMULA in line and not any(map(str.isalnum, line)):
+            current.append(line.lstrip(":"))  # on a line of its own it belongs to the sentence around it
+            after_formula = True
+            continue
+        if after_formula and line.strip(_BLANK) == "":
+            continue
+        after_formula = False
+        _finish(current, paragraphs, reading)
         if is_heading:
-            in_references = line.strip("= ").lower() in _REFERENCE_SECTIONS
-        elif line and first in "*#:;":
-            item = _tidy(line.lstrip("*#:; "))
-            if first == ":" or (not in_references and _reads_like_prose(item)):
+            level = len(line) - len(line.lstrip("="))
+            if not reference_level or level <= reference_level:
+                title = line.strip(_AROUND_TITLES).lower()
+                reference_level = level if title in _REFERENCE_SECTIONS else 0
+        elif first and first in "*#:;":
+            item = _tidy(line.lstrip("*#:; "), reading)
+            if item and not reference_level and (first == ":" or _reads_like_prose(item)):
                 paragraphs.append(item)
-    if current:
-        paragraphs.append(_tidy(" ".join(current)))
-    return [paragraph for paragraph in paragraphs if paragraph]
+    _finish(current, paragraphs, reading)
+    return paragraphs
+
+
+def _finish(lines: list[str], paragraphs: list[str], reading: Reading) -> None:
+    if lines:
+        if paragraph := _tidy(" ".join(lines), reading):
+            paragraphs.append(paragraph)
+        lines.clear()
 
 
 def _reads_like_prose(item: str) -> bool:
     return item.endswith(_SENTENCE_END) and item.count(" ") >= _MIN_ITEM_WORDS - 1
 
 
-def _unquoted(match: re.Match[str]) -> str:
-    # 2 are italic, 3 bold, 5 both; of 4 and 6, one is an apostrophe.
-    return "'" if len(match[0]) in (4, 6) else ""
+def _without_quotes(line: str) -> str:
+    """A line without its bold and italic, by MediaWiki's rule.
+
+    2 apostrophes are italic, 3 bold, 5 both; of 4 and 6, one is an apostrophe. Where neither bold nor italic is
+    closed, an apostrophe stood before italic.
+    """
+    runs = [len(run) for run in _QUOTES.findall(line)]
+    bold = sum(run >= 3 for run in runs)
+    italic = sum(run == 2 or run >= 5 for run in runs)
+    if max(runs) <= 5 and 4 not in runs and not (bold and bold == italic):
+        return _QUOTES.sub("", line)
+    parts = _QUOTES.split(line)  # text between runs
+    if len(runs) >= 4 and (set(runs[::2]), set(runs[1::2])) in (({2}, {3}), ({3}, {2})):
+        # ''Title'''s and ''Title'''s: bold and italic would overlap, which nobody means.
+        for number, run in enumerate(runs):
+            if run == 3 and parts[number][-1:].isalpha() and parts[number + 1][:1].isalpha():
+                parts[number] += "'"
+        return "".join(parts)
+    for number, run in enumerate(runs):
+        parts[number] += "'" if run in (4, 6) else ""
+    if bold % 2 and italic % 2:
+        candidates = [number for number, run in enumerate(runs) if run in (3, 4)]
+        first: dict[str, int] = {}
+        for number in candidates:
+            before = parts[number]
+            kind = "space" if before[-1:] == " " else "letter" if before[-2:-1] == " " else "word"
+            first.setdefault(kind, number)
+        for kind in ("letter", "word", "space"):
+            if kind in first:
+                parts[first[kind]] += "'"
+                break
+    return "".join(parts)
+
+
+def _power(match: re.Match[str]) -> str:
+    """A power keeps a sign if a digit stands before it: 10^23, not 1023."""
+    if not match.string[max(0, match.start() - 4) : match.start()].rstrip("'")[-1:].isdigit():
+        return ""
+    return "^" if match[1] in "pP" else "_"
+
+
+def _magic(match: re.Match[str]) -> str:
+    word = match[0][2:-2]
+    if word.lower() in _MAGIC_WORDS or (word.upper() == word and len(word) > 1 and word not in _MACROS):
+        return ""
+    return match[0]
+
+
+def _variant(match: re.Match[str]) -> str:
+    """`-{zh-hans:A; zh-hant:B}-` shows A, `-{A}-` shows A; of `-{flags|…}-` some show nothing."""
+    flags, bar, text = match[1].partition("|")
+    if not bar:
+        text = match[1]
+    elif any(flag.strip() in ("H", "T", "-", "D", "N") for flag in flags.split(";")):
+        return ""
+    if found := _VARIANT_NAME.match(text):
+        return text[found.end() :].partition(";")[0].strip()
+    return text
 
 
 def _character(match: re.Match[str]) -> str:
     return html.unescape(match[0])
 
 
-def _tidy(paragraph: str) -> str:
+_BLANK = f"{GUARD}{HOLE} \t"
+_AROUND_TITLES = f"={GUARD}{HOLE} :'"
+# A hole that is alone between the marks of a bracket leaves none: `(Name; HOLE, 1900)`.
+_HOLE_IN_BRACKETS = re.compile(f"(?<=[(;,])[ {HOLE}]*{HOLE}[ {HOLE}]*(?=[);,])")
+_DOUBLED = re.compile(r"[,;](?: ?[,;])+")
+_MISSING = re.compile(f"[{HOLE}{FORMULA}]")
+
+
+def _tidy(paragraph: str, reading: Reading) -> str:
     # Most paragraphs need few of these steps, and a test costs a tenth of a substitution.
     if "&" in paragraph:
         paragraph = _ENTITY.sub(_character, paragraph.replace("&nbsp;", " "))
+    has_missing = False
     if not paragraph.isprintable():
-        paragraph = _INVISIBLE.sub("", paragraph.replace(_APOSTROPHE, "'"))
+        if marks.ANY.search(paragraph):
+            paragraph = marks.shown(paragraph)
+        paragraph = _INVISIBLE.sub("", paragraph)
         paragraph = " ".join(paragraph.split())
+        has_missing = HOLE in paragraph or FORMULA in paragraph
+        if has_missing and "(" in paragraph:
+            paragraph = _HOLE_IN_BRACKETS.sub("", paragraph)
     elif "  " in paragraph:
         paragraph = " ".join(paragraph.split())
+    if has_missing:
+        paragraph = _whole(paragraph, reading)
     if "(" in paragraph:
         paragraph = _CLOSING.sub(")", _OPENING.sub("(", _HOLLOW.sub("", paragraph)))
-    if ",," in paragraph or ", ," in paragraph:
-        paragraph = _COMMAS.sub(",", paragraph)
+    if ",," in paragraph or ", ," in paragraph or ";," in paragraph or "; ," in paragraph or ",;" in paragraph:
+        paragraph = _DOUBLED.sub(_separator, paragraph)
+    if ",." in paragraph or ", ." in paragraph:
+        paragraph = _COMMA_AT_END.sub("", paragraph)
     if " ," in paragraph or " ." in paragraph or " )" in paragraph:
         paragraph = _BEFORE_MARK.sub("", paragraph)
     paragraph = paragraph.strip()
     return paragraph if any(map(str.isalpha, paragraph)) else ""
+
+
+def _separator(match: re.Match[str]) -> str:
+    return ";" if match[0][0] == ";" and "," not in match[0] else ","
+
+
+def _whole(paragraph: str, reading: Reading) -> str:
+    """Without the sentences in which something is missing."""
+    if reading.formulas == "placeholder":
+        paragraph = paragraph.replace(FORMULA, "formula")
+    if reading.unknown_templates == "ignore":
+        paragraph = " ".join(paragraph.replace(HOLE, "").split())
+    kept = [each for each in sentences.split(paragraph, reading.language) if not _MISSING.search(each)]
+    return " ".join(kept)
 
 
 _TEMPLATE_NAME = re.compile(r"\{\{\s*+([^{}|\n]{1,60})")
@@ -373,6 +307,13 @@ _DISAMBIGUATIONS = frozenset(
 
 def is_disambiguation(wikitext: str) -> bool:
     """Whether a page only lists the meanings of a word, by its templates (en, ru, uk, de, fr, es, it, pt, pl)."""
+    if not _lists_meanings(wikitext):
+        return False
+    # Rare, so that most pages are looked at once only: comments may talk of such templates.
+    return "<" not in wikitext or _lists_meanings(structure.without_comments(wikitext))
+
+
+def _lists_meanings(wikitext: str) -> bool:
     if "__DISAMBIG__" in wikitext:
         return True
     for match in _TEMPLATE_NAME.finditer(wikitext):

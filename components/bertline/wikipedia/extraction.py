@@ -1,11 +1,12 @@
 """From a slice of a dump to the prose of its articles: what the vocabulary and the corpus both read."""
 
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bertline.experiments import Articles
-from bertline.wikipedia import articles, dumps, pages
+from bertline.wikipedia import articles, dumps, pages, siteinfo
 
 
 @dataclass
@@ -17,6 +18,13 @@ class Read:
     """With prose: no redirects, no other namespaces, none below `min_characters`."""
     skipped_bytes: int = 0
     """Compressed bytes of damaged blocks that were left out."""
+    dropped_templates: Counter[str] = field(default_factory=Counter)
+    """By name: those that stand in a sentence and whose text isn't known."""
+
+
+def most_frequent(names: Counter[str], count: int) -> list[tuple[str, int]]:
+    """The most frequent names, and of equally frequent ones the first in the alphabet."""
+    return sorted(names.items(), key=lambda item: (-item[1], item[0]))[:count]
 
 
 def prose(dump: Path, part: dumps.Slice, choice: Articles, read: Read) -> Iterator[tuple[int, list[str]]]:
@@ -26,6 +34,12 @@ def prose(dump: Path, part: dumps.Slice, choice: Articles, read: Read) -> Iterat
         UserError: a damaged block, unless `choice.on_corrupt` is "skip".
     """
     damage = dumps.Damage()
+    reading = articles.Reading(
+        language=choice.language,
+        hidden_namespaces=siteinfo.hidden_namespaces(dump),
+        formulas=choice.formulas,
+        unknown_templates=choice.unknown_templates,
+    )
     for xml in dumps.pages(dump, part, choice.on_corrupt, damage):
         read.pages += 1
         page = pages.parse(xml)
@@ -33,7 +47,7 @@ def prose(dump: Path, part: dumps.Slice, choice: Articles, read: Read) -> Iterat
             continue
         if choice.skip_disambiguation and articles.is_disambiguation(page.text):
             continue
-        paragraphs = articles.prose(page.text)
+        paragraphs = articles.prose(page.text, reading, read.dropped_templates)
         if not paragraphs or sum(map(len, paragraphs)) < choice.min_characters:
             continue
         read.articles += 1

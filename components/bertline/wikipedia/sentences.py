@@ -33,6 +33,8 @@ class _Language:
     """Abbreviations with which a sentence may end."""
     starters: frozenset[str]
     """Words that, written with a capital, mostly start a sentence."""
+    closers: frozenset[str] = frozenset()
+    """Abbreviations that, before a capital letter, end a sentence."""
     ordinals: bool = False
     """Whether `3. Oktober` is how an ordinal is written."""
 
@@ -58,6 +60,7 @@ _ENGLISH = _Language(
         "according despite under over until between among through following such even only today later finally "
         "meanwhile instead because unlike"
     ),
+    closers=_words("etc"),
 )
 _RUSSIAN = _Language(
     closed=_words(
@@ -66,7 +69,7 @@ _RUSSIAN = _Language(
         "прибл англ нем фр франц итал исп лат греч др.-греч рус укр белор польск яп кит араб тур евр санскр т.е т.к "
         "т.н мл ст-ца ж.-д арх худ реж комп гр тов гос"
     ),
-    open=_words("гг вв тыс млн млрд руб коп долл чел экз н.э т.д т.п др пр и.о co ltd inc jr"),
+    open=_words("гг вв тыс млн млрд руб коп долл чел экз н.э а.е л.с т.д т.п др пр и.о co ltd inc jr"),
     starters=_words(
         "в во на он она оно они его её их это этот эта эти по после при с со из за до для от к у о об а и но не также "
         "однако когда если как так кроме вместе среди через во-первых согласно несмотря хотя уже ещё был была было "
@@ -79,7 +82,8 @@ _GERMAN = _Language(
         "dr prof hr fr st nr bd bde s vgl z.b d.h u.a v.a i.d.r bzw ca geb gest hrsg hg jh jhd abb kap art abs inkl "
         "str z u"
     ),
-    open=_words("usw etc ag co n.chr v.chr chr"),
+    open=_words("ag co n.chr v.chr chr"),
+    closers=_words("usw etc"),
     starters=_words(
         "der die das den dem des ein eine einer er sie es in im am an auf aus bei mit nach von vor zu zum zur für als "
         "wenn während seit durch über unter dies diese dieser dieses auch nur so da doch aber und nachdem obwohl wie "
@@ -89,7 +93,8 @@ _GERMAN = _Language(
 )
 _FRENCH = _Language(
     closed=_words("m mm mme mlle dr pr st ste cf p pp vol t éd art chap fig n no env av apr ex"),
-    open=_words("etc j.-c co"),
+    open=_words("j.-c co"),
+    closers=_words("etc"),
     starters=_words(
         "le la les l un une des il elle ils elles ce cet cette ces on en dans à au aux par pour avec sur après avant "
         "depuis si mais et ou où quand comme selon de du son sa ses leur leurs plusieurs cependant toutefois ainsi"
@@ -162,8 +167,16 @@ def _is_end(
         # `1. First item`, or an ordinal.
         is_first = stop - len(word) <= begin + 1
         return not is_first and not (ordinals and len(word) <= 2 and not _starts(text, following, rules))
+    if not any(map(str.isalnum, word)):
+        return True  # `7,7 %.`, `5 °.`
     lower = word.lower()
     if len(word) > 1 and "." not in word:
+        if lower in rules.closers or (
+            lower in _AND_OTHERS and text[max(begin, stop - 8) : stop].endswith(_AND_OTHERS[lower])
+        ):
+            return True
+        if lower in _COUNTED and _follows_number(text, begin, stop - len(word)):
+            return True
         if lower in rules.closed:
             return False
         return lower not in rules.open or _starts(text, following, rules)
@@ -171,7 +184,10 @@ def _is_end(
     before = text[max(begin, stop - 12) : stop - len(word)].rstrip()
     if len(word) == 1 and word.islower():
         if before[-1:] == ".":
-            return f"{before[-2:-1]}.{word}" in rules.open
+            pair = f"{before[-2:-1]}.{word}"
+            return pair in rules.open or (pair not in rules.closed and _starts(text, following, rules))
+        if word in _UNITS and before[-1:].isdigit():
+            return True
         if word in _YEARS and (before[-1:].isdigit() or before[-1:] in "IVX"):
             return True
     elif word[-1].isdigit():
@@ -184,6 +200,14 @@ def _is_end(
 
 
 _YEARS = frozenset("гвр")  # 1990 г., XX в.
+_UNITS = frozenset("mglмтл")  # 5 m.
+_COUNTED = _words("руб коп долл чел экз грн")  # 5 руб.
+# Ends a list, and mostly its sentence.
+_AND_OTHERS = {"др": (" и др",), "пр": (" и пр",), "ін": (" та ін", " й ін", " і ін")}
+
+
+def _follows_number(text: str, begin: int, at: int) -> bool:
+    return text[max(begin, at - 2) : at].rstrip()[-1:].isdigit()
 
 
 def _starts(text: str, at: int, rules: _Language) -> bool:

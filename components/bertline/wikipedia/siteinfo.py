@@ -1,0 +1,34 @@
+"""What a dump says of its wiki, in `<siteinfo>` at its beginning: the names of its namespaces."""
+
+import bz2
+import functools
+import html
+import re
+from pathlib import Path
+
+from bertline.wikipedia import links
+
+_HEAD_BYTES = 1 << 20  # compressed; the first block of a dump takes 900 kB at most
+_HEAD_CHARACTERS = 1 << 18  # a wiki with 60 namespaces says all in 6 kB
+_NAMESPACE = re.compile(r'<namespace\s+key="(-?\d+)"[^<>]*>([^<>]*)</namespace>')
+_HIDDEN = {-2, 6, 14}  # Media, File, Category
+
+
+def hidden_namespaces(dump: Path) -> frozenset[str]:
+    """The namespaces of a dump's pictures and categories, in lower case; the usual names if it doesn't tell."""
+    status = dump.stat()
+    return _hidden_namespaces(dump, status.st_mtime_ns, status.st_size)
+
+
+@functools.lru_cache(maxsize=4)
+def _hidden_namespaces(dump: Path, *_: int) -> frozenset[str]:
+    with dump.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+    if head.startswith(b"BZh"):
+        try:
+            head = bz2.BZ2Decompressor().decompress(head, _HEAD_CHARACTERS)
+        except OSError:
+            head = b""  # whether damage is an error is decided where pages are read
+    text = head[:_HEAD_CHARACTERS].decode("utf-8", errors="replace").partition("</siteinfo>")[0]
+    local = (html.unescape(name) for key, name in _NAMESPACE.findall(text) if int(key) in _HIDDEN)
+    return links.HIDDEN_NAMESPACES.union(name.replace("_", " ").strip().lower() for name in local if name.strip())

@@ -1,0 +1,221 @@
+"""A template's arguments → what a reader sees of it, as the table of its language says (`shown`).
+
+What a template shows is written as a text with places for its arguments:
+
+    {1}  {text}    an argument by position or name; if it isn't given, the template's text isn't known
+    {2|1}          the first one that is given and not empty; `{2|}` may be missing
+    [ ({2})]       is left out if one of its arguments is missing
+    @convert       a function of this module or of `quantities` makes the text
+"""
+
+import functools
+import re
+from collections.abc import Callable
+
+from bertline.wikipedia import quantities, shown
+
+Arguments = dict[str, str]
+
+_SEPARATORS = re.compile(r"\[\[|\]\]|\|")
+_PLACE = re.compile(r"\{([^{}]*)\}|\[([^\[\]]*)\]")
+_MAX_NAME = 100
+
+
+class Entry:
+    """What is known of a template."""
+
+    __slots__ = ("_function", "_spec", "hidden", "name", "shows")
+
+    def __init__(self, name: str, spec: str | None) -> None:
+        self.name = name
+        self.hidden = spec == ""
+        """Shows nothing, or nothing that belongs to a sentence."""
+        self.shows = bool(spec)
+        self._spec = spec or ""
+        self._function = _FUNCTIONS.get(self._spec)
+
+    def render(self, inner: str, language: str) -> str | None:
+        """What a reader sees; None if it isn't known.
+
+        Args:
+            inner: what stands between the braces, with nested templates rendered.
+            language: for how numbers are written.
+        """
+        values = arguments(inner)
+        return self._function(values, language) if self._function else _fill(self._spec, values)
+
+
+@functools.lru_cache(maxsize=1 << 15)
+def entry(raw_name: str, language: str) -> Entry:
+    """What the table of a language says on a template; a name that it doesn't have is looked up in the others'.
+
+    Args:
+        raw_name: as it is written before the first bar.
+        language: Wikipedia's code.
+    """
+    if len(raw_name) > _MAX_NAME:
+        return Entry("", None)
+    name = " ".join(raw_name.replace("_", " ").split()).lower().removeprefix("template:")
+    if name.startswith("#") or ":" in name:
+        function = name.partition(":")[0]
+        return Entry(name if function not in shown.PARSER_FUNCTIONS else function, shown.PARSER_FUNCTIONS.get(function))
+    for table in (shown.TABLES.get(language, {}), *shown.TABLES.values()):
+        if name in table:
+            return Entry(name, table[name])
+    for prefix, spec in shown.PREFIXES:
+        if name.startswith(prefix):
+            return Entry(name, spec)
+    return Entry(name, None)
+
+
+def arguments(inner: str) -> Arguments:
+    """The arguments by name; positional ones are named by their numbers, from "1". A name given twice: the last."""
+    parts = inner.split("|") if "[[" not in inner else _split(inner)
+    found: Arguments = {}
+    function, colon, value = parts[0].partition(":")
+    position = 0
+    if colon and function.strip().lower() in shown.PARSER_FUNCTIONS:
+        position, found["1"] = 1, value.strip()
+    for part in parts[1:]:
+        name, equals, value = part.partition("=")
+        if equals and len(name) < _MAX_NAME and not any(character in name for character in "<[{'\""):
+            found[name.strip()] = value.strip()
+        else:
+            position += 1
+            found[str(position)] = part.strip()
+    return found
+
+
+def _split(inner: str) -> list[str]:
+    """At the bars that aren't a link's."""
+    parts: list[str] = []
+    depth = begin = 0
+    for match in _SEPARATORS.finditer(inner):
+        token = match[0]
+        if token == "[[":
+            depth += 1
+        elif token == "]]":
+            depth = max(0, depth - 1)
+        elif not depth:
+            parts.append(inner[begin : match.start()])
+            begin = match.end()
+    parts.append(inner[begin:])
+    return parts
+
+
+def _fill(spec: str, values: Arguments) -> str | None:
+    is_missing = False
+
+    def place(match: re.Match[str]) -> str:
+        nonlocal is_missing
+        names, optional = match.groups()
+        if names is None:
+            return _fill(optional, values) or ""
+        for name in names.split("|"):
+            if value := values.get(name):
+                return value
+        is_missing = is_missing or not names.endswith("|")
+        return ""
+
+    text = _PLACE.sub(place, spec)
+    return None if is_missing else text
+
+
+def _ship(values: Arguments, _: str, prefix: str = "") -> str | None:
+    """{{USS|Enterprise|CV-6}}: the second argument is a hull number, shown unless the third says otherwise."""
+    name = values.get("1")
+    number = values.get("2")
+    shown_as = values.get("3", "")
+    if not name:
+        return None
+    if shown_as == "2" and number:
+        return number
+    return f"{prefix}{name}" if shown_as or not number else f"{prefix}{name} ({number})"
+
+
+def _as_of(values: Arguments, _: str) -> str | None:
+    """{{as of|2016|3|24}}."""
+    year, month, day = (values.get(name, "") for name in "123")
+    if not year:
+        return None
+    if alternative := values.get("alt"):
+        return alternative
+    words = "Since" if values.get("since") else "As of"
+    if values.get("lc"):
+        words = words.lower()
+    if month.isdigit() and 1 <= int(month) <= 12:
+        month = shown.MONTHS[int(month) - 1]
+    day = day.lstrip("0")
+    if values.get("df", "").startswith("us") and day:
+        return f"{words} {month} {day}, {year}"
+    return " ".join(part for part in (words, day, month, year) if part)
+
+
+def _coloured(values: Arguments, _: str) -> str | None:
+    return values.get("2") or values.get("1")
+
+
+def _last(values: Arguments, _: str) -> str | None:
+    """The last positional argument."""
+    positional = [name for name in values if name.isdigit()]
+    return values[max(positional, key=int)] if positional else None
+
+
+def _date(values: Arguments, _: str) -> str | None:
+    """{{date|14|juillet|1789|en France}}."""
+    return " ".join(value for name in "123" if (value := values.get(name))) or None
+
+
+def _nihongo(values: Arguments, _: str) -> str | None:
+    """{{nihongo|English|日本語|Nihongo}}."""
+    english, japanese, roman = (values.get(name, "") for name in "123")
+    inner = ", ".join(filter(None, (japanese, roman) if english else (roman,)))
+    text = english or japanese or roman
+    return f"{text} ({inner})" if inner and text != inner else text or None
+
+
+_CODE = re.compile("[a-z]{2,3}(?:-[a-z]+)?")
+
+
+def _red(values: Arguments, _: str) -> str | None:
+    """{{нп5|Фоо|Фоо-сити|en|Foo City}}: a red link; {{нп5|Фоо|en}} names only the other wiki's language."""
+    label = values.get("2", "")
+    return values.get("1") if not label or _CODE.fullmatch(label) else label
+
+
+def _all(values: Arguments, _: str) -> str | None:
+    """All positional arguments."""
+    return ", ".join(value for name, value in values.items() if name.isdigit() and value) or None
+
+
+def _french_century(values: Arguments, _: str) -> str | None:
+    """{{s|XIX|e}}, {{s-|XIX|e}}."""
+    century = values.get("1")
+    if not century:
+        return None
+    return f"{century}{values.get('2', 'e')} siècle"
+
+
+_FUNCTIONS: dict[str, Callable[[Arguments, str], str | None]] = {
+    "@as_of": _as_of,
+    "@last": _last,
+    "@color": _coloured,
+    "@date": _date,
+    "@all": _all,
+    "@nihongo": _nihongo,
+    "@red": _red,
+    "@siècle": _french_century,
+    "@ship": _ship,
+    **{f"@ship {prefix}": functools.partial(_ship, prefix=f"{prefix} ") for prefix in shown.SHIP_PREFIXES},
+    "@convert": quantities.convert,
+    "@number": quantities.formatted,
+    "@val": quantities.val,
+    "@frac": quantities.fraction,
+    "@chem": quantities.chemical,
+    "@money": quantities.money,
+    "@gaps": quantities.gaps,
+    "@expr": quantities.expression,
+    "@unit": quantities.with_unit,
+    "@height": quantities.height,
+    **{f"@money {sign}": functools.partial(quantities.money, sign=sign) for sign in shown.CURRENCY_SIGNS},
+}

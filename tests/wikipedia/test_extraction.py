@@ -1,0 +1,88 @@
+import bz2
+import re
+
+import pytest
+
+from bertline import experiments
+from bertline.wikipedia import dumps, extraction, sentences
+
+PAGE = "<page><title>A</title><ns>0</ns><id>{}</id><revision><text>{}</text></revision></page>"
+
+
+def write(path, namespaces, *texts):
+    names = "".join(
+        f'<namespace key="{key}" case="first-letter">{name}</namespace>' for key, name in namespaces.items()
+    )
+    pages = "".join(PAGE.format(number, text) for number, text in enumerate(texts, 1))
+    xml = f"<mediawiki><siteinfo><namespaces>{names}</namespaces></siteinfo>{pages}</mediawiki>"
+    path.write_bytes(bz2.compress(xml.encode()) if path.suffix == ".bz2" else xml.encode())
+    return path
+
+
+def read(path, **choice):
+    reading = extraction.Read()
+    part = dumps.slices(path, 1 << 40)[0]
+    found = [
+        paragraphs
+        for _, paragraphs in extraction.prose(path, part, experiments.Articles(dump=str(path), **choice), reading)
+    ]
+    return found, reading
+
+
+VIETNAMESE = {-2: "Phương tiện", 0: "", 6: "Tập tin", 14: "Thể loại", 100: "Cổng thông tin"}
+TEXT = (
+    "Một [[Thể_loại:Khí hậu|x]]bài [[thể loại:Y]]viết. [[Tập tin:x|nhỏ|Một bức hình]] "
+    "[[File:x.jpg|a]][[Category:Z]]Hết."
+)
+
+
+@pytest.mark.parametrize("name", ["wiki.xml", "wiki.xml.bz2"])
+def test_namespaces_are_those_of_the_dump(tmp_path, name):
+    assert read(write(tmp_path / name, VIETNAMESE, TEXT))[0] == [["Một bài viết. Hết."]]
+
+
+def test_a_dump_that_names_none_has_the_usual_ones(tmp_path):
+    found, _ = read(write(tmp_path / "wiki.xml", {}, "A [[Category:B]]c [[Файл:d.jpg|e]]f [[Tập tin:x|Một]]."))
+    assert found == [["A c f Một."]]
+
+
+def test_another_dump_at_the_same_place_has_its_own(tmp_path):
+    read(write(tmp_path / "wiki.xml", {}, "A."))
+    assert read(write(tmp_path / "wiki.xml", VIETNAMESE, TEXT))[0] == [["Một bài viết. Hết."]]
+
+
+def test_the_experiment_chooses_language_formulas_and_templates(tmp_path):
+    path = write(
+        tmp_path / "wiki.xml",
+        {},
+        "Es sind {{formatnum:12345}} Leute. Mit {{zzz}} Rest. Da ist &lt;math>\\frac&lt;/math> drin.",
+    )
+    assert read(path, language="de")[0] == [["Es sind 12.345 Leute."]]
+    kept = ["Es sind 12,345 Leute. Mit Rest. Da ist formula drin."]
+    found, reading = read(path, unknown_templates="ignore", formulas="placeholder")
+    assert found == [kept]
+    assert reading.dropped_templates == {"zzz": 1}
+
+
+GARBAGE = re.compile(
+    r"\{\{|\}\}|\[\[|\]\]|\{\||\|\}|</?[a-z]+[ />]|''|&[a-z]+;|wikitable|style=|thumb\||https?://|\|[a-z]+=|[\ufdd0-\ufdef]"
+    r"|\b(?:File|Category|Image|Datei|Kategorie|Файл|Категория|Категорія|Catégorie|Fichier):"
+)
+HOLE = re.compile(r" ,|\([\s,;)]|,\s*[,;.]\s|;,")
+LANGUAGES = ("de", "en", "fr", "ru", "uk")
+
+
+def test_real_dumps_leave_no_markup_and_no_holes(wiki_xml):
+    for path in sorted(wiki_xml.glob("*.bz2")):
+        (language,) = (code for code in LANGUAGES if f"{code}wiki" in path.name)
+        text = [paragraph for page in read(path, language=language)[0] for paragraph in page]
+        found = [sentence for paragraph in text for sentence in sentences.split(paragraph, language)]
+        words = sum(len(sentence.split()) for sentence in found)
+        garbage = [match[0] for sentence in found for match in GARBAGE.finditer(sentence)]
+        assert len(garbage) * 1_000_000 < 10 * words, (path.name, garbage)
+        holes = [sentence for sentence in found if HOLE.search(sentence)]
+        assert len(holes) * 1000 < 2 * len(found), (path.name, holes)
+        all_words = sum(
+            len(each.split()) for page in read(path, language=language, unknown_templates="ignore")[0] for each in page
+        )
+        assert words > 0.97 * all_words, (path.name, words, all_words)

@@ -1,0 +1,119 @@
+"""What templates show, by their language's table."""
+
+import collections
+
+import pytest
+
+from bertline.wikipedia import articles, shown, templates
+
+ENGLISH = {
+    "{{convert|6|ft|4|in|cm|0}}": "6 feet 4 inches",
+    "{{convert|12|st|7|lb}}": "12 stone 7 pounds",
+    "{{convert|60|and(-)|80|kg}}": "60 and 80 kg",
+    "{{convert|3|&ndash;|4|km}}": "3–4 km",
+    "{{convert|10|+/-|2|cm}}": "10 ± 2 cm",
+    "{{convert|2|x|3|x|4|m}}": "2 m × 3 m × 4 m",
+    "{{convert|abbr=on|5|kg}}": "5 kg",
+    "{{cvt|4.5e6|km2}}": "4,500,000 km2",
+    "{{convert|7|–|8|C-change}}": "7–8 °C",
+    "{{convert|{{#expr:3+4}}|km}}": "7 km",
+    "{{convert|1/2|mi}}": "1/2 mi",
+    "{{convert|8848|m|ft|0|abbr=on}}": "8,848 m",
+    "{{convert|-40|C}}": "−40 °C",
+    "{{lang|de|[[Bahnhof|Hauptbahnhof]]|italic=no}}": "Hauptbahnhof",
+    "{{lang|de|Tegel|italic=no}}": "Tegel",
+    "{{lang-ru|link=no|Концентрат}}": "Концентрат",
+    "{{langx|de|Musterstadt}}": "Musterstadt",
+    "{{transl|ur|ALA-LC|''[[Anthem|Surūd]]''}}": "Surūd",
+    "{{transl|grc|polis}}": "polis",
+    "{{nowrap|1=''E'' = ''mc''<sup>2</sup>}}": "E = mc2",
+    "{{nihongo|'''Rice'''|米|Kome}}": "Rice (米, Kome)",
+    "{{formatnum:6000}}": "6,000",
+    "{{as of|2016|03|24|lc=y}}": "as of 24 March 2016",
+    "{{frac|3|1|2}} or {{frac|1|2}}": "3 1/2 or 1/2",
+    "{{val|5.97|e=24|u=kg}}": "5.97×10^24 kg",
+    "{{ill|Jean Foo|fr|Jean Foo}}": "Jean Foo",
+    "{{ill|Jean Foo|fr|Jean Foo|lt=John}}": "John",
+    "{{USS|Enterprise|CV-6}} and {{HMS|Victory}}": "USS Enterprise (CV-6) and HMS Victory",
+    "{{US$|2 billion}} or {{£|5000}}": "US$2 billion or £5,000",
+    "{{circa|1200}}": "c. 1200",
+    "{{chem|H|2|O}}": "H2O",
+    "{{mvar|y}}": "y",
+    "{{abbr|NATO|North}}": "NATO",
+    "{{small|{{nowrap|{{lang|de|Tag}}}}}}": "Tag",
+    "10{{sup|23}}": "10^23",
+}
+RUSSIAN = {
+    "{{нп5|Фоо|Фоо-сити|en|Foo City}}": "Фоо-сити",
+    "{{iw|друг||en|friend}}": "друг",
+    "{{не переведено 5|Ханс|de}}": "Ханс",
+    "{{num|12345|км²}}": "12 345 км²",
+    "{{formatnum:12345.6}}": "12 345,6",
+    "{{число|5}}": "5",
+    "{{comment|СССР|Союз}}": "СССР",
+    "{{s|XX века}}": "XX века",
+}
+OTHERS = {
+    ("fr", "{{s|XIX|e}}"): "XIXe siècle",
+    ("fr", "{{unité|5000|km}}"): "5 000 km",
+    ("fr", "{{citation|Je pense}}"): "« Je pense »",
+    ("fr", "{{date|14|juillet|1789}}"): "14 juillet 1789",
+    ("de", "{{formatnum:12345.6}}"): "12.345,6",
+    ("uk", "{{не перекладено|Фоо|Бар}}"): "Бар",
+}
+
+
+@pytest.mark.parametrize(
+    ("language", "wikitext", "expected"),
+    [
+        *(("en", *case) for case in ENGLISH.items()),
+        *(("ru", *case) for case in RUSSIAN.items()),
+        *((*key, text) for key, text in OTHERS.items()),
+    ],
+)
+def test_a_template_shows_what_a_reader_sees(language, wikitext, expected):
+    reading = articles.Reading(language=language, unknown_templates="drop")
+    assert articles.prose(f"Word {wikitext} word.", reading) == [f"Word {expected} word."]
+
+
+@pytest.mark.parametrize(
+    ("wikitext", "text"),
+    [
+        ("{{quote|The sea was calm.|Author}}", "The sea was calm."),
+        ("{{Blockquote|text=The sea was {{lang|de|ruhig}}.|author=X}}", "The sea was ruhig."),
+        ("{{цитата|Море было тихим.|автор=X}}", "Море было тихим."),
+    ],
+)
+def test_a_quotation_is_a_paragraph(wikitext, text):
+    assert articles.prose(f"He wrote: {wikitext} Then he left.") == ["He wrote:", text, "Then he left."]
+
+
+def test_arguments_are_read_by_name_and_position():
+    found = templates.arguments("x| a |n= b = c|[[d|e]]|3=f|<i x=1>g</i>|n=h")
+    assert found == {"1": "a", "n": "h", "2": "[[d|e]]", "3": "<i x=1>g</i>"}
+
+
+def test_a_name_of_another_language_is_known_where_the_own_has_none():
+    assert templates.entry("Нп5", "de").shows
+    assert templates.entry("citation", "fr").shows
+    assert templates.entry("citation", "en").hidden
+    assert not templates.entry("zzz", "en").shows
+
+
+def test_every_line_of_the_tables_can_be_rendered():
+    names = {name for table in shown.TABLES.values() for name in table}
+    assert len(names) > 1000
+    for language, table in shown.TABLES.items():
+        for name, spec in table.items():
+            assert not spec.startswith("@") or spec in templates._FUNCTIONS, (language, name, spec)
+            assert name == " ".join(name.lower().split()), (language, name)
+            entry = templates.entry(name, language)
+            for inner in (f"{name}", f"{name}|5|km|x", f"{name}|text=5|{{|[", f"{name}|a=", f"{name}|9e99999|0/0"):
+                entry.render(inner, language)
+
+
+def test_what_is_dropped_in_sentences_is_counted_by_name():
+    dropped = collections.Counter()
+    text = "A {{Zzz_y|x}} b {{zzz y}} c.{{fnote}} {{cite web|x}}\n{{Box\n|a={{inner}} x}}\nD {{convert|x|km}} e."
+    articles.prose(text, dropped=dropped)
+    assert dropped == {"zzz y": 2, "convert": 1}
