@@ -128,14 +128,15 @@ class _Stop:
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
             if signal.getsignal(number) is not signal.SIG_IGN
         ]
-        before = {number: signal.signal(number, self._receive) for number in numbers}
+        before = {number: signal.signal(number, self.receive) for number in numbers}
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _receive(self, number: int, _: Any) -> None:
+    def receive(self, number: int, _: object = None) -> None:
+        """Note a signal."""
         now = time.monotonic()
         if self.number is None:
             self.number, self._since = number, now
@@ -206,7 +207,7 @@ def run(name: str, tasks: Sequence[Task], store_uri: str, out: Path, workers: in
 def _end(running: list[_Running], stop: _Stop) -> None:
     """Wait until all have saved and ended: nothing may be left that still writes to our scratch."""
     if running and stop.number is None:
-        os.kill(os.getpid(), signal.SIGTERM)
+        stop.receive(signal.SIGTERM)
     while running:
         for each in list(running):
             if _is_over(each):
