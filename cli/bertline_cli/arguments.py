@@ -76,14 +76,31 @@ class Outlook:
 
 
 def load(path: Path) -> tuple["Experiment", "Graph"]:
-    """The experiment of a file and all it leads to, with its local sources checked."""
+    """The experiment of a file and all it leads to, with its local sources checked.
+
+    Raises:
+        FileError: all that is wrong, in the file and in what it names on this machine.
+    """
     from bertline import experiments
+    from bertline.experiments import Corpus, Evaluate, Vocabulary
+    from bertline.yamlfiles import FileError
     from bertline_cli import displays
     from bertline_pipelines import checks, graphs
 
-    experiment = experiments.load(path)
+    document = experiments.read(path)
+    corpus, vocabulary, evaluate = (
+        experiments.section(document, "corpus", Corpus),
+        experiments.section(document, "vocabulary", Vocabulary),
+        experiments.section(document, "evaluate", Evaluate),
+    )
     with displays.transfers():  # the first checksum of a dump takes a minute
-        checks.inputs(experiment)
+        problems = document.located(checks.inputs(corpus, vocabulary, evaluate))
+        try:
+            experiment = experiments.of(document)
+        except FileError as error:
+            raise FileError(path, [*error.found, *problems]) from error
+        if problems:
+            raise FileError(path, problems)
         return experiment, graphs.build(experiment)
 
 

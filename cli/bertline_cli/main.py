@@ -5,6 +5,7 @@ import importlib
 import json
 import os
 import sys
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -96,13 +97,13 @@ def main() -> None:
         code = app(standalone_mode=False)
         sys.stdout.flush()  # what can't be written is known only now
     except BertlineError as error:
-        _tell(error)
         code = error.exit_code
+        _tell(code, str(error), getattr(error, "problems", ()))
     except (KeyboardInterrupt, typer.Abort) as error:
         if isinstance(error.__cause__, EOFError):  # typer takes any for Ctrl-D at a question
             raise error.__cause__ from None
-        typer.echo("stopped; run the same command again to go on", err=True)
         code = ExitCode.INTERRUPTED
+        _tell(code, "stopped; run the same command again to go on", prefix="")
     except OSError as error:
         code = _unwritable(error)
     except SystemExit as ended:  # typer's answer to a closed pipe is exit code 1, which here means a bug
@@ -112,22 +113,24 @@ def main() -> None:
     except Exception as error:
         show = getattr(error, "show", None)  # wrong options and arguments: the parser's own message
         if show is None:
+            _tell_programs(ExitCode.BUG, f"{type(error).__name__}: {error}")
             raise
         show()
         code = ExitCode.USER_ERROR
+        _tell_programs(code, getattr(error, "format_message", error.__str__)())
     sys.exit(code if isinstance(code, int) else ExitCode.OK)
 
 
-def _tell(error: BertlineError) -> None:
+def _tell(code: ExitCode, message: str, problems: Sequence[object] = (), prefix: str = "error: ") -> None:
     """The message for people on stderr; with `--json` also a document on stdout."""
-    typer.echo(f"error: {error}", err=True)
+    typer.echo(f"{prefix}{message}", err=True)
+    _tell_programs(code, message, problems)
+
+
+def _tell_programs(code: ExitCode, message: str, problems: Sequence[object] = ()) -> None:
     if "--json" in sys.argv:
-        told = {
-            "family": error.exit_code.name.lower().replace("_", " "),
-            "exit_code": int(error.exit_code),
-            "message": str(error),
-            "problems": getattr(error, "problems", []),
-        }
+        family = code.name.lower().replace("_", " ")
+        told = {"family": family, "exit_code": int(code), "message": message, "problems": list(problems)}
         typer.echo(json.dumps({"error": told}, indent=2))
 
 

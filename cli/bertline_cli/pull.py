@@ -76,7 +76,7 @@ def command(
     Every file is checked. Run it again at any time: what is there already isn't downloaded again.
     """
     from bertline import progress
-    from bertline.errors import DamagedError, TransientError
+    from bertline.errors import DamagedError, ExitCode, TransientError
     from bertline.report.collect import collect
     from bertline.store import references
 
@@ -118,8 +118,9 @@ def command(
             "damages": list(pulled.damages),
         }
         typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
-    else:
-        _tell(name, destination, pulled, missing, len(places))
+        # One document, and not a second one for the error.
+        raise typer.Exit(ExitCode.DAMAGED if pulled.damages else ExitCode.OK)
+    _tell(name, destination, pulled, missing, len(places))
     if pulled.damages:
         raise DamagedError(
             "\n".join(pulled.damages)

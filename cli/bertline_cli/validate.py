@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -11,7 +12,9 @@ from bertline.plurals import counted
 from bertline_cli import arguments
 
 if TYPE_CHECKING:
+    from bertline.experiments import Experiment
     from bertline_pipelines.graphs import Graph
+    from bertline_pipelines.profiles import Profile
 
 EXAMPLE = "Example:  bertline validate my.yaml --profile gke-l4"
 
@@ -25,12 +28,9 @@ def command(
     """
     from bertline_pipelines import checks
 
-    experiment, graph = arguments.load(path)
-    warnings = list(_compile(graph, profile)) if profile else []
-    warnings += [
-        f"{source.url} has no checksum: if its bytes change, nothing is built anew; add sha256 (or sha1)"
-        for source in checks.unpinned(experiment)
-    ]
+    place, experiment, graph = _load(path, profile)
+    warnings = list(_compile(graph, place)) if place else []
+    warnings += checks.warnings(experiment)
     rounds = sum(len(run.rounds) for run in graph.runs)
     epochs = {name: experiment.reference_epochs(name) for name in experiment.models}
     if as_json:
@@ -50,11 +50,34 @@ def command(
     typer.echo(f"Next:  bertline plan {path}" + (f" --profile {profile}" if profile else ""))
 
 
-def _compile(graph: "Graph", profile: str) -> Iterator[str]:
-    """Raises what compiling finds wrong; a sentence for each thing that has to be known before `submit`."""
-    from bertline_pipelines import documents, graphs, plans, profiles
+def _load(path: Path, profile: str | None) -> "tuple[Profile | None, Experiment, Graph]":
+    """Both files.
 
-    place = profiles.load(profile, os.environ, may_be_unknown=True)
+    Raises:
+        UserError: all that is wrong in either.
+    """
+    from bertline import yamlfiles
+    from bertline.errors import UserError
+    from bertline_pipelines import profiles
+
+    place, failures = None, []
+    try:
+        place = profiles.load(profile, os.environ, may_be_unknown=True) if profile else None
+    except UserError as error:
+        failures.append(error)
+    try:
+        loaded = arguments.load(path)
+    except UserError as error:
+        raise yamlfiles.together([error, *failures]) from error
+    if failures:
+        raise failures[0]
+    return place, *loaded
+
+
+def _compile(graph: "Graph", place: "Profile") -> Iterator[str]:
+    """Raises what compiling finds wrong; a sentence for each thing that has to be known before `submit`."""
+    from bertline_pipelines import documents, graphs, plans
+
     yield from (f"{variable} isn't set, and `bertline submit` needs it" for variable in place.unknown)
     missing = plans.plan(graphs.portable(graph), None, place.corpus_pods).missing
     documents.compile_plan(graph.experiment.name, missing, place)

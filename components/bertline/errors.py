@@ -6,6 +6,7 @@ Messages are for people: what was expected, what was found, where, what to do ne
 """
 
 import enum
+from collections.abc import Mapping, Sequence
 
 
 class ExitCode(enum.IntEnum):
@@ -36,6 +37,9 @@ class UserError(BertlineError):
     """Bad input: names the field or file, the value found and what is accepted."""
 
     exit_code = ExitCode.USER_ERROR
+
+    problems: Sequence[Mapping[str, str | int | None]] = ()
+    """For programs: `file`, `line` (None means not known) and `message` of each thing that is wrong in a file."""
 
 
 class DamagedError(BertlineError):

@@ -5,26 +5,28 @@ before anything is downloaded. Defaults are those of the original experiment (St
 on mini-BERT); where they differ a comment says why.
 """
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 
-from bertline import yamlfiles
+from bertline import mistakes, yamlfiles
 from bertline.errors import UserError
 from bertline.schedules import Schedule
 from bertline.sources import Source
-from bertline.stages import Operational
+from bertline.stages import Count, Operational, Real, TrainingSeed
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,39}$")]
 """Shows in object names, pod labels and charts: letters, digits, `.`, `_`, `-`, at most 40."""
 
-Probability = Annotated[float, Field(ge=0, le=1)]
-
-TrainingSeed = Annotated[int, Field(ge=0, lt=2**47)]
-"""The key of dropout's generators has 64 bits, 16 of which tell layers apart and one of which is the sign."""
+Probability = Annotated[Real, Field(ge=0, le=1)]
 
 TaskName = Literal["MNLI-m", "MNLI-mm", "sample-nli"]
+
+MOST_TASKS = 10_000
+"""Of one experiment: pre-trainings and evaluations of all rounds."""
 
 # BERT appendix A.2: 1,000,000 steps * 256 sequences * 512 tokens
 BERT_TOKENS = 10**6 * 256 * 512
@@ -36,13 +38,16 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
+S = TypeVar("S", bound=Section)
+
+
 class Articles(Section):
     """Which articles of which dump."""
 
     dump: Source
     """A MediaWiki `pages-articles` dump, bz2, single stream or multistream. `sample:pydoc-topics` is English prose that
     every Python has, made into such a dump."""
-    min_characters: int = Field(0, ge=0)
+    min_characters: int = Field(0, ge=0, le=10**9)
     """Articles with less prose than this are dropped."""
     skip_disambiguation: bool = True
     """Drop disambiguation pages, as the original did."""
@@ -61,9 +66,9 @@ class Corpus(Articles):
 
     sequence_length: int = Field(128, ge=16, le=512)
     """Tokens of one example, with [CLS], two [SEP] and padding."""
-    max_predictions: int = Field(20, ge=1)
+    max_predictions: Count = 20
     """Masked positions of one example at most."""
-    masking_rate: float = Field(0.15, gt=0, lt=1)
+    masking_rate: Real = Field(0.15, gt=0, lt=1)
     """Share of an example's tokens to predict."""
     whole_word_masking: bool = False
     """Mask all pieces of a word together."""
@@ -85,19 +90,20 @@ class Corpus(Articles):
     @model_validator(mode="after")
     def _predictions_fit(self) -> Self:
         if self.max_predictions > self.sequence_length - 3:
-            raise ValueError(
+            said = (
                 f"max_predictions {self.max_predictions} must be at most {self.sequence_length - 3}: sequence_length "
                 f"{self.sequence_length} less [CLS] and two [SEP]"
             )
+            mistakes.refuse([(("max_predictions",), said)])
         return self
 
 
 class TrainVocabulary(Section):
     """Train a WordPiece vocabulary on the corpus' articles."""
 
-    size: int = Field(30522, ge=100)
+    size: int = Field(30522, ge=100, le=10**7)
     """Pieces at most, the five special ones included; a small corpus gives fewer."""
-    max_characters: int = Field(1_000_000_000, ge=1)
+    max_characters: int = Field(1_000_000_000, ge=1, le=10**15)
     """Prose to read at most, from the dump's beginning: more hardly changes the pieces."""
 
 
@@ -122,57 +128,59 @@ class Vocabulary(Section):
 class Model(Section):
     """One BERT. The defaults are BERT-Mini's width."""
 
-    layers: int = Field(ge=1)
+    layers: int = Field(ge=1, le=1000)
     """Transformer layers."""
-    batch_size: int = Field(ge=1)
+    batch_size: int = Field(ge=1, le=2**20)
     """Sequences a gradient step."""
-    hidden: int = Field(256, ge=8)
+    hidden: int = Field(256, ge=8, le=2**16)
     """Width."""
-    heads: int = Field(4, ge=1)
+    heads: Count = 4
     """Attention heads; must divide `hidden`."""
-    intermediate: int = Field(1024, ge=8)
+    intermediate: int = Field(1024, ge=8, le=2**18)
     """Width of the feed-forward layer."""
-    max_positions: int = Field(512, ge=16)
+    max_positions: int = Field(512, ge=16, le=2**16)
     """Positions that have an embedding."""
-    dropout: float = Field(0.1, ge=0, lt=1)
+    dropout: Real = Field(0.1, ge=0, lt=1)
     """Of hidden states and attention, in pre-training and fine-tuning."""
-    initializer_range: float = Field(0.02, gt=0)
+    initializer_range: Real = Field(0.02, gt=0)
     """Standard deviation of the truncated normal the weights start from."""
 
     @model_validator(mode="after")
     def _heads_divide(self) -> Self:
         if self.hidden % self.heads:
-            raise ValueError(f"hidden {self.hidden} is not divisible by heads {self.heads}")
+            divisors = [str(heads) for heads in range(1, min(self.hidden, 64) + 1) if not self.hidden % heads]
+            said = f"hidden {self.hidden} is not divisible by heads {self.heads}; accepted: {', '.join(divisors)}"
+            mistakes.refuse([(("heads",), said)])
         return self
 
 
 class Optimizer(Section):
     """AdamW as BERT used it. LayerNorm and bias are never decayed (the original decayed LayerNorm by mistake)."""
 
-    weight_decay: float = Field(0.01, ge=0)
-    beta_1: float = Field(0.9, ge=0, lt=1)
-    beta_2: float = Field(0.999, ge=0, lt=1)
-    epsilon: float = Field(1e-6, gt=0)
-    clip_norm: float = Field(1.0, gt=0)
+    weight_decay: Real = Field(0.01, ge=0)
+    beta_1: Real = Field(0.9, ge=0, lt=1)
+    beta_2: Real = Field(0.999, ge=0, lt=1)
+    epsilon: Real = Field(1e-6, gt=0)
+    clip_norm: Real = Field(1.0, gt=0)
     """Global norm of the gradient at most."""
 
 
 class Checkpoints(Operational):
     """How often a pre-training attempt saves itself: what a kill costs."""
 
-    every_steps: int = Field(2000, ge=1)
-    every_minutes: float = Field(10, gt=0)
+    every_steps: Count = 2000
+    every_minutes: Real = Field(10, gt=0)
     """Whichever comes first."""
 
 
 class Pretrain(Section):
     """The loop: rounds of epochs, each ending in a milestone that is evaluated."""
 
-    epochs: int = Field(50, ge=1)
+    epochs: Count = 50
     """Epochs in all. An epoch is `steps_per_epoch` steps, not a pass over the data."""
-    steps_per_epoch: int = Field(10_000, ge=1)
+    steps_per_epoch: Count = 10_000
     """Gradient steps."""
-    epochs_per_round: int = Field(10, ge=1)
+    epochs_per_round: Count = 10
     """Epochs between two evaluations."""
     learning_rate: Schedule
     """One schedule over all epochs."""
@@ -181,7 +189,7 @@ class Pretrain(Section):
     """Joint MLM and NSP loss as in BERT; false trains MLM alone."""
     seeds: tuple[TrainingSeed, ...] = Field((1,), min_length=1)
     """One run of every model for each: initial weights, order of the data and dropout are functions of it."""
-    held_out_examples: int = Field(4096, ge=1)
+    held_out_examples: Count = 4096
     """Held-out examples that each epoch's loss is measured on, at most."""
     checkpoints: Checkpoints = Checkpoints()
 
@@ -198,12 +206,14 @@ class Pretrain(Section):
     @model_validator(mode="after")
     def _schedule_fits(self) -> Self:
         steps = self.epochs * self.steps_per_epoch
-        for name, needed in self.learning_rate.least_steps().items():
-            if needed > steps:
-                raise ValueError(
-                    f"learning_rate.{name} {needed:,} is above the {steps:,} steps of all epochs (epochs {self.epochs} "
-                    f"* steps_per_epoch {self.steps_per_epoch:,})"
-                )
+        too_long = {name: needed for name, needed in self.learning_rate.least_steps().items() if needed > steps}
+        for name, needed in too_long.items():
+            default = "" if name in self.learning_rate.model_fields_set else " (the default)"
+            said = (
+                f"{name} {needed:,}{default} is above the {steps:,} steps of all epochs (epochs {self.epochs} * "
+                f"steps_per_epoch {self.steps_per_epoch:,})"
+            )
+            mistakes.refuse([(("learning_rate", name), said)])
         return self
 
 
@@ -219,17 +229,17 @@ class Evaluate(Section):
 
     tasks: dict[TaskName, TaskFiles] = Field(min_length=1)
     """What to fine-tune on."""
-    epochs: int = Field(3, ge=1)
+    epochs: Count = 3
     """Passes over the task's training examples."""
-    batch_size: int = Field(32, ge=1)
-    learning_rate: float = Field(1e-4, gt=0)
+    batch_size: int = Field(32, ge=1, le=2**20)
+    learning_rate: Real = Field(1e-4, gt=0)
     """Peak. The original's 2e-5 is BERT-base's; for models this small google-research/bert searched 3e-5 to 3e-4."""
     warmup_share: Probability = 0.1
     """Share of the steps that the learning rate rises; then it falls linearly to 0."""
     optimizer: Optimizer = Optimizer()
     sequence_length: int = Field(128, ge=16, le=512)
     """Tokens of a pair at most; longer ones are cut, the longer side first."""
-    max_train_examples: int | None = Field(None, ge=1)
+    max_train_examples: Count | None = None
     """Use only so many training examples (a random choice by seed); None uses all."""
     seeds: tuple[TrainingSeed, ...] = Field((1,), min_length=1)
     """One fine-tuning for each: initial head, order of examples, dropout."""
@@ -255,28 +265,42 @@ class Experiment(Section):
     evaluate: Evaluate
 
     @model_validator(mode="after")
-    def _names_differ(self) -> Self:
-        """Case alone doesn't tell files apart everywhere; and a run is named after its model and seed."""
-        runs = [self.run_name(model, seed) for model in self.models for seed in self.pretrain.seeds]
-        for number, name in enumerate(runs):
-            for other in runs[:number]:
-                if name.lower() == other.lower():
-                    raise ValueError(f"models: two runs would be named {other} and {name}; name the models otherwise")
+    def _sections_fit(self) -> Self:
+        mistakes.refuse([*self._too_many_tasks(), *self._too_short_positions()] or self._names_that_differ_by_case())
         return self
+
+    def _too_many_tasks(self) -> Iterator[tuple[mistakes.Location, str]]:
+        every = self.pretrain.epochs_per_round
+        rounds = -(-self.pretrain.epochs // every)
+        tasks = len(self.models) * len(self.pretrain.seeds) * rounds * (1 + len(self.evaluate.tasks))
+        if tasks > MOST_TASKS:
+            said = (
+                f"{self.pretrain.epochs:,} epochs in rounds of {every:,} are {rounds:,} rounds, with all models, seeds "
+                f"and evaluations {tasks:,} tasks; accepted: at most {MOST_TASKS:,}"
+            )
+            yield ("pretrain", "epochs_per_round"), said
+
+    def _too_short_positions(self) -> Iterator[tuple[mistakes.Location, str]]:
+        lengths = {"corpus": self.corpus.sequence_length, "evaluate": self.evaluate.sequence_length}
+        section, longest = max(lengths.items(), key=lambda each: each[1])
+        for model, values in self.models.items():
+            if values.max_positions < longest:
+                said = f"max_positions {values.max_positions} is below {section}.sequence_length {longest}"
+                yield ("models", model, "max_positions"), said
+
+    def _names_that_differ_by_case(self) -> Iterator[tuple[mistakes.Location, str]]:
+        """Case alone doesn't tell files apart everywhere; and a run is named after its model and seed."""
+        first: dict[str, str] = {}
+        for model in self.models:
+            runs = [self.run_name(model, seed) for seed in self.pretrain.seeds]
+            if again := next((run for run in runs if run.lower() in first), None):
+                said = f"two runs would be named {first[again.lower()]} and {again}; name the models otherwise"
+                yield ("models", model), said
+            first |= {run.lower(): run for run in runs}
 
     def run_name(self, model: str, seed: int) -> str:
         """Of all rounds of one model with one seed."""
         return model if len(self.pretrain.seeds) == 1 else f"{model}-seed{seed}"
-
-    @model_validator(mode="after")
-    def _lengths_fit(self) -> Self:
-        longest = max(self.corpus.sequence_length, self.evaluate.sequence_length)
-        for name, model in self.models.items():
-            if model.max_positions < longest:
-                raise ValueError(
-                    f"models.{name}.max_positions {model.max_positions} is below the longest sequence {longest}"
-                )
-        return self
 
     def reference_epochs(self, model: str) -> float:
         """Epochs in which a model sees as many token slots as BERT did (appendix A of the original report).
@@ -294,11 +318,40 @@ def load(path: Path) -> Experiment:
     Raises:
         UserError: unreadable, not YAML, or not an experiment; a line for each thing that is wrong.
     """
+    return of(read(path))
+
+
+def read(path: Path) -> yamlfiles.Document:
+    """An experiment file, not yet checked.
+
+    Raises:
+        UserError: it isn't there, can't be read, or isn't YAML.
+    """
     try:
-        document = yamlfiles.read(path)
+        return yamlfiles.read(path)
     except FileNotFoundError as error:
         raise UserError(f"there is no file {path}; `bertline init` writes one to start from") from error
-    return document.validated(Experiment, strict=True, context={"folder": path.parent.absolute()})
+
+
+def of(document: yamlfiles.Document) -> Experiment:
+    """What a file says.
+
+    Raises:
+        FileError: a line for each thing that is wrong.
+    """
+    return document.validated(Experiment, strict=True, context=_folder(document))
+
+
+def section(document: yamlfiles.Document, name: str, kind: type[S]) -> S | None:
+    """A section that is right by itself, whatever is wrong with others; None if it isn't."""
+    try:
+        return kind.model_validate_json(json.dumps(document.values.get(name)), strict=True, context=_folder(document))
+    except ValidationError:
+        return None
+
+
+def _folder(document: yamlfiles.Document) -> dict[str, Path]:
+    return {"folder": document.path.parent.absolute()}
 
 
 def _distinct(seeds: tuple[int, ...]) -> tuple[int, ...]:

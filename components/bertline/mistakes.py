@@ -2,19 +2,39 @@
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from bertline.addresses import redacted
 
 Location = tuple[int | str, ...]
 """The keys and indices that lead to a part of a file."""
 
+REFUSED = "refused"
+"""Our own name of an error, beside pydantic's."""
+
 SIMILAR = 0.6
 """How alike two words are for "did you mean"."""
+
+
+def refuse(found: Iterable[tuple[Location, str]]) -> None:
+    """For validators that know which fields are wrong together: each is told where it stands.
+
+    Args:
+        found: Locations from the validator's model on, and what is wrong there.
+
+    Raises:
+        ValidationError: something was found.
+    """
+    errors = [
+        InitErrorDetails(type=PydanticCustomError(REFUSED, "{said}", {"said": said}), loc=location, input=None)
+        for location, said in found
+    ]
+    if errors:
+        raise ValidationError.from_exception_data("", errors)
 
 
 def sentence(found: ErrorDetails, location: Location, model: type[BaseModel], text: str | None) -> str:
@@ -26,7 +46,7 @@ def sentence(found: ErrorDetails, location: Location, model: type[BaseModel], te
         model: Of the whole file.
         text: The value as it is written, where it is neither in quotes nor of several parts.
     """
-    where = _dotted(location) or "the file"
+    where = dotted(location) or "the file"
     value, context = found.get("input"), found.get("ctx", {})
     kind = found["type"]
     if kind == "missing":
@@ -44,6 +64,8 @@ def sentence(found: ErrorDetails, location: Location, model: type[BaseModel], te
         return f"{where}: found {shown(value)}{_accepted(str(value), known)}"
     if kind == "json_invalid":
         return "a text holds half a character (\\ud…), or sections are nested too deep"
+    if kind == REFUSED:
+        return f"{where}: {found['msg']}"
     if kind in ("value_error", "assertion_error"):
         said = found["msg"].partition(", ")[2]
         return said if not location else f"{where}: {said}"
@@ -101,7 +123,8 @@ def _expected(kind: str, context: Mapping[str, Any], message: str) -> str:
         case "tuple_type" | "list_type":
             return "a list, as [1, 2]"
         case "dict_type" | "model_type" | "model_attributes_type" | "dataclass_type":
-            return "a section with keys of its own"
+            is_source = context.get("class_name") == "Source"
+            return "a path, a URL or `sample:NAME`" if is_source else "a section with keys of its own"
         case "string_pattern_mismatch":
             return _pattern(context["pattern"])
     return message[:1].lower() + message[1:]
@@ -144,7 +167,8 @@ def shown(value: Any) -> str:
     return redacted(f"{value!r}")[:200]
 
 
-def _dotted(location: Location) -> str:
+def dotted(location: Location) -> str:
+    """A location for people."""
     text = ""
     for step in location:
         text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step

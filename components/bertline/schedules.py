@@ -12,6 +12,8 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from bertline.stages import Real
+
 
 class Piece(NamedTuple):
     """The learning rate of steps [begin, end): linear from `first` at `begin` towards `last` at `end`."""
@@ -29,9 +31,9 @@ class Piece(NamedTuple):
 class _Schedule(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
-    peak: float = Field(1e-4, gt=0)
+    peak: Real = Field(1e-4, gt=0)
     """BERT's, appendix A.2. The original's 2e-5 is Google's advice for continued training, not from scratch."""
-    warmup_steps: int = Field(10_000, ge=0)
+    warmup_steps: int = Field(10_000, ge=0, le=10**18)
     """Steps of linear rise from 0."""
 
     def least_steps(self) -> dict[str, int]:
@@ -81,7 +83,7 @@ class WarmupStableDecay(_Schedule):
     """Rise, constant, and a linear fall to 0 over the last steps. Extending it redoes only the rounds of the fall."""
 
     schedule: Literal["warmup-stable-decay"]
-    decay_steps: int = Field(ge=1)
+    decay_steps: int = Field(ge=1, le=10**18)
     """Steps of the fall."""
 
     def least_steps(self) -> dict[str, int]:  # noqa: D102

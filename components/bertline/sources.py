@@ -68,6 +68,8 @@ class Source(BaseModel):
         if not isinstance(value, dict) or not isinstance(value.get("url"), str):
             return value
         url = value["url"]
+        if not url.strip():
+            raise ValueError("expected a path, a URL or `sample:NAME`, found nothing")
         match scheme := urlsplit(url).scheme:
             case "http" | "https":
                 if secret := addresses.secret(url):
@@ -86,7 +88,10 @@ class Source(BaseModel):
             case _:
                 raise ValueError(f"unknown scheme {scheme!r}; accepted: a path, {', '.join(SCHEMES)}")
         if info.context:
-            url = str((info.context["folder"] / Path(url).expanduser()).resolve())
+            try:
+                url = str((info.context["folder"] / Path(url).expanduser()).resolve())
+            except (OSError, RuntimeError, ValueError) as error:  # `~nobody`, a link to itself, a null byte
+                raise ValueError(f"{url!r:.200} is no path: {error}") from error
         return value | {"url": url}
 
     @model_serializer(mode="wrap")
@@ -196,8 +201,13 @@ class Source(BaseModel):
             with disks.sentences("write", directory):
                 return samples.write(self.url.removeprefix("sample:"), directory)
         path = Path(self.url)
-        if not path.is_file():
-            raise UserError(f"there is no file {path}; give the path of an existing file, or a URL")
+        try:
+            is_there = path.is_file()
+        except OSError as error:  # a name that is too long, a folder that can't be entered
+            raise UserError(f"can't look at {str(path)!r:.200}: {error.strerror}") from error
+        if not is_there:
+            found = f"{path} is a folder" if path.is_dir() else f"there is no file {path}"
+            raise UserError(f"{found}; give the path of an existing file, or a URL")
         return path
 
     def _download(self, directory: Path) -> Obtained:

@@ -1,10 +1,42 @@
 """What a stage's configuration has in common: from its fields follow the derivation and so the key."""
 
-from typing import Any, ClassVar
+import math
+import struct
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, SerializationInfo, SerializerFunctionWrapHandler, model_serializer
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 from bertline.store.derivations import Derivation
+
+
+def _held_by_float32(value: float) -> float:
+    if not math.isfinite(value):
+        raise ValueError(f"expected a finite number, found {value}")
+    try:
+        (held,) = struct.unpack("f", struct.pack("f", value))
+    except OverflowError:
+        held = math.inf
+    if held == math.inf or (value and not held) or value < 1 <= held:
+        raise ValueError(f"TensorFlow has 32 bits for it, in which {value!r} is {held:g}")
+    return value
+
+
+Real = Annotated[float, AfterValidator(_held_by_float32)]
+"""A number that TensorFlow computes with: neither infinite, nor 0, nor 1 only by rounding."""
+
+Count = Annotated[int, Field(ge=1, le=10**9)]
+"""How many of something. What is above is a typing error, and beyond the integers of some library."""
+
+TrainingSeed = Annotated[int, Field(ge=0, lt=2**47)]
+"""The key of dropout's generators has 64 bits, 16 of which tell layers apart and one of which is the sign."""
 
 
 class Operational(BaseModel):

@@ -6,7 +6,7 @@ refused, because it is 8 in one version of YAML and 10 in the other. A key that 
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,9 +28,17 @@ class FileError(UserError):
     """What is wrong in a file, all of it."""
 
     def __init__(self, path: Path, problems: Sequence["Problem"]) -> None:
+        self.found = tuple(problems)
         self.problems = [{"file": str(path), "line": each.line, "message": each.message} for each in problems]
         ordered = sorted(problems, key=lambda each: each.line or 0)
         super().__init__("\n".join(each.of(path) for each in ordered))
+
+
+def together(errors: Sequence[UserError]) -> UserError:
+    """Several files' errors as one."""
+    joined = UserError("\n".join(map(str, errors)))
+    joined.problems = [problem for error in errors for problem in error.problems]
+    return joined
 
 
 @dataclass(frozen=True)
@@ -73,6 +81,10 @@ class Document:
             if part := self.parts.get(location[:length]):
                 return part.line
         return None
+
+    def located(self, found: Iterable[tuple[Location, str]]) -> list["Problem"]:
+        """What was found by other looks at the file's parts."""
+        return [Problem(self.line(location), f"{mistakes.dotted(location)}: {said}") for location, said in found]
 
     def validated(
         self,

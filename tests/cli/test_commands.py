@@ -6,7 +6,7 @@ import sys
 import pytest
 import yaml
 
-import bertline_pipelines
+import bertline_pipelines.profiles
 from bertline.errors import ExitCode
 from bertline.plurals import counted
 from bertline_cli.main import COMMANDS
@@ -208,6 +208,28 @@ def test_wrong_usage_exits_with_the_users_code(arguments, bertline):
     result = bertline(*arguments)
     assert result.returncode == ExitCode.USER_ERROR
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [["plan", "--nonsense"], ["unknown"], ["store", "ls", "--profile"], ["status"]])
+def test_wrong_usage_is_json_where_json_was_asked_for(arguments, bertline):
+    result = bertline(*arguments, "--json")
+    assert result.returncode == ExitCode.USER_ERROR
+    told = json.loads(result.stdout)["error"]
+    assert (told["family"], told["exit_code"]) == ("user error", 2)
+    assert told["message"] in result.stderr
+
+
+def test_validate_tells_the_mistakes_of_both_files_at_once(bertline, tmp_path):
+    write(tmp_path, pretrain={"epochs": 0})
+    profile = (bertline_pipelines.profiles.text("kind")).replace("memory: 3Gi", "memory: 3 GB", 1)
+    (tmp_path / "mine.yaml").write_text(profile)
+    result = bertline("validate", "experiment.yaml", "--profile", "mine.yaml", "--json")
+    told = json.loads(result.stdout)["error"]["problems"]
+    assert [(problem["file"], problem["message"].partition(":")[0]) for problem in told] == [
+        ("experiment.yaml", "pretrain.epochs"),
+        ("mine.yaml", "pods.pretrain.memory"),
+    ]
+    assert all(problem["line"] for problem in told)
 
 
 @pytest.mark.parametrize("command", ["validate", "plan"])

@@ -66,6 +66,21 @@ def test_nano_has_the_same_sections_as_the_real_ones():
         pytest.param(
             "corpus.max_predictions", 62, ["max_predictions 62", "at most 61"], id="no room for [CLS] and [SEP]"
         ),
+        pytest.param("pretrain.epochs", 10**9, ["epochs_per_round", "1,000,000,000 rounds"], id="endless rounds"),
+        pytest.param("pretrain.steps_per_epoch", 10**30, ["steps_per_epoch", "at most"], id="more steps than integers"),
+        pytest.param("models.2L.layers", 70_000, ["models.2L.layers", "at most 1000"], id="too many layers"),
+        pytest.param(
+            "pretrain.learning_rate", {"schedule": "constant", "warmup_steps": 0, "peak": 1e39}, ["32 bits"], id="1e39"
+        ),
+        pytest.param("pretrain.optimizer", {"epsilon": 1e-60}, ["optimizer.epsilon", "32 bits", "is 0"], id="1e-60"),
+        pytest.param("pretrain.optimizer", {"beta_2": 1 - 1e-9}, ["optimizer.beta_2", "is 1"], id="nearly 1"),
+        pytest.param("pretrain.checkpoints.every_minutes", float("inf"), ["every_minutes", "finite"], id="infinity"),
+        pytest.param(
+            "pretrain.learning_rate",
+            {"schedule": "linear"},
+            ["warmup_steps 10,000 (the default)"],
+            id="default warm-up",
+        ),
         pytest.param("corpus.language", "eng", ["corpus.language", "'eng'", "did you mean en?"], id="language"),
         pytest.param("name", 7, ["name", "text", 'write "7" in quotes'], id="a name that is a number"),
         pytest.param("vocabulary.lower_case", "on", ["vocabulary.lower_case", "true or false", "'on'"], id="on"),
@@ -168,6 +183,24 @@ def test_runs_that_would_share_a_name_are_refused(names, seeds, tmp_path):
         return
     with pytest.raises(UserError, match="two runs would be named"):
         load(document, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("models.4L.heads", 3),
+        ("models.4L.max_positions", 32),
+        ("corpus.max_predictions", 62),
+        ("pretrain.learning_rate.warmup_steps", 451),
+    ],
+)
+def test_fields_that_dont_fit_each_other_are_told_with_the_line_of_one(path, value, tmp_path):
+    with pytest.raises(UserError) as error:
+        load(changed(path, value), tmp_path)
+    (problem,) = error.value.problems
+    assert path in problem["message"]
+    line = (tmp_path / "experiment.yaml").read_text().splitlines()[problem["line"] - 1]
+    assert line.strip() == f"{path.rpartition('.')[2]}: {value}"
 
 
 def test_all_that_is_wrong_is_said_at_once(tmp_path):

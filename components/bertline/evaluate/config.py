@@ -5,7 +5,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from bertline.experiments import Model, Optimizer, TaskFiles, TaskName
-from bertline.stages import Label, StageConfig
+from bertline.stages import Label, StageConfig, TrainingSeed
 from bertline.store.derivations import Key
 
 
@@ -31,7 +31,7 @@ class EvaluateConfig(StageConfig):
     optimizer: Optimizer
     sequence_length: int
     max_train_examples: int | None
-    seed: int
+    seed: TrainingSeed
     lower_case: bool
     milestone: Key
     vocabulary: Key

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from bertline.experiments import Checkpoints, Model, Optimizer
 from bertline.schedules import Piece
-from bertline.stages import Label, StageConfig
+from bertline.stages import Label, StageConfig, TrainingSeed
 from bertline.store.derivations import Key
 
 
@@ -26,7 +26,7 @@ class PretrainConfig(StageConfig):
     learning_rate: tuple[Piece, ...]
     """The schedule, clipped to this round."""
     next_sentence: bool
-    seed: int
+    seed: TrainingSeed
     steps_per_epoch: int = Field(ge=1)
     begin_epoch: int = Field(ge=0)
     """Epochs that the milestone before has; 0 starts from scratch."""
