@@ -118,14 +118,17 @@ def command(
             "damages": list(pulled.damages),
         }
         typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
-        # One document, and not a second one for the error.
-        raise typer.Exit(ExitCode.DAMAGED if pulled.damages else ExitCode.OK)
-    _tell(name, destination, pulled, missing, len(places))
+    else:
+        _tell(name, destination, pulled, missing, len(places))
     if pulled.damages:
-        raise DamagedError(
+        said = (
             "\n".join(pulled.damages)
             + f"\n{counted(len(pulled.damages), 'file')} can't be had; all others are in {destination}"
         )
+        if not as_json:
+            raise DamagedError(said)
+        typer.echo(f"error: {said}", err=True)  # stdout has its one document already
+        raise typer.Exit(ExitCode.DAMAGED)
 
 
 def _places(collected: "Collected") -> Iterator[tuple[str, "Item[AnyManifest]"]]:
