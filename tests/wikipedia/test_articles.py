@@ -104,7 +104,7 @@ def test_well_formed_markup_leaves_nothing_of_itself(text):
 UNITS = """
 {{ }} {{a}} {{{ [[ [[a| [[a]] ]] <ref> <ref </ref> <!-- <nowiki> <math> ¶{| ¶|} ¶{|{{ <table> ''''' [http://a␣ [http://
 [// http:// ( ␣(, (␣; __A ____ & &amp; = ¶=a ¶=␣ =␣ ¶* ␣ ,␣, {{disambig
-{{nowrap| {{zzz| -{ <nowiki></nowiki> <tabber></tabber> <math></math> <h1> ¶␣␣␣␣<!-- {{␣
+{{nowrap| {{zzz| -{ <nowiki></nowiki> <tabber></tabber> <math></math> <h1> ¶␣␣␣␣<!-- <!----> ␣<!----> ¶<!-- ¶<!----> {{␣
 {{a␣ [[a[[b|c]] <ref></ <ref>{{</ref>
 {{<ref>}} <a [[a: ] - ' [http://~a [http://a~␣ [[~␣ [[~a [[a|~[[b {{disambig~␣ {{~a| <ref~␣ <a~␣ &#~1 __~A ¶~: (~, (~␣
 """

@@ -92,7 +92,7 @@ class _Scan:
                     line_end = text.find("\n", position)  # its attributes
                     position = len(text) if line_end < 0 else line_end
             elif token == "<!--":
-                position = self._comment(position)
+                position = self._comment(start, position)
             else:
                 position = self._tag(match[1].lower(), token, position)
         pieces.append(text[position:])
@@ -110,16 +110,18 @@ class _Scan:
             self.absent.add(tag)
         return position, position
 
-    def _comment(self, position: int) -> int:
+    def _comment(self, start: int, position: int) -> int:
         _, end = self._after("!", _COMMENT_END, position)
         if end > position and self.pieces:
             # A line that holds nothing but a comment isn't there at all.
-            before = self.pieces[-1].rstrip(" \t")
+            before = start
+            while self.text[before - 1] in " \t":
+                before -= 1
             at = end
             while self.text[at : at + 1] in (" ", "\t"):
                 at += 1
-            if before[-1:] == "\n" and self.text[at : at + 1] == "\n":
-                self.pieces[-1] = before[:-1]
+            if self.text[before - 1] == "\n" == self.text[at : at + 1]:
+                self.pieces[-1] = self.pieces[-1].rstrip(" \t").removesuffix("\n")
                 return at
         return end
 
