@@ -81,6 +81,9 @@ _UNITS = {
     "MT": "t",
     "MPa": "MPa",
 }
+# {{convert|5.5|e6acre}}
+_MULTIPLE = re.compile(r"e(\d{1,2})")
+_MULTIPLES = {"3": "thousand", "6": "million", "9": "billion", "12": "trillion"}
 # Units that an amount in two units is written with: {{convert|6|ft|4|in}}.
 _NAMES = {
     "mi": ("mile", "miles"),
@@ -156,6 +159,8 @@ def convert(values: dict[str, str], language: str) -> str | None:
         if len(parts) > 5 and parts[5] in _NAMES and (third := number(parts[4], language)):
             text += f" {third} {_named(third, parts[5])}"
         return text
+    if (match := _MULTIPLE.match(unit)) and match[1] in _MULTIPLES:
+        text, unit = f"{text} {_MULTIPLES[match[1]]}", unit[match.end() :]
     unit = _UNITS.get(unit, unit)
     if has_times:
         text = text.replace(" × ", f" {unit} × ")

@@ -183,6 +183,14 @@ def _red(values: Arguments, _: str) -> str | None:
     return values.get("1") if not label or _CODE.fullmatch(label) else label
 
 
+def _interlanguage(values: Arguments, _: str) -> str | None:
+    """{{ill|Hans Meier|de}}; once the language came first: {{ill|de|Hans Meier}}."""
+    first, second = values.get("1", ""), values.get("2", "")
+    if label := values.get("lt"):
+        return label
+    return second if _CODE.fullmatch(first) and second and not _CODE.fullmatch(second) else first or None
+
+
 def _all(values: Arguments, _: str) -> str | None:
     """All positional arguments."""
     return ", ".join(value for name, value in values.items() if name.isdigit() and value) or None
@@ -204,6 +212,7 @@ _FUNCTIONS: dict[str, Callable[[Arguments, str], str | None]] = {
     "@all": _all,
     "@nihongo": _nihongo,
     "@red": _red,
+    "@ill": _interlanguage,
     "@siècle": _french_century,
     "@ship": _ship,
     **{f"@ship {prefix}": functools.partial(_ship, prefix=f"{prefix} ") for prefix in shown.SHIP_PREFIXES},
