@@ -42,11 +42,12 @@ def main() -> None:
 def corpus() -> list[tuple[str, float, str]]:
     """The corpus stage from bz2 to TFRecords, all cores; the second build of three has warm file caches."""
     import bertline_pipelines
-    from bertline import experiments
+    from bertline import experiments, unrolling
     from bertline.corpus import stage as corpus_stage
+    from bertline.corpus.config import CorpusConfig
     from bertline.store.objects import connect
     from bertline.vocabulary import stage as vocabulary_stage
-    from bertline_pipelines import graphs
+    from bertline.vocabulary.config import VocabularyConfig
 
     document = yaml.safe_load((bertline_pipelines.experiment_files() / "nano.yaml").read_text())
     dump = SHARED / "wiki_xml" / "enwiki-206-pages.xml.bz2"
@@ -59,14 +60,14 @@ def corpus() -> list[tuple[str, float, str]]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "experiment.yaml"
         path.write_text(yaml.safe_dump(document))
-        graph = graphs.build(experiments.load(path))
+        graph = unrolling.build(experiments.load(path))
         for number in range(REPEATS):
             store = connect(f"{folder}/{number}")
-            vocabulary_stage.run(graph.vocabulary, store)
-            manifest = corpus_stage.run(graph.corpus, store).manifest
+            vocabulary_stage.run(graph.configs(VocabularyConfig)[0], store)
+            manifest = corpus_stage.run(graph.configs(CorpusConfig)[0], store).manifest
             words.append(manifest.results["words"] / manifest.measurements["seconds"])
             examples.append(manifest.results["examples"] / manifest.measurements["seconds"])
-    name = Path(graph.corpus.corpus.dump.url).name
+    name = Path(graph.configs(CorpusConfig)[0].corpus.dump.url).name
     return [
         (f"corpus, {name}, dupe 2, words", statistics.median(words), "words/s"),
         (f"corpus, {name}, dupe 2, examples", statistics.median(examples), "examples/s"),

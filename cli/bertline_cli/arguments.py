@@ -9,9 +9,9 @@ import typer
 
 if TYPE_CHECKING:
     from bertline.experiments import Experiment
+    from bertline.graphs import Graph
     from bertline.store.objects import ObjectStore
     from bertline_pipelines import profiles
-    from bertline_pipelines.graphs import Graph
 
 ExperimentFile = Annotated[
     Path, typer.Argument(metavar="EXPERIMENT.yaml", help="The experiment file.", show_default=False)
@@ -81,11 +81,11 @@ def load(path: Path) -> tuple["Experiment", "Graph"]:
     Raises:
         FileError: all that is wrong, in the file and in what it names on this machine.
     """
-    from bertline import experiments
+    from bertline import experiments, unrolling
     from bertline.experiments import Corpus, Evaluate, Vocabulary
     from bertline.yamlfiles import FileError
     from bertline_cli import displays
-    from bertline_pipelines import checks, graphs
+    from bertline_pipelines import checks
 
     document = experiments.read(path)
     corpus, vocabulary, evaluate = (
@@ -101,7 +101,7 @@ def load(path: Path) -> tuple["Experiment", "Graph"]:
             raise FileError(path, [*error.found, *problems]) from error
         if problems:
             raise FileError(path, problems)
-        return experiment, graphs.build(experiment)
+        return experiment, unrolling.build(experiment)
 
 
 def name(experiment: str) -> str:

@@ -23,13 +23,14 @@ def command(
     `bertline submit` does this by itself, without what is done already. A schedule too long for one run becomes several
     files, to be run one after the other.
     """
+    from bertline import unrolling
     from bertline.errors import UserError
     from bertline.store import disks
-    from bertline_pipelines import documents, graphs, plans
+    from bertline_pipelines import documents, plans
 
     place = arguments.profile(profile)
     _, graph = arguments.load(path)
-    plan = plans.plan(graphs.portable(graph), None, place.corpus_pods)
+    plan = plans.plan(unrolling.portable(graph), None, place.corpus_pods)
     made = documents.compile_plan(graph.experiment.name, plan.missing, place)
     if output is None:
         if len(made) > 1:

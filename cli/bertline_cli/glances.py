@@ -17,7 +17,8 @@ from bertline_cli.sparklines import bar, sparkline
 from bertline_pipelines.monitoring import formats
 
 if TYPE_CHECKING:
-    from bertline.report.collect import Round
+    from bertline.report.collect import Collected, Item
+    from bertline.report.manifests import PretrainManifest
     from bertline.store.objects import ObjectStore
 
 TIMEOUT_S = 5.0
@@ -196,6 +197,7 @@ class Kept:
             UserError: there is no such experiment; names those there are.
         """
         from bertline.report import collect
+        from bertline.report.manifests import PretrainManifest
         from bertline.store import references
         from bertline_pipelines import transcripts
 
@@ -204,21 +206,21 @@ class Kept:
         states = transcripts.states(self._store, tuple(task for task in tasks if task.stage == "pretrain"))
         self.is_complete = not collected.gaps()
         lines = [f"{self._experiment}, in {self._store.uri}"]
-        for run in collected.runs:
+        for run in collected.graph.runs:
             losses: list[float] = []
-            for turn in run.rounds:
-                state = states.get(f"{run.name}-pretrain-{turn.epoch}")
-                phase = turn.pretrain.reason if state is None else state.phase
-                lines.append(f"{run.name}  pretrain to epoch {turn.epoch}  {phase}  {self._pretrain(turn, losses)}")
+            for item in collected.of(PretrainManifest, run=run):
+                state = states.get(item.node.task)
+                phase = item.reason if state is None else state.phase
+                lines.append(f"{run}  pretrain to epoch {item.node.epoch}  {phase}  {self._pretrain(item, losses)}")
                 if state and state.reason and state.phase == "failed":
                     lines.append(f"    {state.reason}")
-                lines += [f"    {line}" for line in _accuracies(turn)]
+                lines += [f"    {line}" for line in _accuracies(collected, run, item.node.epoch)]
         return lines
 
-    def _pretrain(self, turn: "Round", losses: list[float]) -> str:
-        made = turn.pretrain.manifest
+    def _pretrain(self, item: "Item[PretrainManifest]", losses: list[float]) -> str:
+        made = item.manifest
         if made is None:
-            return self._attempts(turn.pretrain.key)
+            return self._attempts(item.node.key)
         held_out = [epoch.held_out or epoch.train for epoch in made.results.epochs]
         losses += [each.mlm_loss for each in held_out]
         measured = made.measurements
@@ -255,10 +257,12 @@ class Kept:
         return "  ".join(part for part in told if part)
 
 
-def _accuracies(turn: "Round") -> Iterator[str]:
+def _accuracies(collected: "Collected", run: str, epoch: int) -> Iterator[str]:
     """A line for each evaluation task."""
-    for task in dict.fromkeys(each.task for each in turn.evaluations):
-        items = [each.item for each in turn.evaluations if each.task == task]
+    from bertline.report.manifests import EvaluateManifest
+
+    for task in collected.experiment.evaluate.tasks:
+        items = collected.of(EvaluateManifest, run=run, epoch=epoch, glue_task=task)
         made = [item.manifest.results.accuracy for item in items if item.manifest]
         if not made:
             yield f"{task}: {items[0].reason}"

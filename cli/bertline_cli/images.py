@@ -88,7 +88,7 @@ def list_(
     """List the images as this bertline needs them, which stages run in each, and which are built here."""
     from bertline.errors import UserError
     from bertline_pipelines import builders
-    from bertline_pipelines.images import STAGES
+    from bertline_pipelines.stages import STAGES
 
     try:
         found = builders.choose(tool)
@@ -96,7 +96,7 @@ def list_(
         found = ""  # the names are worth seeing without it
     chosen = _chosen(images, variant, registry, profile)
     sizes = [builders.size(found, image.reference) if found else None for image in chosen]
-    stages = [[stage for stage, name in STAGES.items() if name == image.name] for image in chosen]
+    stages = [[stage.name for stage in STAGES if stage.image == image.name] for image in chosen]
     if as_json:
         rows = [
             {
@@ -210,7 +210,7 @@ def _chosen(names: list[str] | None, variant: str, registry: str, profile: str |
     With a profile those that its pods run, each in the variant that its stage wants; without one all, those that have
     just one variant in that.
     """
-    from bertline_pipelines import images
+    from bertline_pipelines import images, stages
 
     for name in names or ():
         images.variant_of(name, variant)  # refuses unknown names before anything is done
@@ -219,7 +219,7 @@ def _chosen(names: list[str] | None, variant: str, registry: str, profile: str |
         place = arguments.profile(profile)
         registry = registry or place.images.registry
         wanted = {
-            (name, images.variant_of(name, place.pods.of(stage).variant)) for stage, name in images.STAGES.items()
+            (stage.image, images.variant_of(stage.image, place.pods.of(stage.name).variant)) for stage in stages.STAGES
         }
     return [
         Image(name, each, images.reference(registry, name, each))

@@ -16,12 +16,13 @@ from bertline.plurals import counted
 from bertline_cli import arguments
 
 if TYPE_CHECKING:
+    from bertline.graphs import Task
     from bertline.store.objects import ObjectStore
     from bertline_pipelines.cluster.cluster import Cluster
     from bertline_pipelines.cluster.pods import Pod
     from bertline_pipelines.statuses import Observer
     from bertline_pipelines.submissions import Submission
-    from bertline_pipelines.transcripts import State, Task
+    from bertline_pipelines.transcripts import State
 
 EXAMPLE = """Examples:  bertline logs my.yaml -p gke-l4                  which tasks have logs
 

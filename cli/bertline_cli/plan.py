@@ -51,7 +51,7 @@ def command(
     outlook = arguments.look(store, profile)
     place, connected = outlook.profile, outlook.store
     plan = plans.plan(graph, connected, place.corpus_pods if place else 1)
-    gpu = place.pods.pretrain.gpu if place else None
+    gpu = place.pods.of("pretrain").gpu if place else None
     estimate = estimates.estimate(
         plan, connected, devices.of(place, price), currency=currency or (gpu.currency if gpu else "USD")
     )

@@ -24,7 +24,8 @@ from bertline.plurals import counted
 from bertline_cli import arguments, displays
 
 if TYPE_CHECKING:
-    from bertline.report.collect import AnyManifest, Collected, Item
+    from bertline.report.collect import Collected, Item
+    from bertline.report.manifests import Manifest
     from bertline.store.objects import ObjectStore
     from bertline.store.realizations import Realization
     from bertline.store.staging import File
@@ -84,7 +85,7 @@ def command(
     connected = arguments.existing(store, profile)
     reference = references.current(connected, name)
     collected = collect(connected, reference)
-    places = dict(_places(collected))
+    places = {_folder(item): item for item in collected.items}
     _refuse_to_leave(destination, places)
     missing = {folder: item for folder, item in places.items() if item.manifest is None}
     if len(missing) == len(places):
@@ -131,29 +132,25 @@ def command(
         raise typer.Exit(ExitCode.DAMAGED)
 
 
-def _places(collected: "Collected") -> Iterator[tuple[str, "Item[AnyManifest]"]]:
-    """Everything that the experiment leads to, by its folder."""
-    yield "vocabulary", collected.vocabulary
-    yield "corpus", collected.corpus
-    for run in collected.runs:
-        for turn in run.rounds:
-            folder = f"{run.name}/epoch-{turn.epoch:04d}"
-            yield f"{folder}/pretrain", turn.pretrain
-            for evaluation in turn.evaluations:
-                yield f"{folder}/{evaluation.task}-seed{evaluation.seed}", evaluation.item
+def _folder(item: "Item[Manifest]") -> str:
+    """Of a result, within DEST."""
+    node = item.node
+    if not node.run:
+        return node.stage
+    last = f"{node.glue_task}-seed{node.fine_tuning_seed}" if node.glue_task else node.stage
+    return f"{node.run}/epoch-{node.epoch:04d}/{last}"
 
 
 def _realizations(
-    store: "ObjectStore", collected: "Collected", places: dict[str, "Item[AnyManifest]"]
+    store: "ObjectStore", collected: "Collected", places: dict[str, "Item[Manifest]"]
 ) -> tuple["Realization | None", dict[str, "Realization"]]:
     """The report if it is complete, and what is done, by folder."""
-    from bertline.report.config import ReportConfig
     from bertline.store import realizations
 
-    report = ReportConfig(name=collected.name, graph=collected.digest).derivation()
+    report = collected.graph.report
     done = {folder: item for folder, item in places.items() if item.manifest}
     with ThreadPoolExecutor(ASKING_THREADS) as pool:
-        found = pool.map(lambda item: realizations.require(store, item.stage, item.key), done.values())
+        found = pool.map(lambda item: realizations.require(store, item.node.stage, item.node.key), done.values())
         return realizations.find(store, report.stage, report.key), dict(zip(done, found, strict=True))
 
 
@@ -246,34 +243,32 @@ def _write(path: Path, content: str) -> None:
 
 def _figures(collected: "Collected") -> dict[str, Any]:
     """What is measured, flat: a row a milestone, a row a fine-tuning."""
+    from bertline.report.manifests import EvaluateManifest, PretrainManifest
+
     milestones, accuracies = [], []
-    for run in collected.runs:
-        for turn in run.rounds:
-            pretrained = turn.pretrain.manifest
-            of_round: dict[str, Any] = {"run": run.name, "model": run.model, "pretrain_seed": run.seed}
-            of_round |= {"epoch": turn.epoch}
-            if pretrained:
-                last = pretrained.results.epochs[-1]
-                of_round |= {
-                    "step": pretrained.results.step,
-                    "wall_clock_s": pretrained.measurements.wall_clock_s,
+    for item in collected.of(PretrainManifest):
+        node, pretrained = item.node, item.manifest
+        of_round: dict[str, Any] = {"run": node.run, "model": node.model, "pretrain_seed": node.seed}
+        of_round |= {"epoch": node.epoch}
+        if pretrained:
+            last = pretrained.results.epochs[-1]
+            of_round |= {"step": pretrained.results.step, "wall_clock_s": pretrained.measurements.wall_clock_s}
+            milestones.append(
+                of_round
+                | {
+                    "sequences_per_s": pretrained.measurements.sequences_per_s,
+                    "train": last.train.model_dump(),
+                    "held_out": last.held_out.model_dump() if last.held_out else None,
+                    "parameters": pretrained.results.parameters.model_dump(),
+                    "key": node.key,
                 }
-                milestones.append(
-                    of_round
-                    | {
-                        "sequences_per_s": pretrained.measurements.sequences_per_s,
-                        "train": last.train.model_dump(),
-                        "held_out": last.held_out.model_dump() if last.held_out else None,
-                        "parameters": pretrained.results.parameters.model_dump(),
-                        "key": turn.pretrain.key,
-                    }
-                )
-            for evaluation in turn.evaluations:
-                if manifest := evaluation.item.manifest:
-                    of_task = {"task": evaluation.task, "seed": evaluation.seed}
-                    figures = manifest.results.model_dump(include={"accuracy", "correct", "examples", "loss"})
-                    keys = {"key": evaluation.item.key, "milestone": turn.pretrain.key}
-                    accuracies.append(of_round | of_task | figures | keys)
+            )
+        for evaluation in collected.of(EvaluateManifest, run=node.run, epoch=node.epoch):
+            if manifest := evaluation.manifest:
+                of_task = {"task": evaluation.node.glue_task, "seed": evaluation.node.fine_tuning_seed}
+                figures = manifest.results.model_dump(include={"accuracy", "correct", "examples", "loss"})
+                keys = {"key": evaluation.node.key, "milestone": node.key}
+                accuracies.append(of_round | of_task | figures | keys)
     return {
         "spec": collected.experiment.model_dump(mode="json"),
         "vocabulary": _summary(collected.vocabulary),
@@ -284,14 +279,14 @@ def _figures(collected: "Collected") -> dict[str, Any]:
 
 
 def _summary(item: "Item[Any]") -> dict[str, Any]:
-    return {"key": item.key} | (item.manifest.results.model_dump() if item.manifest else {})
+    return {"key": item.node.key} | (item.manifest.results.model_dump() if item.manifest else {})
 
 
-def _missing(item: "Item[AnyManifest]") -> dict[str, str]:
-    return {"stage": item.stage, "key": item.key, "reason": item.reason}
+def _missing(item: "Item[Manifest]") -> dict[str, str]:
+    return {"stage": item.node.stage, "key": item.node.key, "reason": item.reason}
 
 
-def _tell(name: str, destination: Path, pulled: Pulled, missing: dict[str, "Item[AnyManifest]"], results: int) -> None:
+def _tell(name: str, destination: Path, pulled: Pulled, missing: dict[str, "Item[Manifest]"], results: int) -> None:
     size = sum(each.file.size for each in pulled.new)
     typer.echo(
         f"{name}: {results - len(missing)} of {counted(results, 'result')} in {destination}; "
@@ -299,7 +294,7 @@ def _tell(name: str, destination: Path, pulled: Pulled, missing: dict[str, "Item
         f"({size / 1e6:,.1f} MB), {len(pulled.kept)} were there"
     )
     if missing:
-        counts = Counter((item.stage, item.reason) for item in missing.values())
+        counts = Counter((item.node.stage, item.reason) for item in missing.values())
         what = ", ".join(f"{count} {stage} ({reason})" for (stage, reason), count in counts.items())
         typer.echo(f"missing: {what}; run the same command again later, it takes what is new")
     typer.echo(f"report: {destination / 'report.html'}" + ("" if not missing else ", with gaps"))

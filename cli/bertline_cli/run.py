@@ -38,7 +38,7 @@ def command(
     experiment, graph = arguments.load(path)
     out = out or Path("out") / experiment.name
     connected = arguments.connect(store)
-    reference = references.write(connected, experiment.name, graph.document())
+    reference = references.write(connected, experiment.name, graph.document)
     plan = plans.plan(graph, connected)
     missing = plan.missing
     kept = len(plan.tasks) - len(missing)

@@ -13,7 +13,7 @@ from bertline_cli import arguments
 
 if TYPE_CHECKING:
     from bertline.experiments import Experiment
-    from bertline_pipelines.graphs import Graph
+    from bertline.graphs import Graph
     from bertline_pipelines.profiles import Profile
 
 EXAMPLE = "Example:  bertline validate my.yaml --profile gke-l4"
@@ -31,7 +31,7 @@ def command(
     place, experiment, graph = _load(path, profile)
     warnings = list(_compile(graph, place)) if place else []
     warnings += checks.warnings(experiment)
-    rounds = sum(len(run.rounds) for run in graph.runs)
+    rounds = len(graph.select("pretrain"))
     epochs = {name: experiment.reference_epochs(name) for name in experiment.models}
     if as_json:
         document = {"name": experiment.name, "rounds": rounds, "reference_epochs": epochs, "warnings": warnings}
@@ -76,8 +76,9 @@ def _load(path: Path, profile: str | None) -> "tuple[Profile | None, Experiment,
 
 def _compile(graph: "Graph", place: "Profile") -> Iterator[str]:
     """Raises what compiling finds wrong; a sentence for each thing that has to be known before `submit`."""
-    from bertline_pipelines import documents, graphs, plans
+    from bertline import unrolling
+    from bertline_pipelines import documents, plans
 
     yield from (f"{variable} isn't set, and `bertline submit` needs it" for variable in place.unknown)
-    missing = plans.plan(graphs.portable(graph), None, place.corpus_pods).missing
+    missing = plans.plan(unrolling.portable(graph), None, place.corpus_pods).missing
     documents.compile_plan(graph.experiment.name, missing, place)

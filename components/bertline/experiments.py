@@ -6,7 +6,7 @@ on mini-BERT); where they differ a comment says why.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
 
@@ -301,6 +301,27 @@ class Experiment(Section):
     def run_name(self, model: str, seed: int) -> str:
         """Of all rounds of one model with one seed."""
         return model if len(self.pretrain.seeds) == 1 else f"{model}-seed{seed}"
+
+    def sources(self) -> Iterator[Source]:
+        """Every file from outside that it names."""
+        yield self.corpus.dump
+        if self.vocabulary.file:
+            yield self.vocabulary.file
+        for files in self.evaluate.tasks.values():
+            yield from (files.train, files.dev)
+
+    def with_sources(self, change: Callable[[Source], Source]) -> Self:
+        """A copy in which every source is changed."""
+        corpus = self.corpus.model_copy(update={"dump": change(self.corpus.dump)})
+        vocabulary = self.vocabulary
+        if vocabulary.file:
+            vocabulary = vocabulary.model_copy(update={"file": change(vocabulary.file)})
+        tasks = {
+            task: files.model_copy(update={"train": change(files.train), "dev": change(files.dev)})
+            for task, files in self.evaluate.tasks.items()
+        }
+        evaluate = self.evaluate.model_copy(update={"tasks": tasks})
+        return self.model_copy(update={"corpus": corpus, "vocabulary": vocabulary, "evaluate": evaluate})
 
     def reference_epochs(self, model: str) -> float:
         """Epochs in which a model sees as many token slots as BERT did (appendix A of the original report).

@@ -122,6 +122,10 @@ class Source(BaseModel):
         parts = urlsplit(self.url)
         return unquote(parts.path.rstrip("/").rpartition("/")[2]) or parts.netloc
 
+    def by_name(self) -> "Source":
+        """The source without this machine's folder: pods and readers know a file by its name and checksum."""
+        return self.model_copy(update={"url": self.name}) if self.is_local else self
+
     def pinned(self) -> "Source":
         """The source with its sha256, for those that can be read without a download.
 

@@ -13,7 +13,6 @@ from bertline.experiments import Corpus, Evaluate, Experiment, Vocabulary
 from bertline.mistakes import Location
 from bertline.sources import Source
 from bertline.wikipedia import dumps, extraction
-from bertline_pipelines import graphs
 
 
 def inputs(
@@ -85,7 +84,7 @@ def _read_task(source: Source, work: Path) -> None:
 
 def warnings(experiment: Experiment) -> Iterator[str]:
     """What can be meant and mostly isn't."""
-    for source in graphs.sources(experiment):
+    for source in experiment.sources():
         if not _is_here(source) and not (source.sha256 or source.sha1):
             yield f"{source.url} has no checksum: if its bytes change, nothing is built anew; add sha256 (or sha1)"
     pretrain, corpus = experiment.pretrain, experiment.corpus

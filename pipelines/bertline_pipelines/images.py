@@ -1,4 +1,4 @@
-"""The images: which there are, which stage runs in which, and what they are called.
+"""The images: which there are, what they are made of, and what they are called.
 
 An image's tag follows from what goes into it: its Dockerfile, the files that the Dockerfile's COPY lines take, the base
 image and the variant. So two checkouts with the same content agree on the tag without talking to each other, a changed
@@ -19,23 +19,11 @@ from pathlib import Path
 
 import bertline
 from bertline.errors import UserError
+from bertline_pipelines.stages import STAGES
 
-STAGES = {
-    "vocabulary": "corpus",
-    "corpus": "corpus",
-    "corpus-part": "corpus",
-    "pretrain": "pretrain",
-    "evaluate": "evaluate",
-    "report": "report",
-}
-"""Stage → image."""
+_WITH_GPU = {stage.image for stage in STAGES if stage.may_have_gpu}
 
-VARIANTS = {
-    "corpus": ("cpu",),
-    "pretrain": ("cpu", "cuda"),
-    "evaluate": ("cpu", "cuda"),
-    "report": ("cpu",),
-}
+VARIANTS = {stage.image: ("cpu", "cuda") if stage.image in _WITH_GPU else ("cpu",) for stage in STAGES}
 """Image → its variants."""
 
 CHECKOUT = Path(__file__).parents[2]

@@ -1,31 +1,18 @@
 """The Kubeflow pipeline: a plan's missing tasks as a flat, static graph.
 
-No loops, conditions or artifacts of KFP: the loop was unrolled by `graphs`, data goes through the store by key, and
+No loops, conditions or artifacts of KFP: the loop was unrolled by `unrolling`, data goes through the store by key, and
 order comes from `after`. Why each of these: README, "The pipeline".
 """
 
+import importlib
 from typing import Any
 
 from kfp import dsl
 from kfp.dsl.base_component import BaseComponent
 
-from bertline.corpus.component import corpus, corpus_part
-from bertline.evaluate.component import evaluate
-from bertline.pretrain.component import pretrain
-from bertline.report.component import report
-from bertline.vocabulary.component import vocabulary
-from bertline_pipelines import placements
+from bertline_pipelines import placements, stages
 from bertline_pipelines.plans import Task
 from bertline_pipelines.profiles import Profile
-
-COMPONENTS: dict[str, BaseComponent] = {
-    "vocabulary": vocabulary,
-    "corpus": corpus,
-    "corpus-part": corpus_part,
-    "pretrain": pretrain,
-    "evaluate": evaluate,
-    "report": report,
-}
 
 
 def build(name: str, tasks: tuple[Task, ...], store_uri: str, profile: Profile | None = None) -> BaseComponent:
@@ -42,7 +29,7 @@ def build(name: str, tasks: tuple[Task, ...], store_uri: str, profile: Profile |
     def experiment(store: str = store_uri) -> None:
         made: dict[str, Any] = {}
         for task in tasks:
-            made[task.name] = COMPONENTS[task.stage](store=store, config=task.missing)
+            made[task.name] = _component(task.stage)(store=store, config=task.missing)
             made[task.name].set_display_name(task.name)
             # KFP's cache keys on image names and parameters, not on bytes; the store is the cache.
             made[task.name].set_caching_options(enable_caching=False)
@@ -52,3 +39,10 @@ def build(name: str, tasks: tuple[Task, ...], store_uri: str, profile: Profile |
 
     pipeline: BaseComponent = experiment
     return pipeline
+
+
+def _component(stage: str) -> BaseComponent:
+    """By convention: of `corpus-part` the function `corpus_part` in `bertline.corpus.component`."""
+    module = importlib.import_module(f"bertline.{stages.of(stage).package}.component")
+    component: BaseComponent = getattr(module, stage.replace("-", "_"))
+    return component

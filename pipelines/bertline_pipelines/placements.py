@@ -9,12 +9,11 @@ from typing import Any
 from kfp import kubernetes
 from kfp.dsl import PipelineTask
 
-from bertline_pipelines import images, labels
+from bertline_pipelines import images, labels, stages
 from bertline_pipelines.plans import Task
 from bertline_pipelines.profiles import Pod, Profile
 
 SCRATCH = "/tmp"
-WATCHED = ("pretrain", "evaluate")
 METRICS_PORT = 9109  # what manifests/components/monitoring scrapes: KFP's pods can't declare a port
 SCRAPE_S = 15  # at most, for the scrape that sees an accuracy or a loss that is no number; they come every 10 s
 BACKOFF_S = 30
@@ -24,7 +23,7 @@ BACKOFF_FACTOR = 2.0
 def place(made: PipelineTask, task: Task, experiment: str, profile: Profile) -> None:
     """Image, resources, node, volumes, environment, labels and retries of one task."""
     pod = profile.pods.of(task.stage)
-    image = images.reference(profile.images.registry, images.STAGES[task.stage], pod.variant)
+    image = images.reference(profile.images.registry, stages.of(task.stage).image, pod.variant)
     made.set_container_image(image)
     kubernetes.set_image_pull_policy(made, profile.images.pull_policy)
     if profile.images.pull_secrets:
@@ -81,7 +80,7 @@ def _environment(profile: Profile, pod: Pod, image: str, stage: str) -> dict[str
         "BERTLINE_WORKERS": str(pod.threads),
         "TMPDIR": SCRATCH,
     }
-    if stage in WATCHED:
+    if stages.of(stage).serves_metrics:
         ours |= {"BERTLINE_METRICS_ADDRESS": f"0.0.0.0:{METRICS_PORT}", "BERTLINE_METRICS_LINGER_S": str(SCRAPE_S)}
     if profile.store.endpoint:
         ours[profile.store.endpoint_variable] = profile.store.endpoint

@@ -4,39 +4,39 @@ The store is asked before anything is scheduled, so a finished round costs one G
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bertline.corpus.config import CorpusPartConfig
-from bertline.report.config import ReportConfig
+from bertline import graphs
+from bertline.corpus.config import CorpusConfig, CorpusPartConfig
+from bertline.graphs import Graph, Node
 from bertline.stages import StageConfig
-from bertline.store import realizations, references
+from bertline.store import realizations
 from bertline.store.objects import ObjectStore
-from bertline_pipelines.graphs import Graph
 
 ASKING_THREADS = 16  # manifests are small; a bucket's latency is what counts
 
 
 @dataclass(frozen=True)
-class Task:
-    """One pod or process: realizes its configurations in turn."""
+class Task(graphs.Task):
+    """A task of the graph, or a share of one, and how much of it is left."""
 
-    name: str
-    """`corpus`, `6L-pretrain-10`, `6L-evaluate-10-MNLI-m`: a valid KFP task name's beginning, unique in the plan."""
-    stage: str
-    configs: tuple[StageConfig, ...]
     after: tuple[str, ...]
-    """Tasks whose results it needs."""
-    run: str = ""
-    """Model and seed, as `6L` or `6L-seed2`; empty for what all runs share."""
-    epoch: int = 0
-    """At which the round ends; 0 for what belongs to none."""
-    steps: int = 0
-    """Gradient steps of pre-training."""
+    """Tasks that have to be over before it begins."""
     done: tuple[bool, ...] = ()
-    """Which of the configurations are realized already."""
+    """Which of the nodes are realized already."""
+
+    @property
+    def configs(self) -> tuple[StageConfig, ...]:
+        """Of its nodes."""
+        return tuple(node.config for node in self.nodes if node.config)
+
+    @property
+    def left(self) -> tuple[Node, ...]:
+        """Nodes that aren't realized yet."""
+        return tuple(node for node, done in zip(self.nodes, self.done, strict=True) if not done)
 
     @property
     def finished(self) -> bool:
@@ -46,10 +46,8 @@ class Task:
     @property
     def missing(self) -> str:
         """JSON list of the configurations that are left: the task's `config` argument."""
-        left = [config for config, done in zip(self.configs, self.done, strict=True) if not done]
-        return json.dumps(
-            [config.model_dump(mode="json") for config in left], ensure_ascii=False, separators=(",", ":")
-        )
+        left = [node.config.model_dump(mode="json") for node in self.left if node.config]
+        return json.dumps(left, ensure_ascii=False, separators=(",", ":"))
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,7 @@ class Plan:
                     "state": "done" if task.finished else "missing",
                     "after": list(task.after),
                     "steps": task.steps,
-                    "keys": [config.derivation().key for config in task.configs],
+                    "keys": list(task.keys),
                 }
                 for task in self.tasks
             ],
@@ -97,42 +95,34 @@ def plan(graph: Graph, store: ObjectStore | None, corpus_pods: int = 1) -> Plan:
         corpus_pods: Tasks that share each of the corpus' passes.
     """
     tasks = list(_tasks(graph, corpus_pods))
-    configs = [config for task in tasks for config in task.configs]
+    nodes = [node for task in tasks for node in task.nodes]
     with ThreadPoolExecutor(ASKING_THREADS) as pool:
-        found = iter(list(pool.map(lambda config: store is not None and _is_done(config, store), configs)))
-    planned = {task.name: replace(task, done=tuple(next(found) for _ in task.configs)) for task in tasks}
+        found = iter(list(pool.map(lambda node: store is not None and _is_done(node, store), nodes)))
+    planned = {task.name: replace(task, done=tuple(next(found) for _ in task.nodes)) for task in tasks}
     if planned["corpus"].finished and corpus_pods > 1:  # then nobody needs its parts any more
         return plan(graph, store)
     return Plan(graph, tuple(planned.values()))
 
 
 def _tasks(graph: Graph, corpus_pods: int) -> Iterator[Task]:
-    yield Task("vocabulary", "vocabulary", (graph.vocabulary,), ())
-    before: tuple[str, ...] = ("vocabulary",)
-    for work in ("map", "reduce") if corpus_pods > 1 else ():  # one pod does both passes by itself
-        names = tuple(f"corpus-{work}-{index + 1}" for index in range(corpus_pods))
+    for task in graph.tasks():
+        if task.stage == CorpusConfig.STAGE and corpus_pods > 1:  # one pod does both passes by itself
+            yield from _shared(task, graph.configs(CorpusConfig)[0], corpus_pods)
+        else:
+            yield Task(task.nodes, task.needs)
+
+
+def _shared(corpus: graphs.Task, config: CorpusConfig, pods: int) -> Iterator[Task]:
+    """The corpus, after tasks that do parts of its work."""
+    before = corpus.needs
+    for work in ("map", "reduce"):
+        names = tuple(f"{corpus.name}-{work}-{index + 1}" for index in range(pods))
         for index, name in enumerate(names):
-            part = CorpusPartConfig(corpus=graph.corpus, work=work, index=index, count=corpus_pods)
-            yield Task(name, "corpus-part", (part,), before)
+            part = CorpusPartConfig(corpus=config, work=work, index=index, count=pods)
+            yield Task((Node.of(part, before, task=name),), before)
         before = names
-    yield Task("corpus", "corpus", (graph.corpus,), before)
-    wanted = ["corpus"]
-    for run in graph.runs:
-        milestone = "corpus"
-        for turn in run.rounds:
-            epoch = turn.pretrain.end_epoch
-            name = f"{run.name}-pretrain-{epoch}"
-            steps = turn.pretrain.end_step - turn.pretrain.begin_step
-            yield Task(name, "pretrain", (turn.pretrain,), (milestone,), run.name, epoch, steps)
-            milestone = name
-            wanted.append(name)
-            for task in graph.experiment.evaluate.tasks:
-                seeds: Sequence[StageConfig] = [each for each in turn.evaluations if each.task == task]
-                wanted.append(f"{run.name}-evaluate-{epoch}-{task}")
-                yield Task(wanted[-1], "evaluate", tuple(seeds), (name,), run.name, epoch)
-    report = ReportConfig(name=graph.experiment.name, graph=references.digest(graph.document()))
-    yield Task("report", "report", (report,), tuple(wanted))
+    yield Task(corpus.nodes, before)
 
 
-def _is_done(config: StageConfig, store: ObjectStore) -> bool:
-    return realizations.find(store, config.STAGE, config.derivation().key) is not None
+def _is_done(node: Node, store: ObjectStore) -> bool:
+    return realizations.find(store, node.stage, node.key) is not None

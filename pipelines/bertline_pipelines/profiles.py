@@ -12,13 +12,14 @@ No secret is ever in a profile: pods get them from Kubernetes secrets that it na
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, create_model, model_validator
 
 from bertline import mistakes, yamlfiles
 from bertline.addresses import redacted
 from bertline.errors import UserError
+from bertline_pipelines import stages
 
 SHIPPED = Path(__file__).parent.parent / "profiles"
 INSTALLED = Path(__file__).parent / "profiles"  # in a wheel they lie inside the package
@@ -35,8 +36,6 @@ STAND_INS = {
     "BERTLINE_REGISTRY": "your-registry.example/bertline",
 }
 """For a plan or a dry run, where neither profile nor environment has a value yet."""
-
-STAGES = ("vocabulary", "corpus", "pretrain", "evaluate", "report")
 
 Cores = Annotated[str, StringConstraints(pattern=r"^(\d+(\.\d+)?|\d+m)$")]
 Bytes = Annotated[str, StringConstraints(pattern=r"^\d+([KMGTPE]i?)?$")]
@@ -164,14 +163,8 @@ class Pod(Section):
         return self
 
 
-class Pods(Section):
-    """Pods by stage."""
-
-    vocabulary: Pod
-    corpus: Pod
-    pretrain: Pod
-    evaluate: Pod
-    report: Pod
+class _Pods(Section):
+    """Pods by stage, by the package of those in `stages`."""
 
     @model_validator(mode="before")
     @classmethod
@@ -179,13 +172,19 @@ class Pods(Section):
         """`default` fills what a stage doesn't say."""
         if not isinstance(value, dict) or not isinstance(value.get("default"), dict):
             return value
-        stages = {stage: value["default"] | (value.get(stage) or {}) for stage in STAGES}
-        return {name: pod for name, pod in value.items() if name != "default"} | stages
+        filled = {package: value["default"] | (value.get(package) or {}) for package in stages.PACKAGES}
+        return {name: pod for name, pod in value.items() if name != "default"} | filled
 
     def of(self, stage: str) -> Pod:
         """The pod of a stage; parts of the corpus have the corpus'."""
-        pod: Pod = getattr(self, stage.removesuffix("-part"))
+        pod: Pod = getattr(self, stages.of(stage).package)
         return pod
+
+
+if TYPE_CHECKING:
+    Pods = _Pods
+else:
+    Pods = create_model("Pods", __base__=_Pods, **dict.fromkeys(stages.PACKAGES, (Pod, ...)))
 
 
 class Profile(Section):
@@ -227,7 +226,7 @@ class Profile(Section):
     @property
     def gpu_stages(self) -> frozenset[str]:
         """Stages whose pods have a GPU."""
-        return frozenset(stage for stage in STAGES if self.pods.of(stage).gpu)
+        return frozenset(stage.name for stage in stages.STAGES if self.pods.of(stage.name).gpu)
 
 
 def names() -> list[str]:

@@ -13,9 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from bertline.corpus.config import CorpusPartConfig
+from bertline import graphs
+from bertline.errors import UserError
+from bertline.graphs import Graph, Node
 from bertline.pretrain.config import PretrainConfig
-from bertline.report.config import ReportConfig
 from bertline.stages import StageConfig
 from bertline.store import attempts, derivations, leases, realizations, references
 from bertline.store.derivations import Key
@@ -26,9 +27,6 @@ from bertline_pipelines.plans import Plan
 ASKING_THREADS = 16  # a bucket's latency is what counts
 SILENT_S = 300.0
 """A lease that was renewed longer ago, by this machine's clock, may be that of an attempt that was killed."""
-
-Place = tuple[str | int, ...]
-"""Of a result in an experiment, whatever its key: stage, model, seed, epoch, task, seed of fine-tuning."""
 
 
 @dataclass(frozen=True)
@@ -100,74 +98,46 @@ class Reason:
 
 def explain(plan: Plan, store: ObjectStore) -> dict[str, tuple[Reason, ...]]:
     """Why each task that isn't done isn't, a reason a result. Reads, and writes nothing."""
-    versions = _versions(plan, store)
-    left = [
-        (task.name, config)
-        for task in plan.tasks
-        for config, done in zip(task.configs, task.done, strict=True)
-        if not done
-    ]
+    before = _before(plan.graph, store)
+    left = [(task.name, node) for task in plan.tasks for node in task.left]
     with ThreadPoolExecutor(ASKING_THREADS) as pool:
-        found = list(pool.map(lambda each: _reason(each[1], versions, store), left))
+        found = list(pool.map(lambda each: _reason(each[1], plan.graph, before, store), left))
     names = dict.fromkeys(name for name, _ in left)
     pairs = list(zip(left, found, strict=True))
     return {name: tuple(reason for (task, _), reason in pairs if task == name) for name in names}
 
 
-@dataclass(frozen=True)
-class _Versions:
-    """This version of an experiment and the one before."""
-
-    names: Mapping[str, str]
-    """Of runs, by model and seed."""
-    now: Mapping[str, Any]
-    places: Mapping[Key, Place]
-    """Where each result has its place in this version."""
-    before: Mapping[str, Any] | None
-    """None: there is none."""
-    keys: Mapping[Place, Key]
-    """What had that place in the version before."""
-
-    def task(self, key: Key) -> str:
-        """The name of the task that makes what others are made of."""
-        stage, *where = self.places[key]
-        return f"{self.names[f'{where[0]} {where[1]}']}-pretrain-{where[2]}" if stage == "pretrain" else str(stage)
-
-
-def _versions(plan: Plan, store: ObjectStore) -> _Versions:
-    """This version needn't be in the store."""
-    now = plan.graph.document()
-    ours = references.digest(now)
-    others = [each for each in references.read(store, plan.graph.experiment.name) if each.digest != ours]
+def _before(graph: Graph, store: ObjectStore) -> Graph | None:
+    """The version before this one, which needn't be in the store; None if there is none that can be read."""
+    others = [each for each in references.read(store, graph.experiment.name) if each.digest != graph.digest]
     newest = max(others, key=lambda version: version.submitted, default=None)
-    return _Versions(
-        {f"{run.model} {run.seed}": run.name for run in plan.graph.runs},
-        now,
-        {key: place for place, key in _places(now)},
-        newest.graph if newest else None,
-        dict(_places(newest.graph)) if newest else {},
-    )
+    try:
+        return graphs.read(store, newest) if newest else None
+    except UserError:
+        return None  # an older bertline's: all keys have changed since
 
 
-def _reason(config: StageConfig, versions: _Versions, store: ObjectStore) -> Reason:
+def _reason(node: Node, graph: Graph, before: Graph | None, store: ObjectStore) -> Reason:
+    config = node.config
+    assert config is not None  # the graph was unrolled here
     standing = _standing(config, store)
-    if versions.before is None or isinstance(config, ReportConfig | CorpusPartConfig):
+    if before is None or node.place not in graph.by_place:  # the report and parts have no place in a version
         return standing
-    earlier = versions.keys.get(versions.places[standing.key])
+    earlier = before.by_place.get(node.place)
     if earlier is None:
         return _with(standing, is_new=True)
-    prefix = derivations.prefix(config.STAGE, earlier)
-    if earlier == standing.key or store.stat(f"{prefix}{realizations.MANIFEST}") is None:
+    prefix = derivations.prefix(node.stage, earlier.key)
+    if earlier.key == node.key or store.stat(f"{prefix}{realizations.MANIFEST}") is None:
         return standing  # nothing has changed, or that one was never there either
     try:
         asked = json.loads(store.get(f"{prefix}{realizations.DERIVATION}")[0])
     except (NotFoundError, ValueError):
         return standing  # `bertline store verify` complains
-    if changes := tuple(_changes(config, asked, versions.before, versions.now)):
+    if changes := tuple(_changes(config, asked, before.document, graph.document)):
         return _with(standing, changes=changes)
     now = config.derivation().inputs
-    differs = [name for name in ("vocabulary", "corpus", "milestone") if asked["inputs"].get(name) != now.get(name)]
-    return _with(standing, follows=versions.task(now[differs[0]]) if differs else "")
+    differing = {key for name, key in now.items() if asked["inputs"].get(name) != key}
+    return _with(standing, follows=next((each.task for each in graph.nodes if each.key in differing), ""))
 
 
 def _with(reason: Reason, **fields: Any) -> Reason:
@@ -205,18 +175,6 @@ def _differences(before: Any, now: Any, field: str = "") -> Iterator[Change]:
             yield from _differences(before.get(name), now.get(name), f"{field}.{name}" if field else name)
     elif json.loads(json.dumps(before)) != json.loads(json.dumps(now)):  # tuples are lists in the store
         yield Change(field, before, now)
-
-
-def _places(graph: Mapping[str, Any]) -> Iterator[tuple[Place, Key]]:
-    """Every result that an experiment's version leads to."""
-    yield ("vocabulary",), graph["vocabulary"]
-    yield ("corpus",), graph["corpus"]
-    for run in graph["runs"]:
-        for turn in run["rounds"]:
-            where = run["model"], run["seed"], turn["epoch"]
-            yield ("pretrain", *where), turn["pretrain"]
-            for each in turn["evaluations"]:
-                yield ("evaluate", *where, each["task"], each["seed"]), each["key"]
 
 
 def _standing(config: StageConfig, store: ObjectStore) -> Reason:

@@ -236,7 +236,7 @@ def _task(task: Task, included: bool) -> SubmittedTask:
     return SubmittedTask(
         name=task.name,
         stage=task.stage,
-        keys=tuple(config.derivation().key for config in task.configs),
+        keys=task.keys,
         after=task.after,
         run=task.run,
         epoch=task.epoch,

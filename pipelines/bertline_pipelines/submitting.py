@@ -10,14 +10,14 @@ import contextlib
 import time
 from dataclasses import dataclass
 
-from bertline import progress, sources
+from bertline import progress, sources, unrolling
 from bertline.errors import BertlineError, TransientError, UserError
+from bertline.graphs import Graph
 from bertline.store import references
 from bertline.store.leases import Lease
 from bertline.store.objects import ObjectStore
-from bertline_pipelines import access, documents, fates, graphs, plans, submissions
+from bertline_pipelines import access, documents, fates, plans, submissions
 from bertline_pipelines.documents import Document
-from bertline_pipelines.graphs import Graph
 from bertline_pipelines.kubeflow.kubeflow import Kubeflow, RunNotFoundError
 from bertline_pipelines.plans import Plan, Task
 from bertline_pipelines.profiles import Profile
@@ -45,7 +45,7 @@ class Prepared:
     @property
     def digest(self) -> str:
         """Of the experiment's version."""
-        return references.digest(self.plan.graph.document())
+        return self.plan.graph.digest
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def prepare(graph: Graph, profile: Profile, store: ObjectStore | None) -> Prepar
         UserError: the profile isn't for Kubeflow, or the compiled pipeline wouldn't work.
     """
     access.submits_to(profile)
-    plan = plans.plan(graphs.portable(graph), store, profile.corpus_pods)
+    plan = plans.plan(unrolling.portable(graph), store, profile.corpus_pods)
     parts = tuple(documents.chunks(plan.missing))
     name = graph.experiment.name
     return Prepared(profile, graph, plan, parts, documents.compile_tasks(name, parts[0], profile) if parts else None)
@@ -89,8 +89,8 @@ def submit(prepared: Prepared, store: ObjectStore, kubeflow: Kubeflow) -> Submit
         last = submissions.latest(store, name)
         if last and (going := _going(last, store, kubeflow, prepared)):
             return Submitted(going, is_new=False)
-        references.write(store, name, prepared.plan.graph.document())
-        sources.upload(graphs.sources(prepared.graph.experiment), store)
+        references.write(store, name, prepared.plan.graph.document)
+        sources.upload(prepared.graph.experiment.sources(), store)
         submission = submissions.announce(
             store,
             prepared.plan,

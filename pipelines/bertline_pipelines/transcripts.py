@@ -8,27 +8,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+from bertline import graphs
 from bertline.errors import UserError
-from bertline.report.config import ReportConfig
+from bertline.graphs import Node, Task
 from bertline.store import attempts, derivations, leases, realizations, references
 from bertline.store.derivations import Key
 from bertline.store.objects import NotFoundError, ObjectStore, Version
-from bertline.store.references import Reference
 from bertline_pipelines import submissions
-from bertline_pipelines.submissions import Submission
+from bertline_pipelines.submissions import Submission, SubmittedTask
 
 THREADS = 16  # manifests and logs are small; a bucket's latency is what counts
 
 Events = list[dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class Task:
-    """A task, by the name that all commands use."""
-
-    name: str
-    stage: str
-    keys: tuple[Key, ...]
 
 
 @dataclass(frozen=True)
@@ -64,14 +55,14 @@ def find(store: ObjectStore, experiment: str) -> tuple[tuple[Task, ...], Submiss
         submission = submissions.find(store, experiment)
     except UserError:
         reference = references.current(store, experiment)
-        return tuple(_tasks(reference)), None
+        return graphs.read(store, reference).tasks(), None
     reference = references.current(store, submission.experiment)
     record = store.stat(submission.object_name)
     # Both times are the store's: the two may have been written by machines whose clocks differ.
     is_older = reference.submitted[0] > (record.modified if record else 0.0) and reference.digest != submission.graph
     if experiment == submission.experiment and is_older:  # another version went through `bertline run` since
-        return tuple(_tasks(reference)), None
-    return tuple(Task(task.name, task.stage, task.keys) for task in submission.tasks), submission
+        return graphs.read(store, reference).tasks(), None
+    return tuple(map(_task, submission.tasks)), submission
 
 
 def states(store: ObjectStore, tasks: tuple[Task, ...]) -> dict[str, State]:
@@ -188,19 +179,12 @@ def _lease(store: ObjectStore, task: Task, key: Key) -> Version | None:
     return None if leases.is_left(content) else version
 
 
-def _tasks(reference: Reference) -> Iterator[Task]:
-    """The same names as in `plans`, from the version of an experiment that the store has."""
-    graph = reference.graph
-    yield Task("vocabulary", "vocabulary", (graph["vocabulary"],))
-    yield Task("corpus", "corpus", (graph["corpus"],))
-    for run in graph["runs"]:
-        for turn in run["rounds"]:
-            yield Task(f"{run['name']}-pretrain-{turn['epoch']}", "pretrain", (turn["pretrain"],))
-            for name in dict.fromkeys(each["task"] for each in turn["evaluations"]):
-                keys = tuple(each["key"] for each in turn["evaluations"] if each["task"] == name)
-                yield Task(f"{run['name']}-evaluate-{turn['epoch']}-{name}", "evaluate", keys)
-    report = ReportConfig(name=reference.name, graph=reference.digest)
-    yield Task("report", "report", (report.derivation().key,))
+def _task(submitted: SubmittedTask) -> Task:
+    """A record has also the tasks that the graph lacks: parts of the corpus."""
+    shared = {"stage": submitted.stage, "task": submitted.name, "needs": submitted.after}
+    return Task(
+        tuple(Node(key=key, run=submitted.run, epoch=submitted.epoch, **shared) for key in submitted.keys),
+    )
 
 
 def _events(events: Events) -> Iterator[str]:

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bertline import experiments
+from bertline import experiments, unrolling
 from bertline.store import references
 from bertline.store.objects import connect
 from bertline.store.realizations import Outcome, realize
-from bertline_pipelines import graphs, profiles, submissions, submitting
+from bertline_pipelines import profiles, submissions, submitting
 from support import kubernetes_api
 from support.kfp_server import KfpServer
 from support.recorded_runs import WORKFLOWS, RecordedRun
@@ -43,10 +43,10 @@ class Case:
         self.profile = folder / "tests.yaml"
         self.profile.write_text(yaml.safe_dump(document))
         self.experiment = write(folder, epochs=1)
-        graph = graphs.build(experiments.load(self.experiment))
+        graph = unrolling.build(experiments.load(self.experiment))
         prepared = submitting.prepare(graph, profiles.load(str(self.profile), {}), self.store)
         self.plan = prepared.plan
-        references.write(self.store, "nano", self.plan.graph.document())
+        references.write(self.store, "nano", self.plan.graph.document)
         record = submissions.announce(
             self.store, self.plan, self.plan.tasks, graph=prepared.digest, profile="tests",
             endpoint=server.endpoint, namespace="kubeflow", parts=1,

@@ -52,7 +52,7 @@ def logs(bertline, work):
 
 
 def test_a_broken_task_shows_its_traceback(work, logs):
-    config = work.graph.vocabulary.model_dump_json()
+    config = work.graph.nodes[0].config.model_dump_json()
     command = [sys.executable, "-c", BREAKS, "--store", work.store.uri, "--config", config]
     assert subprocess.run(command, capture_output=True, check=False).returncode == ExitCode.BUG
     shown = logs("--task", "vocabulary")
@@ -384,8 +384,7 @@ def test_an_outage_of_the_store_is_no_sign_of_death(work, monkeypatch):
     monkeypatch.setattr(leases, "EXPIRE_S", 0.3)
     task = work.task("corpus")
     work.store.put(f"{task.configs[0].derivation().prefix}lease.json", b'{"host": "elsewhere"}')
-    keys = tuple(config.derivation().key for config in task.configs)
-    tail = transcripts.Tail(work.store, transcripts.Task("corpus", "corpus", keys))
+    tail = transcripts.Tail(work.store, task)
     assert not tail.is_dead()
     time.sleep(0.4)
     tail.interrupted()

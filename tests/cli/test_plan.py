@@ -6,13 +6,15 @@ import pytest
 import yaml
 
 import bertline_pipelines
-from bertline import experiments
+from bertline import experiments, unrolling
+from bertline.corpus.config import CorpusConfig
 from bertline.errors import ExitCode
+from bertline.pretrain.config import PretrainConfig
 from bertline.signals import Stopped
 from bertline.store import references
 from bertline.store.objects import connect
 from bertline.store.realizations import Outcome, realize
-from bertline_pipelines import graphs
+from bertline.vocabulary.config import VocabularyConfig
 from support.terminals import on_a_terminal
 
 NANO = (bertline_pipelines.experiment_files() / "nano.yaml").read_text()
@@ -24,9 +26,9 @@ def store(tmp_path):
     path = tmp_path / "nano.yaml"
     path.write_text(NANO)
     store = connect(str(tmp_path / "store"))
-    graph = graphs.build(experiments.load(path))
-    references.write(store, "nano", graph.document())
-    for config in (graph.vocabulary, graph.corpus):
+    graph = unrolling.build(experiments.load(path))
+    references.write(store, "nano", graph.document)
+    for config in (graph.configs(VocabularyConfig)[0], graph.configs(CorpusConfig)[0]):
         realize(store, config.derivation(), lambda build: Outcome({}, {}))
 
     def stop(build):
@@ -34,7 +36,7 @@ def store(tmp_path):
         raise Stopped("SIGTERM")
 
     with pytest.raises(Stopped):
-        realize(store, graph.runs[0].rounds[0].pretrain.derivation(), stop)
+        realize(store, graph.configs(PretrainConfig)[0].derivation(), stop)
     return store
 
 

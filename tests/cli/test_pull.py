@@ -9,14 +9,18 @@ import pytest
 import typer
 import yaml
 
+from bertline import unrolling
+from bertline.corpus.config import CorpusConfig
 from bertline.errors import DamagedError, ExitCode
+from bertline.evaluate.config import EvaluateConfig
 from bertline.experiments import Experiment
+from bertline.pretrain.config import PretrainConfig
 from bertline.report.config import ReportConfig
 from bertline.store import references
 from bertline.store.objects import connect
 from bertline.store.realizations import Outcome, realize
+from bertline.vocabulary.config import VocabularyConfig
 from bertline_cli import pull
-from bertline_pipelines import graphs
 
 DATA = {"url": "https://example.org/data", "sha256": "a" * 64}
 DOCUMENT = {
@@ -35,25 +39,26 @@ class Finished:
 
     def __init__(self, uri):
         self.store = connect(uri)
-        self.graph = graphs.build(Experiment.model_validate(DOCUMENT))
-        self.reference = references.write(self.store, "small", self.graph.document())
+        self.graph = unrolling.build(Experiment.model_validate(DOCUMENT))
+        self.reference = references.write(self.store, "small", self.graph.document)
 
     def everything(self):
-        for run in self.graph.runs:
-            for turn in run.rounds:
-                self.milestone(turn.pretrain)
-                for evaluation in turn.evaluations:
-                    self.evaluation(evaluation)
+        for milestone in self.graph.configs(PretrainConfig):
+            self.milestone(milestone)
+        for evaluation in self.graph.configs(EvaluateConfig):
+            self.evaluation(evaluation)
         self.inputs()
         config = ReportConfig(name="small", graph=self.reference.digest)
         self._realize(config, {"report.html": b"<html>", "report.md": b"#", "a.png": b"PNG"}, {"accuracies": []})
         return self
 
     def inputs(self):
-        self._realize(self.graph.vocabulary, {"vocab.txt": b"[PAD]\n"}, {"pieces": 1, "sha256": "c" * 64})
+        self._realize(
+            self.graph.configs(VocabularyConfig)[0], {"vocab.txt": b"[PAD]\n"}, {"pieces": 1, "sha256": "c" * 64}
+        )
         names = ("documents", "words", "sentences", "tokens", "examples", "held_out_documents", "held_out_examples")
         figures = dict.fromkeys((*names, "skipped_bytes"), 7)
-        self._realize(self.graph.corpus, {"train-00000-of-00001.tfrecord": b"shard" * 1000}, figures)
+        self._realize(self.graph.configs(CorpusConfig)[0], {"train-00000-of-00001.tfrecord": b"shard" * 1000}, figures)
 
     def milestone(self, config):
         results = {
@@ -134,7 +139,7 @@ def test_results_lie_where_people_look_for_them(finished, run, tmp_path):
     document = run()
     assert files(tmp_path / "here") == RESULTS
     assert (tmp_path / "here/report.html").read_bytes() == b"<html>"
-    manifest = finished.store.get(f"{finished.place(finished.graph.corpus)}manifest.json")[0]
+    manifest = finished.store.get(f"{finished.place(finished.graph.configs(CorpusConfig)[0])}manifest.json")[0]
     assert (tmp_path / "here/corpus/manifest.json").read_bytes() == manifest
     assert document["missing"] == document["kept"] == document["damages"] == []
     assert set(document["pulled"]) == {name for name in RESULTS if not name.endswith(("manifest.json", "results.json"))}
@@ -148,7 +153,7 @@ def test_one_document_has_every_accuracy_with_its_key_and_wall_clock(finished, r
     assert [(row["model"], row["epoch"], row["seed"]) for row in results["accuracies"]] == [
         (model, epoch, seed) for model in ("3L", "6L") for epoch in (1, 2) for seed in (1, 2)
     ]
-    last, evaluation = results["accuracies"][-1], finished.graph.runs[1].rounds[1].evaluations[1]
+    last, evaluation = results["accuracies"][-1], finished.graph.configs(EvaluateConfig)[-1]
     assert last["task"] == "MNLI-m"
     assert (last["accuracy"], last["wall_clock_s"], last["step"]) == (0.68, 201.0, 20_000)
     assert (last["key"], last["milestone"]) == (evaluation.derivation().key, evaluation.milestone)
@@ -166,7 +171,7 @@ def test_what_is_large_comes_when_asked_for(finished, run, tmp_path):
         for name in ("encoder", "state")
     ]
     assert files(tmp_path / "here") == sorted([*RESULTS, *weights, "corpus/train-00000-of-00001.tfrecord"])
-    name = f"{finished.place(finished.graph.runs[0].rounds[0].pretrain)}encoder.safetensors"
+    name = f"{finished.place(finished.graph.configs(PretrainConfig)[0])}encoder.safetensors"
     assert (tmp_path / "here" / weights[0]).read_bytes() == finished.store.get(name)[0]
 
 
@@ -191,9 +196,8 @@ def test_a_second_time_only_what_is_wrong_or_new_is_downloaded(finished, run, tm
 
 
 def test_what_isnt_done_is_listed_and_the_report_has_gaps(finished, run, tmp_path, capsys):
-    first, second = finished.graph.runs[0].rounds
-    finished.milestone(first.pretrain)
-    finished.evaluation(first.evaluations[0])
+    finished.milestone(finished.graph.configs(PretrainConfig)[0])
+    finished.evaluation(finished.graph.configs(EvaluateConfig)[0])
     document = run()
     assert {each["result"] for each in document["missing"]} == {
         *("vocabulary", "corpus", "3L/epoch-0001/MNLI-m-seed2", "3L/epoch-0002/pretrain"),
@@ -212,15 +216,14 @@ def test_what_isnt_done_is_listed_and_the_report_has_gaps(finished, run, tmp_pat
     finished.everything()
     assert run()["missing"] == []
     assert (tmp_path / "here/report.md").read_bytes() == b"#"
-    assert second.pretrain.end_epoch == 2
 
 
 def test_damage_is_told_and_stops_nothing_else(finished, run, tmp_path, capsys):
     finished.everything()
-    evaluation = finished.graph.runs[0].rounds[0].evaluations[0]
+    evaluation = finished.graph.configs(EvaluateConfig)[0]
     damaged = f"{finished.place(evaluation)}predictions.tsv"
     finished.store.put(damaged, b"x" * len(finished.store.get(damaged)[0]))
-    finished.store.delete(f"{finished.place(finished.graph.vocabulary)}vocab.txt")
+    finished.store.delete(f"{finished.place(finished.graph.configs(VocabularyConfig)[0])}vocab.txt")
     with pytest.raises(typer.Exit) as ended:
         run()
     assert ended.value.exit_code == ExitCode.DAMAGED
@@ -235,8 +238,8 @@ def test_damage_is_told_and_stops_nothing_else(finished, run, tmp_path, capsys):
 def test_a_name_that_leads_out_is_refused(finished, run, tmp_path):
     """Whoever may write to the bucket must not write to the disk of who pulls."""
     finished.everything()
-    graph = finished.graph.document()
-    graph["runs"][0]["name"] = "../escaped"
+    graph = finished.graph.document
+    next(node for node in graph["nodes"] if node["stage"] == "pretrain")["run"] = "../escaped"
     references.write(finished.store, "small", graph)
     with pytest.raises(DamagedError, match="leads out of"):
         run()
@@ -263,7 +266,7 @@ def test_by_file_from_any_store_without_tensorflow_or_kfp(kind, tmp_path, reques
     assert len(json.loads(done.stdout)["pulled"]) == 3 + 1 + 4 * (3 + 2)
     assert not done.stderr, "no bars where there is no terminal"
     name = "6L/epoch-0002/pretrain/state.safetensors"
-    stored = finished.store.get(f"{finished.place(finished.graph.runs[1].rounds[1].pretrain)}state.safetensors")[0]
+    stored = finished.store.get(f"{finished.place(finished.graph.configs(PretrainConfig)[-1])}state.safetensors")[0]
     assert (tmp_path / "here" / name).read_bytes() == stored
     if kind == "gs":
         finished.store._connected[1].client.close()

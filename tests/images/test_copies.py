@@ -10,13 +10,11 @@ from pathlib import Path
 import pytest
 
 from bertline_pipelines import images
+from bertline_pipelines.stages import STAGES
 from support.checkouts import ROOT, code, stage
 
 FOLDERS = {
-    "corpus": ("corpus", "vocabulary"),
-    "pretrain": ("pretrain",),
-    "evaluate": ("evaluate",),
-    "report": ("report",),
+    image: tuple(dict.fromkeys(stage.package for stage in STAGES if stage.image == image)) for image in images.VARIANTS
 }
 """Image → packages of the stages that run in it."""
 
@@ -108,8 +106,3 @@ def test_an_image_has_all_that_its_stages_may_import(image):
 @pytest.mark.parametrize(("image", "source"), SOURCES)
 def test_no_copied_file_is_idle(image, source):
     assert missing(image, without=source)
-
-
-def test_stages_run_in_an_image_that_has_their_package():
-    for name, image in images.STAGES.items():
-        assert name.partition("-")[0] in FOLDERS[image]

@@ -19,10 +19,11 @@ from pathlib import Path
 
 import pytest
 
-from bertline import experiments, sources
+from bertline import experiments, sources, unrolling
+from bertline.pretrain.config import PretrainConfig
 from bertline.store import realizations, references
 from bertline.store.objects import connect
-from bertline_pipelines import documents, graphs, images, plans, profiles
+from bertline_pipelines import documents, images, plans, profiles
 from support import checkouts, sandboxes, tiny_experiments
 
 pytestmark = [pytest.mark.images, pytest.mark.slow, pytest.mark.timeout(7200)]
@@ -179,11 +180,11 @@ def test_what_is_built_already_isnt_built_again(built, checkout, environment):
 
 def test_a_whole_experiment_inside_the_images(built, checkout, lay_out, tmp_path, monkeypatch):
     monkeypatch.setattr(images, "CHECKOUT", checkout)  # so that the pipeline names the images that were built
-    graph = graphs.build(experiments.load(tiny_experiments.write(tmp_path, epochs=2)))
+    graph = unrolling.build(experiments.load(tiny_experiments.write(tmp_path, epochs=2)))
     store = connect(str(tmp_path / "store"))
-    portable = graphs.portable(graph)
-    references.write(store, portable.experiment.name, portable.document())
-    sources.upload(graphs.sources(graph.experiment), store)
+    portable = unrolling.portable(graph)
+    references.write(store, portable.experiment.name, portable.document)
+    sources.upload(graph.experiment.sources(), store)
     for path in (tmp_path / "store").rglob("*"):
         os.chown(path, sandboxes.NOBODY, sandboxes.NOBODY)
 
@@ -222,7 +223,7 @@ def test_a_whole_experiment_inside_the_images(built, checkout, lay_out, tmp_path
         assert path.stat().st_uid == sandboxes.NOBODY
     report = realizations.require(store, "report", plan.tasks[-1].configs[0].derivation().key)
     assert "report.html" in report.paths()
-    milestone = graph.runs[0].rounds[0].pretrain.derivation().key
+    milestone = graph.configs(PretrainConfig)[0].derivation().key
     made_with = realizations.require(store, "pretrain", milestone).manifest.provenance
     assert made_with["image"] == built["pretrain"]
     assert made_with["packages"]["kfp"] == "2.16.1"

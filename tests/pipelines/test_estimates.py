@@ -7,14 +7,18 @@ from pathlib import Path
 import pytest
 
 import bertline_pipelines
-from bertline import experiments
+from bertline import experiments, unrolling
+from bertline.corpus.config import CorpusConfig
+from bertline.evaluate.config import EvaluateConfig
 from bertline.experiments import Experiment, Model
+from bertline.pretrain.config import PretrainConfig
 from bertline.store.objects import connect
 from bertline.store.realizations import Outcome, realize
-from bertline_pipelines import graphs, plans, profiles
+from bertline_pipelines import plans, profiles
 from bertline_pipelines.estimates import devices, estimates, sizes
 from bertline_pipelines.estimates.baselines import POD_S, PROCESS_S, TENSORFLOW_S, Range
 from bertline_pipelines.estimates.devices import Device
+from bertline_pipelines.stages import STAGES
 
 RECORDED = json.loads((Path(__file__).parents[1] / "support" / "recorded" / "nano.json").read_text())
 """What nano's tasks took in one real run: two virtual x86-64 cores, one task on each, nothing beside it."""
@@ -37,7 +41,7 @@ def document(**changes):
 
 
 def graph_of(**changes):
-    return graphs.build(Experiment.model_validate(document(**changes)))
+    return unrolling.build(Experiment.model_validate(document(**changes)))
 
 
 @pytest.fixture
@@ -50,7 +54,7 @@ def estimate(store):
     """The tasks by name, and the whole estimate."""
 
     def run(graph, pretrain=CPU, evaluate=CPU, other=CPU, **options):
-        at = dict.fromkeys(profiles.STAGES, other) | {"pretrain": pretrain, "evaluate": evaluate}
+        at = dict.fromkeys([stage.name for stage in STAGES], other) | {"pretrain": pretrain, "evaluate": evaluate}
         found = estimates.estimate(plans.plan(graph, store), store, at, **options)
         return {task.name: task for task in found.tasks}, found
 
@@ -260,7 +264,7 @@ def test_a_pod_starts_slowly_and_stages_the_corpus(estimate):
 
 def nano(**evaluate):
     experiment = experiments.load(bertline_pipelines.experiment_files() / "nano.yaml")
-    return graphs.build(experiment.model_copy(update={"evaluate": experiment.evaluate.model_copy(update=evaluate)}))
+    return unrolling.build(experiment.model_copy(update={"evaluate": experiment.evaluate.model_copy(update=evaluate)}))
 
 
 def record(store, *left_out):
@@ -314,10 +318,10 @@ def test_one_more_epoch_of_fine_tuning_costs_start_up_again(estimate, store):
 
 def test_milestones_of_the_same_shape_beat_any_table(estimate, store):
     graph = graph_of()
-    rounds = graph.runs[1].rounds
-    milestone(store, rounds[0].pretrain, 1000.0, gpu="NVIDIA L4")
-    milestone(store, rounds[1].pretrain, 2000.0, gpu="NVIDIA L4")
-    milestone(store, rounds[2].pretrain, 10.0)
+    rounds = graph.configs(PretrainConfig, run="6L")
+    milestone(store, rounds[0], 1000.0, gpu="NVIDIA L4")
+    milestone(store, rounds[1], 2000.0, gpu="NVIDIA L4")
+    milestone(store, rounds[2], 10.0)
     tasks, whole = estimate(graph, pretrain=Device(6, "L4", 1))
     assert {"6L-pretrain-10", "6L-pretrain-20", "6L-pretrain-30"}.isdisjoint(tasks)
     found = tasks["6L-pretrain-40"]
@@ -340,7 +344,7 @@ def test_milestones_of_the_same_shape_beat_any_table(estimate, store):
 
 def test_another_experiments_milestones_count_if_the_shape_is_the_same(estimate, store):
     other = graph_of(pretrain={"epochs": 7, "learning_rate": {"schedule": "linear"}, "seeds": [9]})
-    milestone(store, other.runs[1].rounds[0].pretrain, 500.0)
+    milestone(store, other.configs(PretrainConfig, run="6L")[0], 500.0)
     longer = graph_of(corpus=document()["corpus"] | {"sequence_length": 256, "max_predictions": 40})
     # of the other corpus nothing says what its sequences are like
     tasks, _ = estimate(longer)
@@ -351,7 +355,7 @@ def test_another_experiments_milestones_count_if_the_shape_is_the_same(estimate,
 
 def test_what_was_measured_on_the_very_processor_is_preferred(estimate, store):
     graph = graph_of()
-    first, second = (turn.pretrain for turn in graph.runs[1].rounds[:2])
+    first, second = graph.configs(PretrainConfig, run="6L")[:2]
     milestone(store, first, 100.0)
     milestone(store, second, 200.0)
     change_provenance(store, first, processor="aarch64, 96 cores")
@@ -364,7 +368,7 @@ def test_what_was_measured_on_the_very_processor_is_preferred(estimate, store):
 
 def test_evaluations_are_measured_by_their_rate_and_their_rest(estimate, store):
     graph = graph_of(evaluate=document()["evaluate"] | {"seeds": [1, 2]})
-    first = graph.runs[0].rounds[0].evaluations[0]
+    first = graph.configs(EvaluateConfig)[0]
     # 3 epochs of 1,000 examples at 10 a second, and 20 seconds
     finish(store, first, {"train_examples": 1000}, seconds=320.0, sequences_per_s=10.0)
     tasks, _ = estimate(graph)
@@ -381,8 +385,8 @@ def test_evaluations_are_measured_by_their_rate_and_their_rest(estimate, store):
 
 def test_a_corpus_is_measured_by_its_words(estimate, store):
     graph = graph_of()
-    finish(store, graph.corpus, {"words": 1000}, size=5000, workers=4, worker_s=8.0, seconds=2.0)
-    took(store, graph.corpus, 2.5)
+    finish(store, graph.configs(CorpusConfig)[0], {"words": 1000}, size=5000, workers=4, worker_s=8.0, seconds=2.0)
+    took(store, graph.configs(CorpusConfig)[0], 2.5)
     # another seed: the same dump, the same work, for two workers
     tasks, _ = estimate(graph_of(corpus=document()["corpus"] | {"seed": 18}))
     assert ends(work(tasks["corpus"])) == pytest.approx((4, 4))
@@ -397,7 +401,7 @@ def test_a_corpus_is_measured_by_its_words(estimate, store):
 
 def test_a_corpus_over_several_pods_is_counted_once_and_each_pod_starts(store):
     graph = graph_of()
-    at = dict.fromkeys(profiles.STAGES, CPU)
+    at = dict.fromkeys([stage.name for stage in STAGES], CPU)
     together = estimates.estimate(plans.plan(graph, store), store, at)
     shared = estimates.estimate(plans.plan(graph, store, corpus_pods=4), store, at)
     assert len(shared.tasks) == len(together.tasks) + 8
@@ -408,12 +412,12 @@ def test_a_corpus_over_several_pods_is_counted_once_and_each_pod_starts(store):
 
 def test_damage_and_a_missing_store_dont_stop_a_plan(estimate, store):
     graph = graph_of()
-    config = graph.runs[1].rounds[0].pretrain
+    config = graph.configs(PretrainConfig, run="6L")[0]
     milestone(store, config, 500.0)
     store.put(f"{config.derivation().prefix}derivation.json", b"{")
     tasks, _ = estimate(graph)
     assert "README" in tasks["6L-pretrain-20"].basis
-    at = dict.fromkeys(profiles.STAGES, CPU)
+    at = dict.fromkeys([stage.name for stage in STAGES], CPU)
     assert estimates.estimate(plans.plan(graph, None), None, at).steps == 1_000_000
 
 

@@ -1,12 +1,18 @@
+import copy
 import dataclasses
 
 import pytest
 import yaml
 
 import bertline_pipelines
-from bertline import experiments
-from bertline.errors import UserError
-from bertline_pipelines import graphs
+from bertline import experiments, graphs, unrolling
+from bertline.corpus.config import CorpusConfig
+from bertline.errors import DamagedError, UserError
+from bertline.evaluate.config import EvaluateConfig
+from bertline.pretrain.config import PretrainConfig
+from bertline.store import garbage, references
+from bertline.store.objects import connect
+from bertline.store.realizations import Outcome, realize
 
 NANO = (bertline_pipelines.experiment_files() / "nano.yaml").read_text()
 
@@ -23,20 +29,14 @@ def build(tmp_path):
             section[last] = value
         path = tmp_path / "experiment.yaml"
         path.write_text(yaml.safe_dump(document))
-        return graphs.build(experiments.load(path))
+        return unrolling.build(experiments.load(path))
 
     return make
 
 
 def keys(graph):
     """Every key by what it is for."""
-    found = {"vocabulary": graph.vocabulary.derivation().key, "corpus": graph.corpus.derivation().key}
-    for run in graph.runs:
-        for turn in run.rounds:
-            found[run.name, turn.pretrain.end_epoch] = turn.pretrain.derivation().key
-            for each in turn.evaluations:
-                found[run.name, turn.pretrain.end_epoch, each.task, each.seed] = each.derivation().key
-    return found
+    return {(node.run, *node.place) if node.run else node.stage: node.key for node in graph.nodes}
 
 
 def test_the_same_experiment_has_the_same_keys(build):
@@ -44,12 +44,14 @@ def test_the_same_experiment_has_the_same_keys(build):
 
 
 def test_every_round_starts_from_the_one_before(build):
-    for run in build().runs:
+    graph = build()
+    for run in graph.runs:
         previous = None
-        for turn in run.rounds:
-            assert turn.pretrain.milestone == previous
-            previous = turn.pretrain.derivation().key
-            assert {each.milestone for each in turn.evaluations} == {previous}
+        for milestone in graph.configs(PretrainConfig, run=run):
+            assert milestone.milestone == previous
+            previous = milestone.derivation().key
+            evaluations = graph.configs(EvaluateConfig, run=run, epoch=milestone.end_epoch)
+            assert {each.milestone for each in evaluations} == {previous}
 
 
 @pytest.mark.parametrize(
@@ -79,16 +81,15 @@ def test_a_change_redoes_what_depends_on_it_and_nothing_else(build, change, kept
 
 def test_a_seed_of_pretraining_adds_runs_and_keeps_the_others(build):
     before, after = build(), build(pretrain__seeds=[1, 2])
-    assert [run.name for run in after.runs] == ["2L-seed1", "2L-seed2", "4L-seed1", "4L-seed2"]
-    assert after.runs[0].rounds[0].pretrain.derivation() == before.runs[0].rounds[0].pretrain.derivation()
-    assert after.runs[1].rounds[0].pretrain.derivation() != before.runs[0].rounds[0].pretrain.derivation()
+    assert list(after.runs) == ["2L-seed1", "2L-seed2", "4L-seed1", "4L-seed2"]
+    old = before.select("pretrain")[0]
+    assert after.select("pretrain", run="2L-seed1")[0].key == old.key
+    assert after.select("pretrain", run="2L-seed2")[0].key != old.key
 
 
 def test_a_config_survives_its_trip_to_a_pod(build):
-    for run in build().runs:
-        for turn in run.rounds:
-            for config in (turn.pretrain, *turn.evaluations):
-                assert type(config).model_validate_json(config.model_dump_json()) == config
+    for node in build().nodes:
+        assert type(node.config).model_validate_json(node.config.model_dump_json()) == node.config
 
 
 def test_the_key_doesnt_know_where_a_file_lies(build, tmp_path):
@@ -108,5 +109,69 @@ def test_a_file_that_isnt_there_is_found_before_anything_runs(build):
 
 
 def test_the_version_of_an_algorithm_is_part_of_the_key(build):
-    derivation = build().corpus.derivation()
+    derivation = build().configs(CorpusConfig)[0].derivation()
     assert dataclasses.replace(derivation, version=derivation.version + 1).key != derivation.key
+
+
+def test_reading_is_the_reverse_of_writing(build, tmp_path):
+    store = connect(str(tmp_path / "store"))
+    graph = build(pretrain__seeds=[1, 2], evaluate__seeds=[1, 2])
+    reference = references.write(store, "nano", graph.document)
+
+    read = graphs.read(store, references.current(store, "nano"))
+
+    assert read.digest == graph.digest == reference.digest
+    assert [node.model_copy(update={"config": None}) for node in graph.nodes] == list(read.nodes)
+    assert [(task.name, task.keys, task.needs) for task in read.tasks()] == [
+        (task.name, task.keys, task.needs) for task in graph.tasks()
+    ]
+    assert read.runs == graph.runs == ("2L-seed1", "2L-seed2", "4L-seed1", "4L-seed2")
+
+
+def test_a_task_needs_only_tasks_before_it_and_the_report_needs_all(build):
+    seen = []
+    for task in build(evaluate__seeds=[1, 2]).tasks():
+        assert set(task.needs) <= set(seen)
+        seen.append(task.name)
+    assert len(seen) == len(set(seen))
+    assert list(task.needs) == seen[:-1]
+
+
+def old(graph):
+    """As bertline wrote it before graphs were lists of nodes."""
+    document = {name: value for name, value in graph.document.items() if name != "nodes"}
+    return document | {"vocabulary": graph.nodes[0].key, "corpus": graph.nodes[1].key, "runs": []}
+
+
+def test_a_graph_of_an_older_bertline_is_refused_with_what_to_do(build, tmp_path):
+    store = connect(str(tmp_path / "store"))
+    reference = references.write(store, "nano", old(build()))
+    with pytest.raises(UserError, match=f"nano/{reference.digest}.json.*older version.*bertline run"):
+        graphs.read(store, reference)
+
+
+def test_what_an_older_graph_names_is_no_garbage(build, tmp_path):
+    store = connect(str(tmp_path / "store"))
+    graph = build()
+    references.write(store, "nano", old(graph))
+    for config in (graph.nodes[0].config, graph.nodes[2].config):  # the vocabulary; a round that it doesn't name
+        realize(store, config.derivation(), lambda build: Outcome({}, {}))
+    found = garbage.collect(store, grace_s=0)
+    assert [item.place for item in found] == [graph.nodes[2].config.derivation().prefix]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda document: document.pop("nodes"), id="no nodes"),
+        pytest.param(lambda document: document.pop("resolved"), id="no experiment"),
+        pytest.param(lambda document: document["nodes"][0].update(key="../../x"), id="a key that is none"),
+        pytest.param(lambda document: document["nodes"].append("x"), id="a word for a node"),
+    ],
+)
+def test_a_damaged_graph_is_told_as_such(build, tmp_path, damage):
+    store = connect(str(tmp_path / "store"))
+    document = copy.deepcopy(build().document)
+    damage(document)
+    with pytest.raises(DamagedError, match=r"experiments/nano/\w+\.json"):
+        graphs.read(store, references.write(store, "nano", document))

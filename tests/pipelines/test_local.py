@@ -5,16 +5,17 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
 import bertline_pipelines
-from bertline import experiments
+from bertline import experiments, unrolling
 from bertline.errors import ExitCode
 from bertline.store.objects import connect
-from bertline_pipelines import graphs, local, plans
+from bertline_pipelines import local, plans
 
 
 class Recorder:
@@ -44,7 +45,7 @@ def experiment(tmp_path):
 
 
 def planned(path, store):
-    return plans.plan(graphs.build(experiments.load(path)), store)
+    return plans.plan(unrolling.build(experiments.load(path)), store)
 
 
 def test_tasks_run_through_kfp_in_order_and_are_done_afterwards(experiment, tmp_path):
@@ -68,7 +69,7 @@ def test_a_failure_keeps_its_exit_code_and_skips_only_what_needs_it(experiment, 
     tasks = planned(experiment, store).missing[:4]
     _, corpus, pretrain, evaluate = tasks
     # GIVEN a corpus task whose vocabulary isn't there, because another one is made
-    lonely = plans.Task(corpus.name, corpus.stage, corpus.configs, (), done=(False,))
+    lonely = replace(corpus, after=())
     states = local.run("nano", [lonely, pretrain, evaluate], store.uri, tmp_path / "out", 2, Recorder())
     assert [state.phase for state in states] == ["failed", "skipped", "skipped"]
     assert states[0].exit_code == ExitCode.DAMAGED
@@ -79,8 +80,8 @@ def test_a_failure_keeps_its_exit_code_and_skips_only_what_needs_it(experiment, 
 def test_independent_tasks_go_on_after_a_failure(experiment, tmp_path):
     store = connect(str(tmp_path / "store"))
     vocabulary, corpus = planned(experiment, store).missing[:2]
-    lonely = plans.Task(corpus.name, corpus.stage, corpus.configs, (), done=(False,))
-    slow = plans.Task("vocabulary", "vocabulary", vocabulary.configs, (), done=(False,))
+    lonely = replace(corpus, after=())
+    slow = replace(vocabulary, after=())
     states = local.run("nano", [lonely, slow], store.uri, tmp_path / "out", 1, Recorder())
     assert [state.phase for state in states] == ["failed", "done"]
 

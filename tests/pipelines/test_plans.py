@@ -3,15 +3,19 @@ import json
 import pytest
 
 import bertline_pipelines
-from bertline import experiments
+from bertline import experiments, unrolling
+from bertline.corpus.config import CorpusConfig
+from bertline.evaluate.config import EvaluateConfig
+from bertline.pretrain.config import PretrainConfig
 from bertline.store.objects import connect
 from bertline.store.realizations import Outcome, realize
-from bertline_pipelines import graphs, pipelines, plans
+from bertline.vocabulary.config import VocabularyConfig
+from bertline_pipelines import pipelines, plans
 
 
 @pytest.fixture(scope="module")
 def graph():
-    return graphs.build(experiments.load(bertline_pipelines.experiment_files() / "nano.yaml"))
+    return unrolling.build(experiments.load(bertline_pipelines.experiment_files() / "nano.yaml"))
 
 
 @pytest.fixture
@@ -40,9 +44,9 @@ def test_planning_writes_nothing(graph, store):
 
 
 def test_what_is_done_is_left_out_and_nothing_waits_for_it(graph, store):
-    finish(store, graph.vocabulary)
-    finish(store, graph.corpus)
-    finish(store, graph.runs[0].rounds[0].pretrain)
+    finish(store, graph.configs(VocabularyConfig)[0])
+    finish(store, graph.configs(CorpusConfig)[0])
+    finish(store, graph.configs(PretrainConfig)[0])
     missing = {task.name: task for task in plans.plan(graph, store).missing}
     assert not {"vocabulary", "corpus", "2L-pretrain-1"} & missing.keys()
     assert missing["2L-pretrain-2"].after == ()
@@ -53,8 +57,8 @@ def test_what_is_done_is_left_out_and_nothing_waits_for_it(graph, store):
 def test_a_seed_that_is_done_isnt_given_to_the_task_again(store):
     experiment = experiments.load(bertline_pipelines.experiment_files() / "nano.yaml")
     evaluate = experiment.evaluate.model_copy(update={"seeds": (1, 2, 3)})
-    graph = graphs.build(experiment.model_copy(update={"evaluate": evaluate}))
-    finish(store, graph.runs[0].rounds[0].evaluations[1])
+    graph = unrolling.build(experiment.model_copy(update={"evaluate": evaluate}))
+    finish(store, graph.configs(EvaluateConfig)[1])
     task = next(task for task in plans.plan(graph, store).tasks if task.name == "2L-evaluate-1-sample-nli")
     assert task.done == (False, True, False)
     assert [config["seed"] for config in json.loads(task.missing)] == [1, 3]

@@ -9,14 +9,18 @@ import pytest
 import yaml
 
 import bertline_pipelines
+from bertline import unrolling
+from bertline.corpus.config import CorpusConfig
 from bertline.errors import UserError
 from bertline.experiments import Experiment
+from bertline.pretrain.config import PretrainConfig
 from bertline.signals import Stopped
 from bertline.store import references
 from bertline.store.leases import Lease
 from bertline.store.objects import connect
 from bertline.store.realizations import Outcome, realize
-from bertline_pipelines import graphs, plans, reasons
+from bertline.vocabulary.config import VocabularyConfig
+from bertline_pipelines import plans, reasons
 
 NANO = (bertline_pipelines.experiment_files() / "nano.yaml").read_text()
 
@@ -30,7 +34,7 @@ def graph_of(**changes):
         for name in sections:
             section = section[name]
         section[field] = value
-    return graphs.build(Experiment.model_validate(document))
+    return unrolling.build(Experiment.model_validate(document))
 
 
 @pytest.fixture
@@ -42,7 +46,7 @@ def store(tmp_path):
 def done(store):
     """A store with all of nano but the report."""
     graph = graph_of()
-    references.write(store, "nano", graph.document())
+    references.write(store, "nano", graph.document)
     for task in plans.plan(graph, store).tasks[:-1]:
         for config in task.configs:
             realize(store, config.derivation(), lambda build: Outcome({}, {}))
@@ -106,8 +110,12 @@ def test_what_has_changed(changes, expected, done):
 def test_a_schedule_that_is_stretched_tells_by_what(store):
     linear = {"schedule": "linear", "peak": 1e-3, "warmup_steps": 50}
     graph = graph_of(pretrain__learning_rate=linear)
-    references.write(store, "nano", graph.document())
-    for config in (graph.vocabulary, graph.corpus, graph.runs[0].rounds[0].pretrain):
+    references.write(store, "nano", graph.document)
+    for config in (
+        graph.configs(VocabularyConfig)[0],
+        graph.configs(CorpusConfig)[0],
+        graph.configs(PretrainConfig)[0],
+    ):
         realize(store, config.derivation(), lambda build: Outcome({}, {}))
     found = why(store, pretrain__learning_rate=linear, pretrain__epochs=5)
     assert found["2L-pretrain-1"] == "epochs 3 → 5"
@@ -134,17 +142,17 @@ def attempt(store, config, *events, error=None):
 
 
 def test_steps_that_are_saved_and_why_it_stopped(store):
-    turns = graph_of().runs[0].rounds
+    rounds = graph_of().configs(PretrainConfig)
     with pytest.raises(Stopped):
-        attempt(store, turns[1].pretrain, ("checkpoint", 200), ("checkpoint", 250), error=Stopped("SIGTERM"))
+        attempt(store, rounds[1], ("checkpoint", 200), ("checkpoint", 250), error=Stopped("SIGTERM"))
     with pytest.raises(UserError):
-        attempt(store, turns[0].pretrain, error=UserError("the loss is NaN at step 5\nlower the learning rate"))
+        attempt(store, rounds[0], error=UserError("the loss is NaN at step 5\nlower the learning rate"))
     found = why(store)
     assert found["2L-pretrain-2"] == "stopped, 100 of 150 steps saved"
     assert found["2L-pretrain-1"] == "failed: the loss is NaN at step 5"
     # an attempt that begins again from there, and is killed before it saves
     with pytest.raises(Stopped):
-        attempt(store, turns[1].pretrain, ("resume", 250), error=Stopped("SIGTERM"))
+        attempt(store, rounds[1], ("resume", 250), error=Stopped("SIGTERM"))
     plan = plans.plan(graph_of(), store)
     [reason] = reasons.explain(plan, store)["2L-pretrain-2"]
     document = json.loads(json.dumps(reason.document()))
@@ -165,7 +173,7 @@ realize(connect(sys.argv[1]), Derivation(**json.loads(sys.argv[2])), build)
 
 
 def test_a_process_at_work_is_named_and_a_killed_one_is_not(store):
-    derivation = graph_of().corpus.derivation()
+    derivation = graph_of().configs(CorpusConfig)[0].derivation()
     told = json.dumps(derivation.document())
     process = subprocess.Popen([sys.executable, "-c", HOLD, store.uri, told], stdout=subprocess.PIPE)
     assert process.stdout is not None
@@ -180,7 +188,7 @@ def test_a_process_at_work_is_named_and_a_killed_one_is_not(store):
 
 
 def test_a_lease_of_another_machine_is_named_and_doubted_when_it_is_old(store, tmp_path):
-    config = graph_of().corpus
+    config = graph_of().configs(CorpusConfig)[0]
     with pytest.raises(Stopped):
         attempt(store, config, error=Stopped("SIGTERM"))
     prefix = config.derivation().prefix
@@ -195,6 +203,11 @@ def test_a_lease_of_another_machine_is_named_and_doubted_when_it_is_old(store, t
 
 def test_planning_again_after_an_interrupted_run_still_tells_what_changed(done):
     changed = graph_of(pretrain__learning_rate__peak=2e-3)
-    references.write(done, "nano", changed.document())
+    references.write(done, "nano", changed.document)
     assert why(done, pretrain__learning_rate__peak=2e-3)["2L-pretrain-1"] == "learning_rate.peak 0.001 → 0.002"
     assert why(done) == {"report": "never begun"}
+
+
+def test_a_version_of_an_older_bertline_tells_nothing_and_hinders_nothing(store):
+    references.write(store, "nano", {"experiment": {}, "resolved": {}, "vocabulary": "0" * 64, "runs": []})
+    assert why(store)["vocabulary"] == "never begun"

@@ -8,14 +8,18 @@ from typing import Any
 
 import pytest
 
+from bertline import unrolling
+from bertline.corpus.config import CorpusConfig
+from bertline.evaluate.config import EvaluateConfig
 from bertline.experiments import Experiment
+from bertline.pretrain.config import PretrainConfig
 from bertline.stages import StageConfig
 from bertline.store import realizations, references
 from bertline.store.filesystem import FileSystemStore
 from bertline.store.objects import ObjectStore
 from bertline.store.realizations import Outcome
 from bertline.store.references import Reference
-from bertline_pipelines import graphs
+from bertline.vocabulary.config import VocabularyConfig
 
 NLI = {"train": {"url": "https://example.org/train.tsv"}, "dev": {"url": "https://example.org/dev.tsv"}}
 
@@ -47,18 +51,16 @@ class Filled:
 
     def __init__(self, root: Path, experiment: dict[str, Any], leave_out: Callable[[StageConfig], bool]) -> None:
         self.store: ObjectStore = FileSystemStore(root)
-        self.graph = graphs.build(Experiment.model_validate(experiment))
-        self.reference: Reference = references.write(self.store, self.graph.experiment.name, self.graph.document())
+        self.graph = unrolling.build(Experiment.model_validate(experiment))
+        self.reference: Reference = references.write(self.store, self.graph.experiment.name, self.graph.document)
         self.outcomes: dict[str, Outcome] = {}
         """By key."""
-        self._do(self.graph.vocabulary, leave_out, vocabulary())
-        self._do(self.graph.corpus, leave_out, corpus())
-        for run in self.graph.runs:
-            for turn in run.rounds:
-                outcome = pretrain(turn.pretrain)
-                self._do(turn.pretrain, leave_out, outcome)
-                for evaluation in turn.evaluations:
-                    self._do(evaluation, leave_out, evaluate(evaluation, turn.pretrain))
+        self._do(self.graph.configs(VocabularyConfig)[0], leave_out, vocabulary())
+        self._do(self.graph.configs(CorpusConfig)[0], leave_out, corpus())
+        for milestone in self.graph.configs(PretrainConfig):
+            self._do(milestone, leave_out, pretrain(milestone))
+        for evaluation in self.graph.configs(EvaluateConfig):
+            self._do(evaluation, leave_out, evaluate(evaluation))
 
     def _do(self, config: StageConfig, leave_out: Callable[[StageConfig], bool], outcome: Outcome) -> None:
         if leave_out(config):
@@ -135,10 +137,10 @@ def pretrain(config: Any) -> Outcome:
     return Outcome(results, measurements)
 
 
-def evaluate(config: Any, pretrained: Any) -> Outcome:
-    chance = random.Random(f"{pretrained.label.run} {pretrained.end_epoch} {config.task} {config.seed}")
+def evaluate(config: Any) -> Outcome:
+    chance = random.Random(f"{config.label.run} {config.label.epoch} {config.task} {config.seed}")
     examples = 9815
-    share = 0.66 + 0.004 * (config.model.layers > 3) - 0.06 * math.exp(-pretrained.end_epoch / 20)
+    share = 0.66 + 0.004 * (config.model.layers > 3) - 0.06 * math.exp(-config.label.epoch / 20)
     correct = round(examples * (share + chance.gauss(0, 0.003)))
     results = {
         "task": config.task,

@@ -12,7 +12,9 @@ import pytest
 import yaml
 
 from bertline.errors import DamagedError, UserError
+from bertline.evaluate.config import EvaluateConfig
 from bertline.experiments import Experiment
+from bertline.pretrain.config import PretrainConfig
 from bertline.report import charts, stage
 from bertline.report.config import ReportConfig
 
@@ -83,62 +85,61 @@ def test_every_figure_of_every_table_is_a_manifests(fill: Fill, tmp_path: Path):
     filled = fill(evaluate__seeds=[1, 2, 3])
     html, markdown = render(filled, tmp_path / "out")
     rounds, tunings, accuracies = [], [], []
-    for run in filled.graph.runs:
-        for turn in run.rounds:
-            key = turn.pretrain.derivation().key
-            results, measured = filled.outcomes[key].results, filled.outcomes[key].measurements
-            last = results["epochs"][-1]["held_out"]
-            rounds.append([
-                run.name,
-                str(turn.pretrain.end_epoch),
-                f"{results['step']:,}",
-                f"{measured['round_wall_clock_s'] / 3600:.2f}",
-                f"{measured['wall_clock_s'] / 3600:.2f}",
-                f"{measured['sequences_per_s']:.0f}",
-                f"{measured['host_memory_peak_bytes'] / 2**30:.2f} GiB",
-                "no GPU",
-                f"{last['mlm_loss']:.3f}",
-                f"{100 * last['mlm_accuracy']:.1f} %",
-                f"{last['nsp_loss']:.3f}",
-                f"{100 * last['nsp_accuracy']:.1f} %",
-                f"{measured['lost_s']:.1f}",
-                "2",
+    for node in filled.graph.select("pretrain"):
+        key = node.key
+        results, measured = filled.outcomes[key].results, filled.outcomes[key].measurements
+        last = results["epochs"][-1]["held_out"]
+        rounds.append([
+            node.run,
+            str(node.epoch),
+            f"{results['step']:,}",
+            f"{measured['round_wall_clock_s'] / 3600:.2f}",
+            f"{measured['wall_clock_s'] / 3600:.2f}",
+            f"{measured['sequences_per_s']:.0f}",
+            f"{measured['host_memory_peak_bytes'] / 2**30:.2f} GiB",
+            "no GPU",
+            f"{last['mlm_loss']:.3f}",
+            f"{100 * last['mlm_accuracy']:.1f} %",
+            f"{last['nsp_loss']:.3f}",
+            f"{100 * last['nsp_accuracy']:.1f} %",
+            f"{measured['lost_s']:.1f}",
+            "2",
+            key[:10],
+        ])  # fmt: skip
+        shares = []
+        for evaluation in filled.graph.select("evaluate", run=node.run, epoch=node.epoch):
+            key = evaluation.key
+            results, taken = filled.outcomes[key].results, filled.outcomes[key].measurements
+            shares.append(results["correct"] / results["examples"])
+            tunings.append([
+                node.run,
+                str(node.epoch),
+                "MNLI-m",
+                str(evaluation.fine_tuning_seed),
+                f"{results['correct']:,}",
+                f"{results['examples']:,}",
+                f"{100 * shares[-1]:.1f} %",
+                f"{results['loss']:.3f}",
+                f"{results['train_examples']:,}",
+                f"{taken['seconds']:.1f}",
                 key[:10],
             ])  # fmt: skip
-            shares = []
-            for evaluation in turn.evaluations:
-                key = evaluation.derivation().key
-                results, taken = filled.outcomes[key].results, filled.outcomes[key].measurements
-                shares.append(results["correct"] / results["examples"])
-                tunings.append([
-                    run.name,
-                    str(turn.pretrain.end_epoch),
-                    "MNLI-m",
-                    str(evaluation.seed),
-                    f"{results['correct']:,}",
-                    f"{results['examples']:,}",
-                    f"{100 * shares[-1]:.1f} %",
-                    f"{results['loss']:.3f}",
-                    f"{results['train_examples']:,}",
-                    f"{taken['seconds']:.1f}",
-                    key[:10],
-                ])  # fmt: skip
-            mean = sum(shares) / 3
-            deviation = (sum((share - mean) ** 2 for share in shares) / 2) ** 0.5
-            error = (mean * (1 - mean) / 9815) ** 0.5
-            accuracies.append([
-                "MNLI-m",
-                str(turn.pretrain.end_epoch),
-                run.model,
-                f"{measured['wall_clock_s'] / 3600:.2f}",
-                f"{100 * mean:.1f} %",
-                f"±{100 * 4.303 * deviation / 3**0.5:.1f}",
-                "3",
-                "3",
-                "9,815",
-                f"{100 * error:.2f}",
-                f"{100 * 1.96 * 2**0.5 * error:.1f}",
-            ])  # fmt: skip
+        mean = sum(shares) / 3
+        deviation = (sum((share - mean) ** 2 for share in shares) / 2) ** 0.5
+        error = (mean * (1 - mean) / 9815) ** 0.5
+        accuracies.append([
+            "MNLI-m",
+            str(node.epoch),
+            node.model,
+            f"{measured['wall_clock_s'] / 3600:.2f}",
+            f"{100 * mean:.1f} %",
+            f"±{100 * 4.303 * deviation / 3**0.5:.1f}",
+            "3",
+            "3",
+            "9,815",
+            f"{100 * error:.2f}",
+            f"{100 * 1.96 * 2**0.5 * error:.1f}",
+        ])  # fmt: skip
     accuracies.sort(key=lambda row: (int(row[1]), row[2]))
     encoder = {"3L": "12.7 M", "6L": "12.7 M"}
     models = [
@@ -175,14 +176,14 @@ def test_charts_hold_the_manifests_figures(fill: Fill, tmp_path: Path):
         for row in rows
     }
     expected = set()
-    for run in filled.graph.runs:
-        for turn in run.rounds:
-            done = filled.outcomes[turn.pretrain.derivation().key]
-            times = done.measurements["epoch_wall_clock_s"]
-            for epoch, seconds in zip(done.results["epochs"], times, strict=True):
-                expected.add((run.model, epoch["epoch"], seconds / 3600, epoch["held_out"]["mlm_loss"]))
-            accuracy = filled.outcomes[turn.evaluations[0].derivation().key].results["accuracy"]
-            expected.add((run.model, turn.pretrain.end_epoch, done.measurements["wall_clock_s"] / 3600, accuracy))
+    for node in filled.graph.select("pretrain"):
+        done = filled.outcomes[node.key]
+        times = done.measurements["epoch_wall_clock_s"]
+        for epoch, seconds in zip(done.results["epochs"], times, strict=True):
+            expected.add((node.model, epoch["epoch"], seconds / 3600, epoch["held_out"]["mlm_loss"]))
+        evaluation = filled.graph.select("evaluate", run=node.run, epoch=node.epoch)[0]
+        accuracy = filled.outcomes[evaluation.key].results["accuracy"]
+        expected.add((node.model, node.epoch, done.measurements["wall_clock_s"] / 3600, accuracy))
     assert drawn == expected
 
 
@@ -222,7 +223,7 @@ def test_a_failed_attempt_is_told_from_one_that_never_began(fill: Fill, tmp_path
     from bertline.store import attempts
 
     filled = fill(lambda config: config.STAGE == "evaluate")
-    first = filled.graph.runs[0].rounds[0].evaluations[0]
+    first = filled.graph.configs(EvaluateConfig)[0]
     attempt = attempts.Attempt(filled.store, first.derivation().prefix)
     attempt.record("failed", exit_code=1, message="secret path")
     attempt.close()
@@ -243,7 +244,7 @@ def test_a_failed_attempt_is_told_from_one_that_never_began(fill: Fill, tmp_path
 )
 def test_a_damaged_manifest_is_an_error_that_names_it(fill: Fill, tmp_path: Path, damage: Callable[[Any], str]):
     filled = fill()
-    evaluation = filled.graph.runs[0].rounds[0].evaluations[0]
+    evaluation = filled.graph.configs(EvaluateConfig)[0]
     path = filled.manifest(evaluation)
     path.write_text(damage(json.loads(path.read_text())))
     with pytest.raises(DamagedError, match=f"objects/evaluate/{evaluation.derivation().key}/manifest.json"):
@@ -252,10 +253,9 @@ def test_a_damaged_manifest_is_an_error_that_names_it(fill: Fill, tmp_path: Path
 
 def test_optional_measurements_may_be_missing(fill: Fill, tmp_path: Path):
     filled = fill()
-    for run in filled.graph.runs:
-        for turn in run.rounds:
-            path = filled.manifest(turn.pretrain)
-            path.write_text(json.dumps(json.loads(path.read_text()) | {"measurements": {}}))
+    for milestone in filled.graph.configs(PretrainConfig):
+        path = filled.manifest(milestone)
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"measurements": {}}))
     html, _ = render(filled, tmp_path / "out")
     rounds = html.tables["Rounds of pre-training; losses and accuracies on the held-out documents"][1:]
     assert [row[3:8] for row in rounds] == [["–"] * 5] * 10
@@ -263,7 +263,7 @@ def test_optional_measurements_may_be_missing(fill: Fill, tmp_path: Path):
 
 def test_gpu_memory_shows_where_there_was_a_gpu(fill: Fill, tmp_path: Path):
     filled = fill()
-    path = filled.manifest(filled.graph.runs[0].rounds[0].pretrain)
+    path = filled.manifest(filled.graph.configs(PretrainConfig)[0])
     document = json.loads(path.read_text())
     document["measurements"] |= {"gpu_present": 1, "gpu_memory_peak_bytes": 4375 * 2**20}
     path.write_text(json.dumps(document))

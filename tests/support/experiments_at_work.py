@@ -1,9 +1,10 @@
 """An experiment of two models in a store, where tests say what its tasks have done."""
 
+from bertline import unrolling
 from bertline.experiments import Experiment
 from bertline.store import attempts, references
 from bertline.store.realizations import Outcome, realize
-from bertline_pipelines import graphs, plans, submissions
+from bertline_pipelines import plans, submissions
 
 DATA = {"url": "https://example.org/data", "sha256": "a" * 64}
 DOCUMENT = {
@@ -21,8 +22,8 @@ class Work:
 
     def __init__(self, store):
         self.store = store
-        self.graph = graphs.build(Experiment.model_validate(DOCUMENT))
-        self.reference = references.write(store, "small", self.graph.document())
+        self.graph = unrolling.build(Experiment.model_validate(DOCUMENT))
+        self.reference = references.write(store, "small", self.graph.document)
         self.plan = plans.plan(self.graph, None)
 
     def task(self, name):

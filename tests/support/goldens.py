@@ -19,27 +19,22 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 import bertline_pipelines
-from bertline import experiments
-from bertline.corpus.config import CorpusConfig
-from bertline.evaluate.config import EvaluateConfig
-from bertline.pretrain.config import PretrainConfig
-from bertline.report.config import ReportConfig
+from bertline import experiments, unrolling
 from bertline.sources import Source
 from bertline.stages import Operational, StageConfig
-from bertline.vocabulary.config import VocabularyConfig
-from bertline_pipelines import documents, graphs, plans, profiles
+from bertline_pipelines import documents, plans, profiles
+from bertline_pipelines.stages import STAGES
 
 FOLDER = Path(__file__).parents[2] / "pipelines" / "golden"
 ENVIRONMENT = {"BERTLINE_STORE": "gs://bucket/bertline", "BERTLINE_REGISTRY": "registry.example/bertline"}
 PROFILES = {"kind": {}, "kind-gpu": {}, "gke-l4": ENVIRONMENT, "gke-a100-spot": ENVIRONMENT}
 TAG = re.compile(r"(bertline-\w+):(cpu-|cuda-)?[0-9a-f]{12,64}")
 EXPERIMENTS = ("nano", "wiki-en", "wiki-ru")
-STAGES: tuple[type[StageConfig], ...] = (VocabularyConfig, CorpusConfig, PretrainConfig, EvaluateConfig, ReportConfig)
 
 
 def plan(corpus_pods: int = 1) -> plans.Plan:
-    graph = graphs.build(experiments.load(FOLDER / "experiment.yaml"))
-    return plans.plan(graphs.portable(graph), None, corpus_pods)
+    graph = unrolling.build(experiments.load(FOLDER / "experiment.yaml"))
+    return plans.plan(unrolling.portable(graph), None, corpus_pods)
 
 
 def compiled(name: str) -> list[documents.Document]:
@@ -56,7 +51,7 @@ def text(name: str) -> str:
 def keys(name: str) -> dict[str, list[str]]:
     """Keys of a shipped experiment, by task."""
     experiment = experiments.load(bertline_pipelines.experiment_files() / f"{name}.yaml")
-    graph = graphs.build(graphs._with_sources(experiment, _with_checksum))
+    graph = unrolling.build(experiment.with_sources(_with_checksum))
     return {task.name: [config.derivation().key for config in task.configs] for task in plans.plan(graph, None).tasks}
 
 
@@ -70,7 +65,7 @@ def defaults() -> dict[str, dict[str, Any]]:
     """Of each stage: its version, and the default of every field that has one, by the class that holds it."""
     return {
         stage.STAGE: {"version": stage.ALGORITHM_VERSION, "defaults": dict(sorted(_defaults(stage, set())))}
-        for stage in STAGES
+        for stage in (row.config for row in STAGES)
     }
 
 

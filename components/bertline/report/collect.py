@@ -1,110 +1,72 @@
 """From the graph of an experiment to what its manifests say, with a gap where there is none yet."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
 
-from bertline.addresses import redacted
+from bertline import graphs
 from bertline.errors import DamagedError
 from bertline.experiments import Experiment
-from bertline.report.manifests import (
-    CorpusManifest,
-    EvaluateManifest,
-    PretrainManifest,
-    VocabularyManifest,
-)
+from bertline.graphs import Graph, Node
+from bertline.report import manifests
+from bertline.report.manifests import CorpusManifest, Manifest, VocabularyManifest
 from bertline.store import attempts, realizations
-from bertline.store.derivations import Key, prefix
+from bertline.store.derivations import prefix
 from bertline.store.objects import ObjectStore
 from bertline.store.references import Reference
 
 THREADS = 16  # a manifest is one GET of a few kilobytes: latency is all that counts
 
-AnyManifest = VocabularyManifest | CorpusManifest | PretrainManifest | EvaluateManifest
-M = TypeVar("M", bound=AnyManifest, covariant=True)
-
-SHAPES: dict[str, type[AnyManifest]] = {
-    "vocabulary": VocabularyManifest,
-    "corpus": CorpusManifest,
-    "pretrain": PretrainManifest,
-    "evaluate": EvaluateManifest,
-}
+M = TypeVar("M", bound=Manifest, covariant=True)
+Shape = TypeVar("Shape", bound=Manifest)
 
 
 @dataclass(frozen=True)
 class Item(Generic[M]):
-    """One realization that the experiment leads to, done or not."""
+    """A node of the graph, done or not."""
 
-    stage: str
-    key: Key
+    node: Node
     manifest: M | None
     reason: str
     """Why there is no manifest; empty if there is one."""
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """One fine-tuning of a milestone."""
-
-    task: str
-    seed: int
-    item: Item[EvaluateManifest]
-
-
-@dataclass(frozen=True)
-class Round:
-    """A milestone and its evaluations."""
-
-    epoch: int
-    """The round's last epoch."""
-    pretrain: Item[PretrainManifest]
-    evaluations: tuple[Evaluation, ...]
-
-
-@dataclass(frozen=True)
-class Run:
-    """All rounds of one model with one seed."""
-
-    name: str
-    model: str
-    seed: int
-    rounds: tuple[Round, ...]
-
-
-@dataclass(frozen=True)
 class Collected:
     """All that the report says comes from here."""
 
-    name: str
-    digest: str
-    experiment: Experiment
-    vocabulary: Item[VocabularyManifest]
-    corpus: Item[CorpusManifest]
-    runs: tuple[Run, ...]
+    graph: Graph
+    items: tuple[Item[Any], ...]
+    """One for each node, in the graph's order."""
 
-    def items(self) -> Iterator[Item[AnyManifest]]:
-        """Every realization once, in the order in which they depend on each other; rounds of one run together."""
-        seen = set()
-        for item in self._items():
-            if item.key not in seen:
-                seen.add(item.key)
-                yield item
+    @property
+    def experiment(self) -> Experiment:
+        """With all its defaults."""
+        return self.graph.experiment
 
-    def _items(self) -> Iterator[Item[AnyManifest]]:
-        yield self.vocabulary
-        yield self.corpus
-        for run in self.runs:
-            for turn in run.rounds:
-                yield turn.pretrain
-                for evaluation in turn.evaluations:
-                    yield evaluation.item
+    def of(self, shape: type[Shape], **place: Any) -> list[Item[Shape]]:
+        """Those of a stage, by the shape of its manifest; `place` as in `Graph.select`."""
+        return [item for item in self.items if item.node.has(stage=shape.STAGE, **place)]
 
-    def gaps(self) -> list[Item[AnyManifest]]:
+    @property
+    def vocabulary(self) -> Item[VocabularyManifest]:
+        """The one that all runs share."""
+        return self.of(VocabularyManifest)[0]
+
+    @property
+    def corpus(self) -> Item[CorpusManifest]:
+        """The one that all runs share."""
+        return self.of(CorpusManifest)[0]
+
+    def realizations(self) -> list[Item[Manifest]]:
+        """Every realization once: two runs may lead to the same one."""
+        return list({(item.node.stage, item.node.key): item for item in reversed(self.items)}.values())[::-1]
+
+    def gaps(self) -> list[Item[Manifest]]:
         """What isn't done yet."""
-        return [item for item in self.items() if item.manifest is None]
+        return [item for item in self.realizations() if item.manifest is None]
 
 
 def collect(store: ObjectStore, reference: Reference) -> Collected:
@@ -112,44 +74,22 @@ def collect(store: ObjectStore, reference: Reference) -> Collected:
 
     Raises:
         DamagedError: a manifest can't be read or lacks a result, or the graph isn't one; names the object.
+        UserError: an older bertline wrote the graph.
     """
-    graph = reference.graph
-    try:
-        experiment = Experiment.model_validate(graph["resolved"])
-        asked = list(_asked(graph))
-        with ThreadPoolExecutor(THREADS) as pool:
-            items = dict(zip(asked, pool.map(lambda pair: _item(store, *pair), asked), strict=True))
-        return Collected(
-            name=reference.name,
-            digest=reference.digest,
-            experiment=experiment,
-            vocabulary=items["vocabulary", graph["vocabulary"]],
-            corpus=items["corpus", graph["corpus"]],
-            runs=tuple(_run(run, items) for run in graph["runs"]),
-        )
-    except (KeyError, TypeError, ValidationError) as error:
-        raise DamagedError(
-            f"{store.uri}/experiments/{reference.name}/{reference.digest}.json isn't the graph of an experiment that "
-            f"this version of bertline knows: {redacted(str(error))}"
-        ) from error
+    graph = graphs.read(store, reference)
+    asked = {(node.stage, node.key): node for node in graph.nodes}
+    with ThreadPoolExecutor(THREADS) as pool:
+        found = dict(zip(asked, pool.map(lambda node: _find(store, node), asked.values()), strict=True))
+    return Collected(graph, tuple(Item(node, *found[node.stage, node.key]) for node in graph.nodes))
 
 
-def _asked(graph: dict[str, Any]) -> dict[tuple[str, Key], None]:
-    """Stage and key of every realization, once."""
-    pairs = [("vocabulary", graph["vocabulary"]), ("corpus", graph["corpus"])]
-    for run in graph["runs"]:
-        for turn in run["rounds"]:
-            pairs.append(("pretrain", turn["pretrain"]))
-            pairs += [("evaluate", evaluation["key"]) for evaluation in turn["evaluations"]]
-    return dict.fromkeys(pairs)
-
-
-def _item(store: ObjectStore, stage: str, key: Key) -> Item[Any]:
-    found = realizations.find(store, stage, key)
+def _find(store: ObjectStore, node: Node) -> tuple[Manifest | None, str]:
+    """The manifest, or why there is none."""
+    found = realizations.find(store, node.stage, node.key)
     if found is None:
-        return Item(stage, key, None, _reason(store, prefix(stage, key)))
+        return None, _reason(store, prefix(node.stage, node.key))
     try:
-        return Item(stage, key, SHAPES[stage].model_validate(found.manifest.model_dump()), "")
+        return manifests.shape(node.stage).model_validate(found.manifest.model_dump()), ""
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
         raise DamagedError(
@@ -170,18 +110,3 @@ def _reason(store: ObjectStore, place: str) -> str:
             return "interrupted"
         case _:
             return "not finished"
-
-
-def _run(run: dict[str, Any], items: dict[tuple[str, Key], Item[Any]]) -> Run:
-    rounds = tuple(
-        Round(
-            epoch=turn["epoch"],
-            pretrain=items["pretrain", turn["pretrain"]],
-            evaluations=tuple(
-                Evaluation(evaluation["task"], evaluation["seed"], items["evaluate", evaluation["key"]])
-                for evaluation in turn["evaluations"]
-            ),
-        )
-        for turn in run["rounds"]
-    )
-    return Run(run["name"], run["model"], run["seed"], rounds)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from bertline.report import formats
 from bertline.report.collect import Collected
 from bertline.report.formats import TimeUnit
+from bertline.report.manifests import PretrainManifest
 from bertline.report.samples import label_of
 from bertline.report.scores import NORMAL, Comparison, Reading, Score
 
@@ -34,9 +35,7 @@ def of_sampling(collected: Collected, scores: Sequence[Score]) -> list[str]:
 
 def of_lost_time(collected: Collected) -> str:
     """How much training was done twice because of restarts; empty if no round says."""
-    measured = [
-        turn.pretrain.manifest.measurements for run in collected.runs for turn in run.rounds if turn.pretrain.manifest
-    ]
+    measured = [item.manifest.measurements for item in collected.of(PretrainManifest) if item.manifest]
     known = [m for m in measured if m.lost_s is not None and m.round_wall_clock_s is not None]
     if not known:
         return ""
@@ -55,7 +54,7 @@ def of_lost_time(collected: Collected) -> str:
 
 def of_completeness(collected: Collected) -> str:
     """How much of the experiment is done."""
-    items = list(collected.items())
+    items = collected.realizations()
     gaps = collected.gaps()
     if not gaps:
         return f"Complete: all {len(items)} realizations are done."

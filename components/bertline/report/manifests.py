@@ -4,13 +4,23 @@ Results are what a stage promises: one that is missing or of another type means 
 Measurements are what could be observed where it ran: each may be missing, and shows as a dash.
 """
 
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
 class _Shape(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+class Manifest(_Shape):
+    """The parts of a manifest that the report reads; of a stage that it says nothing else about, these."""
+
+    STAGE: ClassVar[str] = ""
+
+    results: Any
+    measurements: Any
+    provenance: dict[str, Any]
 
 
 class Duration(_Shape):
@@ -120,28 +130,31 @@ class EvaluateMeasurements(Duration):
     host_memory_peak_bytes: int | None = None
 
 
-class VocabularyManifest(_Shape):
-    """The parts of the manifest that the report reads."""
+class VocabularyManifest(Manifest):
+    """Of `vocabulary`."""
+
+    STAGE: ClassVar[str] = "vocabulary"
 
     results: VocabularyResults
     measurements: Duration
-    provenance: dict[str, Any]
 
 
-class CorpusManifest(_Shape):
-    """The parts of the manifest that the report reads."""
+class CorpusManifest(Manifest):
+    """Of `corpus`."""
+
+    STAGE: ClassVar[str] = "corpus"
 
     results: CorpusResults
     measurements: Duration
-    provenance: dict[str, Any]
 
 
-class PretrainManifest(_Shape):
-    """The parts of the manifest that the report reads."""
+class PretrainManifest(Manifest):
+    """Of `pretrain`."""
+
+    STAGE: ClassVar[str] = "pretrain"
 
     results: PretrainResults
     measurements: PretrainMeasurements
-    provenance: dict[str, Any]
 
     @model_validator(mode="after")
     def _times_match(self) -> Self:
@@ -151,9 +164,15 @@ class PretrainManifest(_Shape):
         return self
 
 
-class EvaluateManifest(_Shape):
-    """The parts of the manifest that the report reads."""
+class EvaluateManifest(Manifest):
+    """Of `evaluate`."""
+
+    STAGE: ClassVar[str] = "evaluate"
 
     results: EvaluateResults
     measurements: EvaluateMeasurements
-    provenance: dict[str, Any]
+
+
+def shape(stage: str) -> type[Manifest]:
+    """Of a stage's manifests."""
+    return next((shape for shape in Manifest.__subclasses__() if stage == shape.STAGE), Manifest)

@@ -16,6 +16,7 @@ from bertline.report import charts, findings, formats, samples, scores, tables
 from bertline.report.charts import Chart
 from bertline.report.collect import Collected
 from bertline.report.formats import TimeUnit
+from bertline.report.manifests import PretrainManifest
 from bertline.report.tables import Cell, Table
 from bertline.sources import Source
 
@@ -82,11 +83,11 @@ def _facts(collected: Collected) -> dict[str, Any]:
         "fine_tunings": tables.fine_tunings(collected),
         "provenance": tables.provenance(collected),
         "reference_epochs": tables.reference_epochs(experiment),
-        "vocabulary_key": tables.key(collected.vocabulary.key, "vocabulary"),
-        "corpus_key": tables.key(collected.corpus.key, "corpus"),
+        "vocabulary_key": tables.key(collected.vocabulary.node.key, "vocabulary"),
+        "corpus_key": tables.key(collected.corpus.node.key, "corpus"),
         "bert_tokens": formats.integer(BERT_TOKENS),
         "specification": specification(experiment),
-        "local_sources": [source for source in _sources(experiment) if source.is_local],
+        "local_sources": [source for source in experiment.sources() if source.is_local],
         "files": {"accuracy": f"{ACCURACY}.png", "loss": f"{LOSS}.png"},
         "bundle": Markup(charts.bundle()) if drawn else "",
         "specs": Markup(_json([{"id": chart.id, "spec": chart.spec} for chart in drawn])),
@@ -99,35 +100,13 @@ def specification(experiment: Experiment) -> str:
     Files of the author's machine are named without their folder: a reader has them elsewhere, and the checksum tells
     whether they are the same.
     """
-    document = experiment.model_dump(mode="json", exclude_none=True)
-    for holder, name in _places(document):
-        source = Source.model_validate(holder[name])
-        if source.is_local:
-            holder[name]["url"] = source.name
+    document = experiment.with_sources(Source.by_name).model_dump(mode="json", exclude_none=True)
     return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=100)
-
-
-def _places(document: dict[str, Any]) -> list[tuple[dict[str, Any], str]]:
-    """Where sources are in a dumped experiment."""
-    places = [(document["corpus"], "dump"), (document["vocabulary"], "file")]
-    for files in document["evaluate"]["tasks"].values():
-        places += [(files, "train"), (files, "dev")]
-    return [(holder, name) for holder, name in places if name in holder]
-
-
-def _sources(experiment: Experiment) -> list[Source]:
-    document = experiment.model_dump(mode="json", exclude_none=True)
-    return [Source.model_validate(holder[name]) for holder, name in _places(document)]
 
 
 def _unit(collected: Collected) -> TimeUnit:
     """By the longest pre-training."""
-    times = [
-        turn.pretrain.manifest.measurements.wall_clock_s or 0
-        for run in collected.runs
-        for turn in run.rounds
-        if turn.pretrain.manifest
-    ]
+    times = [item.manifest.measurements.wall_clock_s or 0 for item in collected.of(PretrainManifest) if item.manifest]
     return formats.time_unit(max(times, default=0))
 
 

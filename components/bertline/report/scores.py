@@ -15,7 +15,8 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bertline.report.collect import Collected, Run
+from bertline.report.collect import Collected
+from bertline.report.manifests import EvaluateManifest, PretrainManifest
 
 NORMAL = 1.96
 """Two-sided 95 % quantile of the normal distribution."""
@@ -131,7 +132,7 @@ def student(freedom: int) -> float:
 def scores(collected: Collected) -> list[Score]:
     """By task, epoch and model."""
     return [
-        _score(task, model, epoch, [run for run in collected.runs if run.model == model])
+        _score(collected, task, model, epoch)
         for task in collected.experiment.evaluate.tasks
         for epoch in collected.experiment.pretrain.round_ends
         for model in collected.experiment.models
@@ -141,16 +142,14 @@ def scores(collected: Collected) -> list[Score]:
 def losses(collected: Collected) -> list[Loss]:
     """By model and epoch; only epochs whose wall-clock and held-out loss are known."""
     found: dict[tuple[str, int], list[tuple[int, float, float]]] = {}
-    for run in collected.runs:
-        for turn in run.rounds:
-            manifest = turn.pretrain.manifest
-            times = manifest.measurements.epoch_wall_clock_s if manifest else None
-            if manifest is None or times is None:
-                continue
-            for epoch, time in zip(manifest.results.epochs, times, strict=True):
-                if epoch.held_out:
-                    figures = (epoch.step, time, epoch.held_out.mlm_loss)
-                    found.setdefault((run.model, epoch.epoch), []).append(figures)
+    for item in collected.of(PretrainManifest):
+        times = item.manifest.measurements.epoch_wall_clock_s if item.manifest else None
+        if item.manifest is None or times is None:
+            continue
+        for epoch, time in zip(item.manifest.results.epochs, times, strict=True):
+            if epoch.held_out:
+                figures = (epoch.step, time, epoch.held_out.mlm_loss)
+                found.setdefault((item.node.model, epoch.epoch), []).append(figures)
     return [
         Loss(
             model,
@@ -181,15 +180,14 @@ def comparisons(scored: Sequence[Score]) -> list[Comparison]:
     return found
 
 
-def _score(task: str, model: str, epoch: int, runs: Sequence[Run]) -> Score:
+def _score(collected: Collected, task: str, model: str, epoch: int) -> Score:
     planned = 0
     reasons: list[str] = []
     accuracies: list[list[float]] = []
     times: list[float | None] = []
     step = examples = labels = None
-    for run in runs:
-        turn = next(turn for turn in run.rounds if turn.epoch == epoch)
-        evaluations = [evaluation.item for evaluation in turn.evaluations if evaluation.task == task]
+    for pretrained in collected.of(PretrainManifest, model=model, epoch=epoch):  # one a run
+        evaluations = collected.of(EvaluateManifest, run=pretrained.node.run, epoch=epoch, glue_task=task)
         planned += len(evaluations)
         reasons += [item.reason for item in evaluations if item.reason]
         manifests = [item.manifest for item in evaluations if item.manifest]
@@ -197,7 +195,7 @@ def _score(task: str, model: str, epoch: int, runs: Sequence[Run]) -> Score:
             continue
         accuracies.append([manifest.results.accuracy for manifest in manifests])
         examples, labels = manifests[0].results.examples, len(manifests[0].results.labels)
-        if pretrain := turn.pretrain.manifest:
+        if pretrain := pretrained.manifest:
             step = pretrain.results.step
             times.append(pretrain.measurements.wall_clock_s)
     units = (

@@ -7,6 +7,7 @@ from bertline.errors import UserError
 from bertline.report import pages
 from bertline.report.collect import Collected, collect
 from bertline.report.config import ReportConfig
+from bertline.report.manifests import EvaluateManifest
 from bertline.store import realizations, references
 from bertline.store.objects import ObjectStore
 from bertline.store.realizations import Build, Outcome, Realization
@@ -28,7 +29,7 @@ def run(config: ReportConfig, store: ObjectStore) -> Realization:
         begun = time.monotonic()
         collected = collect(store, _reference(config, store))
         for gap in collected.gaps():
-            realizations.require(store, gap.stage, gap.key)
+            realizations.require(store, gap.node.stage, gap.node.key)
         pages.write(collected, build.payload)
         return Outcome({"accuracies": _accuracies(collected)}, {"seconds": time.monotonic() - begun})
 
@@ -59,15 +60,13 @@ def _reference(config: ReportConfig, store: ObjectStore) -> Reference:
 def _accuracies(collected: Collected) -> list[dict[str, object]]:
     return [
         {
-            "task": evaluation.task,
-            "run": run.name,
-            "epoch": turn.epoch,
-            "seed": evaluation.seed,
-            "accuracy": evaluation.item.manifest.results.accuracy,
-            "key": evaluation.item.key,
+            "task": item.node.glue_task,
+            "run": item.node.run,
+            "epoch": item.node.epoch,
+            "seed": item.node.fine_tuning_seed,
+            "accuracy": item.manifest.results.accuracy,
+            "key": item.node.key,
         }
-        for run in collected.runs
-        for turn in run.rounds
-        for evaluation in turn.evaluations
-        if evaluation.item.manifest
+        for item in collected.of(EvaluateManifest)
+        if item.manifest
     ]

@@ -6,9 +6,9 @@ from typing import Any
 
 from bertline.experiments import BERT_TOKENS, Experiment
 from bertline.report import formats
-from bertline.report.collect import AnyManifest, Collected, Item, Round, Run
+from bertline.report.collect import Collected, Item
 from bertline.report.formats import TimeUnit
-from bertline.report.manifests import PretrainManifest
+from bertline.report.manifests import EvaluateManifest, Manifest, PretrainManifest
 from bertline.report.samples import label_of
 from bertline.report.scores import NORMAL, Score
 from bertline.sources import Source
@@ -87,7 +87,7 @@ def models(collected: Collected) -> Table:
     columns = ("layers", "hidden", "heads", "batch", "steps/epoch", "epochs", "encoder", "parameters", "ref. epochs")
     rows = []
     for name, model in experiment.models.items():
-        manifest, reason = _any_manifest([run for run in collected.runs if run.model == name])
+        manifest, reason = _any_manifest(collected.of(PretrainManifest, model=name))
         parameters = manifest.results.parameters if manifest else None
         encoder, total = (
             [Cell(formats.count(n), formats.integer(n)) for n in (parameters.encoder, parameters.total)]
@@ -113,7 +113,8 @@ def models(collected: Collected) -> Table:
 
 def rounds(collected: Collected, unit: TimeUnit) -> Table:
     """What every round of pre-training cost and where it got."""
-    manifests = [turn.pretrain.manifest for run in collected.runs for turn in run.rounds]
+    items = collected.of(PretrainManifest)
+    manifests = [item.manifest for item in items]
     lost = formats.time_unit(max((manifest.measurements.lost_s or 0 for manifest in manifests if manifest), default=0))
     columns = (
         "epoch",
@@ -130,7 +131,7 @@ def rounds(collected: Collected, unit: TimeUnit) -> Table:
         f"lost, {lost.name}",
         "attempts",
     )
-    rows = [_round(run, turn, unit, lost) for run in collected.runs for turn in run.rounds]
+    rows = [_round(item, unit, lost) for item in items]
     return Table(
         "Rounds of pre-training; losses and accuracies on the held-out documents",
         (Column("run", is_number=False), *map(Column, columns), Column("realization", is_number=False)),
@@ -188,10 +189,10 @@ def provenance(collected: Collected) -> Table:
     """What ran where: a row for each kind of environment."""
     environments: dict[tuple[Cell, ...], list[str]] = {}
     finished: dict[tuple[Cell, ...], list[str]] = {}
-    for item in collected.items():
+    for item in collected.realizations():
         if item.manifest:
             row = _environment(item.manifest.provenance)
-            environments.setdefault(row, []).append(item.stage)
+            environments.setdefault(row, []).append(item.node.stage)
             finished.setdefault(row, []).append(str(item.manifest.provenance.get("finished", "")))
     rows = []
     for row, stages in environments.items():
@@ -228,16 +229,16 @@ def key(key: Key, stage: str = "") -> Cell:
     return Cell(formats.short(key), f"{stage} {key}".strip(), is_code=True)
 
 
-def _round(run: Run, turn: Round, unit: TimeUnit, lost: TimeUnit) -> tuple[Cell, ...]:
-    manifest = turn.pretrain.manifest
-    address = key(turn.pretrain.key, "pretrain")
+def _round(item: Item[PretrainManifest], unit: TimeUnit, lost: TimeUnit) -> tuple[Cell, ...]:
+    node, manifest = item.node, item.manifest
+    address = key(node.key, node.stage)
     if manifest is None:
-        return Cell(run.name), Cell(str(turn.epoch)), *[_gap(turn.pretrain)] * 12, address
+        return Cell(node.run), Cell(str(node.epoch)), *[_gap(item)] * 12, address
     results, measured = manifest.results, manifest.measurements
     held_out = results.epochs[-1].held_out
     return (
-        Cell(run.name),
-        Cell(str(turn.epoch)),
+        Cell(node.run),
+        Cell(str(node.epoch)),
         Cell(formats.integer(results.step)),
         Cell(unit.text(measured.round_wall_clock_s), _seconds(measured.round_wall_clock_s)),
         Cell(unit.text(measured.wall_clock_s), _seconds(measured.wall_clock_s)),
@@ -284,29 +285,27 @@ def _done(score: Score) -> Cell:
 
 
 def _fine_tunings(collected: Collected) -> Iterator[tuple[Cell, ...]]:
-    for run in collected.runs:
-        for turn in run.rounds:
-            for evaluation in turn.evaluations:
-                manifest = evaluation.item.manifest
-                figures: tuple[Cell, ...] = (_gap(evaluation.item),) * 6
-                if manifest:
-                    results = manifest.results
-                    figures = (
-                        Cell(formats.integer(results.correct)),
-                        Cell(formats.integer(results.examples)),
-                        Cell(formats.percent(results.accuracy), f"{results.accuracy:.6f}"),
-                        Cell(formats.decimal(results.loss)),
-                        Cell(formats.integer(results.train_examples)),
-                        Cell(formats.decimal(manifest.measurements.seconds, 1)),
-                    )
-                yield (
-                    Cell(run.name),
-                    Cell(str(turn.epoch)),
-                    Cell(label_of(evaluation.task, collected.experiment)),
-                    Cell(str(evaluation.seed)),
-                    *figures,
-                    key(evaluation.item.key, "evaluate"),
-                )
+    for item in collected.of(EvaluateManifest):
+        node, manifest = item.node, item.manifest
+        figures: tuple[Cell, ...] = (_gap(item),) * 6
+        if manifest:
+            results = manifest.results
+            figures = (
+                Cell(formats.integer(results.correct)),
+                Cell(formats.integer(results.examples)),
+                Cell(formats.percent(results.accuracy), f"{results.accuracy:.6f}"),
+                Cell(formats.decimal(results.loss)),
+                Cell(formats.integer(results.train_examples)),
+                Cell(formats.decimal(manifest.measurements.seconds, 1)),
+            )
+        yield (
+            Cell(node.run),
+            Cell(str(node.epoch)),
+            Cell(label_of(node.glue_task, collected.experiment)),
+            Cell(str(node.fine_tuning_seed)),
+            *figures,
+            key(node.key, node.stage),
+        )
 
 
 def _environment(provenance: dict[str, Any]) -> tuple[Cell, ...]:
@@ -325,9 +324,8 @@ def _environment(provenance: dict[str, Any]) -> tuple[Cell, ...]:
     )
 
 
-def _any_manifest(runs: Sequence[Run]) -> tuple[PretrainManifest | None, str]:
+def _any_manifest(items: Sequence[Item[PretrainManifest]]) -> tuple[PretrainManifest | None, str]:
     """A manifest of the first round that is done, or why there is none: all rounds have the same architecture."""
-    items = [turn.pretrain for run in runs for turn in run.rounds]
     return next((item.manifest for item in items if item.manifest), None), items[0].reason
 
 
@@ -337,7 +335,7 @@ def _source(source: Source) -> Cell:
     return Cell(source.name if href or source.is_local else source.url, source.identity, href=href)
 
 
-def _gap(item: Item[AnyManifest]) -> Cell:
+def _gap(item: Item[Manifest]) -> Cell:
     return Cell(item.reason, is_gap=True)
 
 

@@ -16,6 +16,7 @@ from bertline_pipelines.cluster.pods import Pod
 from bertline_pipelines.doctor import findings
 from bertline_pipelines.doctor.findings import Finding
 from bertline_pipelines.profiles import Profile
+from bertline_pipelines.stages import PACKAGES
 
 POOLS = (
     "cloud.google.com/gke-nodepool",
@@ -49,7 +50,7 @@ class Demand:
 def demands(profile: Profile) -> list[Demand]:
     """Each different pod of a profile once."""
     stages: dict[str, list[str]] = {}
-    for stage in profiles.STAGES:
+    for stage in PACKAGES:
         pod = profile.pods.of(stage)
         same = pod.model_copy(update={"retries": 0, "timeout_hours": None, "variant": "cpu", "shared_memory": None})
         stages.setdefault(same.model_dump_json(), []).append(stage)
@@ -117,7 +118,7 @@ def limit_ranges(connection: Connection, namespace: str) -> list[dict[str, Any]]
 
 def classes(profile: Profile) -> list[str]:
     """The storage classes that the profile names."""
-    return sorted({found for stage in profiles.STAGES if (found := profile.pods.of(stage).storage_class)})
+    return sorted({found for stage in PACKAGES if (found := profile.pods.of(stage).storage_class)})
 
 
 def storage_classes(profile: Profile, connection: Connection) -> Iterator[Finding]:

@@ -24,8 +24,9 @@ from bertline_pipelines.cluster.nodes import Node
 from bertline_pipelines.doctor import accounts, capacities, findings, probes, registries, retries
 from bertline_pipelines.doctor.findings import Finding, State, UnclearError
 from bertline_pipelines.kubeflow import kubeflow
-from bertline_pipelines.profiles import STAGES, Profile
 from bertline_pipelines.profiles import Kubeflow as Place
+from bertline_pipelines.profiles import Profile
+from bertline_pipelines.stages import STAGES
 
 T = TypeVar("T")
 
@@ -83,7 +84,7 @@ def examine(profile: Profile, *, deadline_s: float = DEADLINE_S) -> Iterator[Fin
         ("images", lambda: _images(profile, machines)),
     ]
     named = {
-        "retries": any(profile.pods.of(stage).retries for stage in STAGES),
+        "retries": any(profile.pods.of(stage.name).retries for stage in STAGES),
         "secret": profile.store.secret or profile.secrets or profile.images.pull_secrets,
         "storage class": capacities.classes(profile),
     }

@@ -16,7 +16,8 @@ from bertline_pipelines.cluster.nodes import Node
 from bertline_pipelines.cluster.obstacles import CONTROL_PLANE
 from bertline_pipelines.doctor import findings
 from bertline_pipelines.doctor.findings import Finding, UnclearError
-from bertline_pipelines.profiles import STAGES, Profile
+from bertline_pipelines.profiles import Profile
+from bertline_pipelines.stages import STAGES
 
 TIMEOUT_S = (5.0, 15.0)
 MANIFESTS = (
@@ -31,8 +32,8 @@ def wanted(profile: Profile) -> dict[str, list[str]]:
     """References of the images by variant, as the stages of the profile need them."""
     found: dict[str, list[str]] = {}
     for stage in STAGES:
-        variant = profile.pods.of(stage).variant
-        reference = images.reference(profile.images.registry, images.STAGES[stage], variant)
+        variant = profile.pods.of(stage.name).variant
+        reference = images.reference(profile.images.registry, stage.image, variant)
         if reference not in (references := found.setdefault(variant, [])):
             references.append(reference)
     return found

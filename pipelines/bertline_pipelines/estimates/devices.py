@@ -13,7 +13,8 @@ from bertline.metrics import flops
 from bertline.processors import cores
 from bertline.provenances import processor
 from bertline_pipelines.estimates.baselines import Range
-from bertline_pipelines.profiles import STAGES, Pod, Profile
+from bertline_pipelines.profiles import Pod, Profile
+from bertline_pipelines.stages import STAGES
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,8 @@ def of(profile: Profile | None, price: float | None = None) -> dict[str, Device]
     """
     if profile is None or profile.kubeflow is None:
         here = _here(price)
-        return dict.fromkeys(STAGES, here)
-    return {stage: _pod(profile.pods.of(stage), price) for stage in STAGES}
+        return {stage.name: here for stage in STAGES}
+    return {stage.name: _pod(profile.pods.of(stage.name), price) for stage in STAGES}
 
 
 def side_by_side() -> int:

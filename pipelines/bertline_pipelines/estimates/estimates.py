@@ -168,13 +168,13 @@ def estimate(
         currency: Of their prices.
     """
     known = Precedents(plan, store)
-    tasks = tuple(_task(task, known, devices[task.stage.removesuffix("-part")]) for task in plan.missing)
+    tasks = tuple(_task(task, known, devices[task.stage]) for task in plan.missing)
     return Estimate(tasks, volumes.rolling_peak(plan, known), currency)
 
 
 def _task(task: Task, known: Precedents, device: Device) -> TaskEstimate:
     """All of a task's configurations that are left; one process or pod makes them."""
-    left = [config for config, done in zip(task.configs, task.done, strict=True) if not done]
+    left = [node.config for node in task.left if node.config]
     taken = [times.of(config, known, device) for config in left]
     amounts = [volumes.of(config, known) for config in left]
     works = [time.work for time in taken if time.work]

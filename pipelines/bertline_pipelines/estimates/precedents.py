@@ -10,11 +10,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from bertline.corpus.config import CorpusConfig
 from bertline.errors import BertlineError
 from bertline.sources import Source
 from bertline.store import attempts, derivations, realizations
 from bertline.store.objects import ObjectStore
 from bertline.store.realizations import Manifest
+from bertline.vocabulary.config import VocabularyConfig
 from bertline_pipelines.estimates import devices
 from bertline_pipelines.estimates.devices import GPUS, Device
 from bertline_pipelines.plans import Plan
@@ -105,7 +107,7 @@ class Precedents:
     @cached_property
     def pieces(self) -> int | None:
         """Size of the vocabulary; None if it isn't known before it is made."""
-        config = self.plan.graph.vocabulary
+        config = self.plan.graph.configs(VocabularyConfig)[0]
         if self.store and (found := realizations.find(self.store, config.STAGE, config.derivation().key)):
             return found.manifest.results.get("pieces")
         if config.vocabulary.train:
@@ -116,7 +118,7 @@ class Precedents:
     @cached_property
     def shapes(self) -> dict[str, tuple[int, int]]:
         """Sequence length and predictions of a corpus, by key: a milestone knows only its corpus' key."""
-        ours = self.plan.graph.corpus
+        ours = self.plan.graph.configs(CorpusConfig)[0]
         found = {earlier.manifest.key: earlier.config["corpus"] for earlier in self.earlier("corpus")}
         found[ours.derivation().key] = ours.corpus.model_dump(mode="json")
         return {key: (corpus["sequence_length"], corpus["max_predictions"]) for key, corpus in found.items()}

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bertline.corpus.config import CorpusConfig
+from bertline.corpus.config import CorpusConfig, CorpusPartConfig
 from bertline.evaluate.config import EvaluateConfig
 from bertline.metrics import flops
 from bertline.pretrain.config import PretrainConfig
@@ -49,12 +49,12 @@ def of(config: StageConfig, known: Precedents, device: Device) -> Time:
             return _evaluate(config, known, device)
         case CorpusConfig():
             return _corpus(config, known, device)
+        case CorpusPartConfig():
+            return Time(NOTHING, "counted with the task corpus, whose work it shares")
         case ReportConfig():
             return _alike(known.earlier(config.STAGE), "reports", baselines.REPORT_S, DEMOS, known)
         case VocabularyConfig():
             return _vocabulary(config, known)
-    if config.STAGE == "corpus-part":
-        return Time(NOTHING, "counted with the task corpus, whose work it shares")
     return Time(None, f"unknown: nothing is known of the stage {config.STAGE}")
 
 

@@ -76,7 +76,7 @@ def staging(known: Precedents, device: Device) -> Range:
     """Seconds in which a pod fetches the corpus from a bucket; on this machine it is read in place."""
     if not device.is_pod:
         return NOTHING
-    size = corpus(known.plan.graph.corpus, known).written
+    size = corpus(known.plan.graph.configs(CorpusConfig)[0], known).written
     return Range(size or 0, size or 0) / baselines.STAGING_BYTES_PER_S
 
 

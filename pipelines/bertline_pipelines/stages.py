@@ -1,0 +1,58 @@
+"""The stages, a row each: all that pipelines, profiles and images have to know of them.
+
+A new stage is a folder `components/bertline/<package>` (config, stage, component, `__main__`), a row here, an edge in
+`bertline.unrolling`, and a COPY line in the Dockerfile of its image.
+"""
+
+from dataclasses import dataclass
+
+from bertline.corpus.config import CorpusConfig, CorpusPartConfig
+from bertline.evaluate.config import EvaluateConfig
+from bertline.pretrain.config import PretrainConfig
+from bertline.report.config import ReportConfig
+from bertline.stages import StageConfig
+from bertline.vocabulary.config import VocabularyConfig
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One row."""
+
+    config: type[StageConfig]
+    """In `bertline.<package>.config`."""
+    image: str
+    """In which it runs: a folder of `images/`."""
+    serves_metrics: bool = False
+    """True if its pods are scraped while they work."""
+    may_have_gpu: bool = False
+    """True if its image has a variant for GPUs."""
+
+    @property
+    def name(self) -> str:
+        """As in store, plan and logs."""
+        return self.config.STAGE
+
+    @property
+    def package(self) -> str:
+        """Its folder, and the part of a profile's `pods` that it takes its pod from."""
+        return self.config.__module__.split(".")[1]
+
+
+STAGES = (
+    Stage(VocabularyConfig, image="corpus"),
+    Stage(CorpusConfig, image="corpus"),
+    Stage(CorpusPartConfig, image="corpus"),
+    Stage(PretrainConfig, image="pretrain", serves_metrics=True, may_have_gpu=True),
+    Stage(EvaluateConfig, image="evaluate", serves_metrics=True, may_have_gpu=True),
+    Stage(ReportConfig, image="report"),
+)
+
+PACKAGES = tuple(dict.fromkeys(stage.package for stage in STAGES))
+"""Each once: those whose pods a profile describes."""
+
+_BY_NAME = {stage.name: stage for stage in STAGES}
+
+
+def of(name: str) -> Stage:
+    """The row of a stage."""
+    return _BY_NAME[name]

@@ -1,0 +1,9 @@
+import sys
+
+from bertline.toy.config import ToyConfig
+from bertline.toy.stage import run
+
+from bertline.entrypoints import main
+
+if __name__ == "__main__":
+    sys.exit(main(ToyConfig, run))
