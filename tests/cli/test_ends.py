@@ -141,11 +141,11 @@ def test_done_by_the_store_is_done(case):
     "command",
     [
         ("submit", "--wait", "--auto-resume", "3"),
-        ("status", "-w"),
-        ("logs", "-f", "-t", "corpus"),
-        ("dashboard", "--store"),
+        pytest.param(("status", "-w"), marks=pytest.mark.slow),
+        pytest.param(("logs", "-f", "-t", "corpus"), marks=pytest.mark.slow),
+        pytest.param(("dashboard", "--store"), marks=pytest.mark.slow),
     ],
-    ids=" ".join,
+    ids=["submit", "status", "logs", "dashboard"],
 )
 def test_followers_wait_for_a_store_that_is_away(case, command, how):
     command, *options = command
