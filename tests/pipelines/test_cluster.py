@@ -814,7 +814,7 @@ def test_a_dead_connection_is_noticed(api, connected, monkeypatch):
 def test_following_waits_for_the_container_to_start(api, connected):
     log = Log(written(2))
     document = logged(api, log, state={"waiting": {"reason": "PodInitializing"}})
-    with pytest.raises(TransientError, match=r"has no log, it hasn't started \(PodInitializing\); -f waits for it"):
+    with pytest.raises(TransientError, match=r"has no log, it hasn't started \(its node is starting it\); -f waits"):
         list(connected.logs(NS, POD))
 
     def start():

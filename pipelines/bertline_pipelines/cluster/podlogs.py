@@ -78,7 +78,7 @@ def lines(cluster: "Cluster", namespace: str, pod: str, *, follow: bool, tail: i
             if waiting and over:
                 return
             if waiting and not follow:
-                why = found.main.reason if found.main else "not on a node yet"
+                why = "its node is starting it" if found.main else "it is on no node yet"
                 raise LogGoneError(f"pod {pod} has no log, it hasn't started ({why}); -f waits for it")
             if not waiting:
                 seen.reconnect()
