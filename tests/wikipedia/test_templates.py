@@ -62,6 +62,7 @@ OTHERS = {
     ("fr", "{{unité|5000|km}}"): "5 000 km",
     ("fr", "{{citation|Je pense}}"): "« Je pense »",
     ("fr", "{{date|14|juillet|1789}}"): "14 juillet 1789",
+    ("fr", "{{tmp|5|km}}"): "5 km",
     ("de", "{{formatnum:12345.6}}"): "12.345,6",
     ("uk", "{{не перекладено|Фоо|Бар}}"): "Бар",
 }
@@ -85,6 +86,7 @@ def test_a_template_shows_what_a_reader_sees(language, wikitext, expected):
     [
         ("{{quote|The sea was calm.|Author}}", "The sea was calm."),
         ("{{Blockquote|text=The sea was {{lang|de|ruhig}}.|author=X}}", "The sea was ruhig."),
+        ("{{Zitat|Text=Das Meer war ruhig.|Autor=X}}", "Das Meer war ruhig."),
         ("{{цитата|Море было тихим.|автор=X}}", "Море было тихим."),
     ],
 )

@@ -79,8 +79,8 @@ nowrap, small, kursiv, nobr, unicode, polytonisch, overline, enspar, rechtschrei
     spell = {1}
 lang, arabisch, dialekt = {2|text}
 lang1 = @last
-", zitat", "| = „{text|1}“
-zitat, zitat-en, zitat-fr, zitat-la, zitat-es, zitat-it, centerquote, blockquote, quote, cquote = ¶{text|1}¶
+", zitat", "| = „{Text|text|1}“
+zitat, zitat-en, zitat-fr, zitat-la, zitat-es, zitat-it, centerquote, blockquote, quote, cquote = ¶{Text|text|1}¶
 zitat-transl = {1}
 heS, hes, hebr, he, armS, fas, ar, fa, ur, kyrl, deva, asian = {1}
 nihongo, japanisch = {1|2|3}
@@ -123,6 +123,9 @@ citation, cita, citation étrangère2, «, « », guil, citation nécessaire inl
 citation bloc, début citation, bloc citation, citebloc, blockquote, citation verset, quote, extrait, poème, vers,
     épigraphe = ¶{texte|contenu|1|}¶
 fin citation = ¶
+tmp = @unit
+latin, lang-latin = {1}
+en langue = {2|1}
 date, date-, date de naissance, date de décès, naissance, date2, jour = @date
 1er, ier, premier = 1er
 1re, ière, première = 1re
