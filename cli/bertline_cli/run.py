@@ -30,8 +30,8 @@ def command(
     """
     from bertline.errors import ExitCode
     from bertline.store import realizations, references
-    from bertline_cli import displays, streams
-    from bertline_pipelines import local, plans
+    from bertline_cli import displays
+    from bertline_pipelines import local, plans, streams
 
     begun, shown = time.monotonic(), streams.lasting(sys.stdout)
     store = store or arguments.DEFAULT_STORE

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from kfp import local
 
-from bertline_pipelines import pipelines
+from bertline_pipelines import pipelines, streams
 from bertline_pipelines.plans import Task
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -33,6 +33,8 @@ def run(name: str, task: Task, store_uri: str, log: str, root: str, environment:
     with open(log, "x", encoding="utf-8", buffering=1) as file:
         for descriptor in (sys.stdout.fileno(), sys.stderr.fileno()):
             os.dup2(file.fileno(), descriptor)
+        # The log's disk may be full, or away: that is no reason for a task to fail.
+        sys.stdout, sys.stderr = streams.lasting(sys.stdout), streams.lasting(sys.stderr)
         local.init(local.SubprocessRunner(use_venv=False), pipeline_root=root, raise_on_error=True)
         pipeline = pipelines.build(name, (task,), store_uri)
         try:

@@ -32,6 +32,22 @@ def first_task(folder, **environment):
     return said[1]
 
 
+@pytest.fixture
+def full_disk(tmp_path):
+    """A disk with room for a single small file, at `out`."""
+    out = tmp_path / "out"
+    out.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", out], check=False).returncode:
+        pytest.skip("mounting a small disk takes root")
+    yield
+    subprocess.run(["umount", out], check=True)
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_a_task_whose_log_has_no_room_goes_on(tmp_path):
+    assert first_task(tmp_path).startswith("✓ vocabulary")
+
+
 @pytest.mark.parametrize("name", ["random.py", "queue.py", "tokenize.py"])
 def test_a_script_named_like_a_module_of_python_is_not_taken_for_it(name, tmp_path):
     (tmp_path / name).write_text("raise SystemExit('this is not a module')")
