@@ -132,8 +132,9 @@ def _expected(kind: str, context: Mapping[str, Any], message: str) -> str:
 
 PATTERNS = {
     r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,39}$": "letters, digits, `.`, `_` and `-`, at most 40, a letter or digit first",
-    r"^(\d+(\.\d+)?|\d+m)$": 'cores such as "2", "0.5" or "500m"',
-    r"^\d+([KMGTPE]i?)?$": 'a size such as "4Gi" or "500M"',
+    r"^([1-9][0-9]*(\.[0-9]+)?|0\.[0-9]*[1-9][0-9]*|[1-9][0-9]*m)$": 'cores such as "2", "0.5" or "500m"',
+    r"^[1-9][0-9]*([MGTPE]i?|Ki|[0-9]{6})$": 'a size such as "4Gi" or "500M"',
+    r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$": "lower-case letters, digits and `-`, at most 63",
     r"^((gs|s3)://[^/]+|file:///|[^:]+$)": "gs://bucket/prefix, s3://bucket/prefix or a directory",
     r"^https?://": "an address such as http://localhost:8888",
     "^[0-9a-f]{64}$": "64 hexadecimal digits in lower case",

@@ -6,7 +6,7 @@ refused, because it is 8 in one version of YAML and 10 in the other. A key that 
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -93,6 +93,7 @@ class Document:
         strict: bool | None = None,
         context: Any = None,
         notes: Mapping[Location, str] | None = None,
+        moved: Callable[[Location], Location] = lambda location: location,
     ) -> M:
         """The values as a model.
 
@@ -101,6 +102,7 @@ class Document:
             strict: True doesn't take text for a number, nor `true` for 1; None leaves it to the model.
             context: For its validators.
             notes: What to add to a message about a field.
+            moved: Where a field stands that a validator took from elsewhere in the file.
 
         Raises:
             FileError: a line for each thing that is wrong.
@@ -110,7 +112,7 @@ class Document:
         except ValidationError as error:
             problems = list(self.problems)
             for found in error.errors(include_url=False):
-                location = self._within(found["loc"])
+                location = moved(self._within(found["loc"]))
                 part = self.parts.get(location)
                 text = part.text if part else None
                 if text and AMBIGUOUS.fullmatch(text):
@@ -118,7 +120,7 @@ class Document:
                 note = (notes or {}).get(location)
                 said = mistakes.sentence(found, location, model, text) + (f"; {note}" if note else "")
                 problems.append(Problem(self.line(location), said))
-            raise FileError(self.path, problems) from error
+            raise FileError(self.path, list(dict.fromkeys(problems))) from error
         if self.problems:
             raise FileError(self.path, self.problems)
         return valid

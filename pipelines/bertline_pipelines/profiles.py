@@ -9,6 +9,7 @@ place rather than to a kind of place, so the environment may give them:
 No secret is ever in a profile: pods get them from Kubernetes secrets that it names, the CLI from its own environment.
 """
 
+import functools
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,8 +38,8 @@ STAND_INS = {
 }
 """For a plan or a dry run, where neither profile nor environment has a value yet."""
 
-Cores = Annotated[str, StringConstraints(pattern=r"^(\d+(\.\d+)?|\d+m)$")]
-Bytes = Annotated[str, StringConstraints(pattern=r"^\d+([KMGTPE]i?)?$")]
+Cores = Annotated[str, StringConstraints(pattern=r"^([1-9][0-9]*(\.[0-9]+)?|0\.[0-9]*[1-9][0-9]*|[1-9][0-9]*m)$")]
+Bytes = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]*([MGTPE]i?|Ki|[0-9]{6})$")]
 NodeLabels = dict[str, Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$")]]
 SecretName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")]
 
@@ -56,7 +57,7 @@ class Kubeflow(Section):
     """Of the KFP API, as this machine reaches it. A token, where one is needed, comes from KFP_TOKEN."""
     ui: str | None = Field(None, pattern=r"^https?://")
     """Of the web page, for links; `endpoint` where None."""
-    namespace: str
+    namespace: str = Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
     """Where pods run."""
     service_account: str = "bertline"
     """Of the pods: what they may do in the cluster and, with workload identity, in the bucket."""
@@ -170,9 +171,15 @@ class _Pods(Section):
     @classmethod
     def _defaults(cls, value: Any) -> Any:
         """`default` fills what a stage doesn't say."""
-        if not isinstance(value, dict) or not isinstance(value.get("default"), dict):
+        if not isinstance(value, dict) or "default" not in value:
             return value
-        filled = {package: value["default"] | (value.get(package) or {}) for package in stages.PACKAGES}
+        default = value["default"]
+        if not isinstance(default, dict):
+            mistakes.refuse(
+                [(("default",), f"expected a section with keys of its own, found {mistakes.shown(default)}")]
+            )
+        own = {stage: value.get(stage) or {} for stage in stages.PACKAGES}
+        filled = {stage: default | each if isinstance(each, dict) else each for stage, each in own.items()}
         return {name: pod for name, pod in value.items() if name != "default"} | filled
 
     def of(self, stage: str) -> Pod:
@@ -271,7 +278,18 @@ def load(name: str, environment: Mapping[str, str], *, may_be_unknown: bool = Fa
         elif may_be_unknown and variable in STAND_INS and values.get(field) is None:
             values[field] = STAND_INS[variable]
     _refuse_secrets(name, document.values)
-    return document.validated(Profile, notes=notes)
+    return document.validated(Profile, notes=notes, moved=functools.partial(_from_default, document))
+
+
+def _from_default(document: yamlfiles.Document, location: mistakes.Location) -> mistakes.Location:
+    """Where a pod's field stands: what a stage doesn't say, `default` does."""
+    match location:
+        case ("pods", stage, *rest) if ("pods", "default") in document.parts and rest:
+            default = ("pods", "default", *rest)
+            is_own = ("pods", stage, rest[0]) in document.parts
+            is_default = default[:3] in document.parts or ("pods", stage) not in document.parts
+            return default if is_default and not is_own else location
+    return location
 
 
 def _refuse_secrets(name: str, document: Any, *place: str) -> None:

@@ -66,10 +66,17 @@ def test_threads_follow_from_the_limit(change, cpu, threads):
     [
         (("pods", "pretrain", "cpu"), 2, 'expected text, found 2; write "2" in quotes'),
         (("pods", "pretrain", "memory"), "4 GB", "expected a size such as"),
+        (("pods", "default", "memory"), "8", "pods.default.memory: expected a size such as"),
+        (("pods", "pretrain", "memory"), "4K", "expected a size such as"),
+        (("pods", "pretrain", "memory"), "0Gi", "expected a size such as"),
+        (("pods", "pretrain", "cpu"), "0", "expected cores such as"),
+        (("pods", "pretrain"), "big", "pods.pretrain: expected a section"),
+        (("pods", "default"), "big", "pods.default: expected a section"),
+        (("kubeflow", "namespace"), "Kube Flow", "kubeflow.namespace: expected lower-case letters"),
         (("pods", "pretrain", "cpu"), "two", "expected cores such as"),
         (("pods", "pretrain", "gpu"), {"count": 1}, "gpu needs node_selector"),
         (("pods", "pretrain", "gpus"), 1, "pods.pretrain.gpus is not a key here; did you mean gpu?"),
-        (("pods", "default", "node_selector"), {"spot": True}, "pods.vocabulary.node_selector.spot"),
+        (("pods", "default", "node_selector"), {"spot": True}, "pods.default.node_selector.spot"),
         (("environment", "EPOCHS"), 3, 'write "3" in quotes'),
         (("store", "uri"), "http://somewhere", "gs://bucket/prefix, s3://bucket/prefix or a directory"),
         (("kubeflow", "endpoint"), "localhost:8888", "an address such as http://localhost:8888"),
@@ -82,6 +89,13 @@ def test_what_is_wrong_is_said_in_one_sentence(change, path, value, sentence):
         profiles.load(change(*path, value=value), {})
     assert sentence in str(error.value)
     assert "Traceback" not in str(error.value)
+
+
+def test_a_mistake_in_default_is_told_once_and_where_it_stands(change):
+    with pytest.raises(UserError) as error:
+        profiles.load(change("pods", "default", "cpu", value=2), {})
+    (problem,) = error.value.problems
+    assert problem["message"].startswith("pods.default.cpu: ")
 
 
 def test_a_gpu_needs_an_image_that_can_use_it(change):
