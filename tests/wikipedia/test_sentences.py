@@ -16,6 +16,7 @@ Acme Inc. Products were sold by Acme Inc.|The firm closed at 5 p.m.|He left.
 It rained (in May.)|Then it stopped.|He was born c. 1820 in St. Petersburg.
 George W. Bush won.|Take vitamin C.|It helps.|Robert E. Lee lost.
 The file is on example.com today.|Version 2.0 came.|Python 3. The end.
+It rose by 7 %.|About half left.|It is 5 m.|Width is 3 km.|There are cats, dogs, etc.|Central parts are near.
 He wrote "... and so on."|“Why not?”|Because.
 Brig. Gen. Lloyd Tilghman, i.e. the commander, had 3,000 men vs. 9,000.
 """.strip().splitlines()
@@ -28,6 +29,9 @@ RUSSIAN = """
 — Да! — сказал он.|«Нет».|Потом он ушёл…|Куда?|Никто не знает.
 Население составляет 3,5 млн чел.|По данным на 2010 год, это много.|См. рис. 5 и табл. 3.
 Композитор П. И. Чайковский (нем. Tschaikowski; род. 7 мая 1840 г.) писал музыку.|Его знают все.
+Доля составила 7,7 %.|Около 17 % населения получают помощь.|Это 5 °.|Рост 3 ‰.|Центр.
+В состав входят Штраусберг, Биркенвердер и др.|Центральная часть города — у реки.
+Толщина достигает 6,188 а. е.|В октябре вышел сингл.|Длина 5 м.|Ширина 3 км.|Цена 5 руб.|Иванов пришёл.
 """.strip().splitlines()
 
 
@@ -47,6 +51,9 @@ def test_russian_sentences_end_where_a_reader_ends_them(marked):
         ("de", "Am 3. Oktober 1990 kam sie.|Das war z. B. in Berlin.|Die Stadt liegt u. a. an der Spree."),
         ("uk", "Він народився 1814 р. у с. Моринці.|У 1861 р.|Він помер."),
         ("fr", "M. Dupont est né à Paris.|Il est mort en 1900."),
+        ("de", "Der Anteil beträgt 7 %.|Berlin ist groß.|Es gibt Hunde, Katzen usw.|Viele Leute kamen."),
+        ("uk", "Частка 7,7 %.|Близько 5 % та ін.|Центральна частина."),
+        ("fr", "Il y a 7 %.|Paris est grand.|Chats, chiens, etc.|Rome est loin."),
         ("pl", "Urodził się 5. Maja.|Potem wyjechał."),
         ("zh", "他来了。|他走了。"),
         ("hi", "वह आया।|वह गया।"),
