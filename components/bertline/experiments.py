@@ -8,9 +8,20 @@ on mini-BERT); where they differ a comment says why.
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from bertline import mistakes, yamlfiles
 from bertline.errors import UserError
@@ -86,6 +97,15 @@ class Corpus(Articles):
     data."""
     seed: int = Field(17, ge=0, lt=2**64)
     """Cuts, partners and masks are functions of (seed, document, duplicate)."""
+    max_unknown: Probability = 0.01
+    """Share of [UNK] among the pieces at most: above it the vocabulary is another language's. Not in the key."""
+
+    @model_serializer(mode="wrap")
+    def _limit_not_in_the_key(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> Any:
+        fields = handler(self)
+        if info.context and info.context.get("key"):
+            fields.pop("max_unknown", None)
+        return fields
 
     @model_validator(mode="after")
     def _predictions_fit(self) -> Self:

@@ -110,3 +110,50 @@ def test_a_missing_vocabulary_says_what_to_do(pydoc, configure, tmp_path):
     config = configure(pydoc, connect(str(tmp_path / "one")))
     with pytest.raises(DamagedError, match="this task needs that vocabulary; run the experiment again"):
         stage.run(config, connect(str(tmp_path / "other")))
+
+
+# Nothing is taken for right in silence
+
+
+def test_a_vocabulary_that_cannot_spell_the_text_is_refused_with_the_share(pydoc, build, monkeypatch):
+    monkeypatch.setattr(units, "reduce_buckets", None)
+    text = "".join(f"{piece}\n" for piece in (*wordpiece.SPECIAL_TOKENS, "the", "."))
+    with pytest.raises(UserError, match=r"can't spell .*% of its pieces are \[UNK\].*corpus\.max_unknown"):
+        build(pydoc, text)
+
+
+def test_the_share_of_unknown_pieces_is_a_result_and_may_be_accepted(pydoc, build, configure, tmp_path):
+    text = "".join(f"{piece}\n" for piece in (*wordpiece.SPECIAL_TOKENS, "the", "."))
+    results = build(pydoc, text, max_unknown=1).manifest.results
+    assert 0.5 < results["unknown"] / results["tokens"] < 1
+    store = connect(str(tmp_path / "keys"))
+    assert configure(pydoc, store, max_unknown=0.5).derivation().key == configure(pydoc, store).derivation().key
+
+
+def article(number, words):
+    return page(number, ". ".join(f"The {words} number {count} is in the plain" for count in range(30)) + ".")
+
+
+@pytest.mark.parametrize("size", [997, 1 << 20])
+def test_of_two_pages_with_one_id_the_later_one_counts(size, write, build, outcome, monkeypatch):
+    monkeypatch.setattr(units, "SMALLEST_SLICE", size)
+    others = [article(number, f"rain{number}") for number in range(1, 40)]
+    twice = build(write(article(3, "old"), *others[:2], *others[3:], others[2]), max_unknown=1)
+    assert (twice.manifest.results["documents"], twice.manifest.results["repeated_documents"]) == (39, 1)
+    once = build(write(*others), max_unknown=1)
+    assert once.manifest.results["repeated_documents"] == 0
+    assert once.manifest.files == twice.manifest.files
+
+
+def test_no_document_is_alone_in_its_shard(write, build):
+    """Random next sentences are out of another document, also on a small wiki with many shards."""
+    results = build(write(*(article(n, "rain") for n in range(1, 30))), shards=256, max_unknown=1).manifest.results
+    assert results["documents"] == 29
+    trained = [path for path in results["shards"] if path.startswith("train-")]
+    assert len(trained) <= 14
+
+
+def test_a_single_document_is_refused(write, build):
+    number = next(number for number in range(1, 100) if Spread(4, 0.1).bucket(number) < 4)
+    with pytest.raises(UserError, match="one document to train on"):
+        build(write(article(number, "rain")), max_unknown=1)

@@ -11,7 +11,6 @@ from bertline import shards, wordpiece
 from bertline.corpus import buckets, passes, stage, units, workers
 from bertline.corpus.buckets import Spread
 from bertline.corpus.config import CorpusConfig
-from bertline.errors import DamagedError
 from bertline.store.objects import connect
 from bertline.wikipedia import dumps, extraction, sentences
 
@@ -224,17 +223,19 @@ SMALL_VOCABULARY = "\n".join([*wordpiece.SPECIAL_TOKENS, *LETTERS, "the", "is", 
 
 def test_the_bytes_change_only_with_the_algorithm_version(tiny, build):
     """If this fails, the corpus' bytes are others: raise CorpusConfig.ALGORITHM_VERSION, then correct the digest."""
-    manifest = build(tiny, SMALL_VOCABULARY, shards=2, held_out=0.3, sequence_length=32, max_predictions=5).manifest
+    manifest = build(
+        tiny, SMALL_VOCABULARY, shards=2, held_out=0.3, sequence_length=32, max_predictions=5, max_unknown=0.1
+    ).manifest
     made = json.dumps([{file.path: file.sha256 for file in manifest.files}, manifest.results], sort_keys=True)
     assert manifest.results["articles"] == 6
     assert manifest.results["held_out_examples"] > 0
     digest = hashlib.sha256(made.encode()).hexdigest()
-    expected = "d63ba359e3f6b34fa04476933cf1f6669b965f1016cb7abc6c6fdfc3fa0cce0b"
+    expected = "52f108f7bd5c26f86787def766b252684325f0a9c313242f9db65e322410cf2c"
     assert (CorpusConfig.ALGORITHM_VERSION, digest) == (2, expected)
 
 
-def test_a_receipt_names_its_file_by_checksum(tiny, configure, tmp_path, monkeypatch):
-    """What one attempt left and a disk damaged isn't taken for good by the next."""
+def test_a_damaged_intermediate_file_is_made_again(tiny, configure, outcome, reference, tmp_path, monkeypatch):
+    """What one attempt left and a disk damaged neither counts nor stops the next one."""
     store = connect(str(tmp_path / "store"))
     config = configure(tiny, store)
     with monkeypatch.context() as patch:
@@ -244,5 +245,4 @@ def test_a_receipt_names_its_file_by_checksum(tiny, configure, tmp_path, monkeyp
     (name,) = [found.name for found in store.list("objects/corpus/") if found.name.endswith(".safetensors")]
     path = store.local_path(name)
     path.write_bytes(path.read_bytes()[:-1] + b"\x7f")
-    with pytest.raises(DamagedError, match=r"00000\.safetensors is damaged"):
-        stage.run(config, store)
+    assert outcome(stage.run(config, store)) == reference(tiny)

@@ -91,6 +91,7 @@ def corpus() -> Outcome:
         "held_out_documents": 29_456,
         "held_out_examples": 258_123,
         "skipped_bytes": 0,
+        "unknown": 12_345_678,
         "shards": {"train-00000-of-00001.tfrecord": 51_712_345},
     }
     return Outcome(results, {"seconds": 5432.1, "workers": 2, "words_per_s": 399_703.0})

@@ -147,7 +147,7 @@ def test_every_figure_of_every_table_is_a_manifests(fill: Fill, tmp_path: Path):
         for name, layers, batch, epochs in (("3L", 3, 128, "800"), ("6L", 6, 64, "1,600"))
     ]
     dump = "enwiki-20200301-pages-articles.xml.bz2"
-    corpus = [dump, "en", "5.89 M", "2.17 Bn", "2.99 Bn", "10", "51,712,345", "258,123", "30,522"]
+    corpus = [dump, "en", "5.89 M", "2.17 Bn", "2.99 Bn", "0.4 %", "10", "51,712,345", "258,123", "30,522"]
     expected = {
         "Rounds of pre-training; losses and accuracies on the held-out documents": rounds,
         "Every fine-tuning": tunings,

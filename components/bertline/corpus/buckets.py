@@ -9,11 +9,13 @@
 safetensors maps the file into memory, so a reduce worker reads its bucket's part of every file and nothing else.
 """
 
+import dataclasses
 import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import safetensors
 import safetensors.numpy
 
@@ -53,8 +55,56 @@ class Spread:
         return f"held-out-{bucket - self.shards:05d}-of-{self.held_out_shards:05d}{suffix}"
 
 
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """Which buckets become one shard, known before any shard is made.
+
+    A document that is alone in its bucket would have random next sentences out of itself. So a bucket with fewer than
+    two documents is made into a shard together with those after it, until there are two. Corpora that are large enough
+    for their buckets never have such ones.
+    """
+
+    sources: tuple[tuple[int, ...], ...]
+    """The buckets that each bucket's shard is made of: often itself alone, none if it went to another's. [buckets]"""
+    repeated: int
+    """Documents that a later page of the same id replaces."""
+    trained: int
+    """Documents that aren't held out."""
+
+    @classmethod
+    def of(cls, paths: Iterable[Path], spread: Spread) -> "Layout":
+        """Reads the ids in all slices' files."""
+        found: list[list[npt.NDArray[np.uint64]]] = [[] for _ in range(spread.count)]
+        for path in paths:
+            with safetensors.safe_open(path, framework="numpy") as file:
+                ends, identities = file.get_tensor("ends")[:, 0], file.get_tensor("document_ids")
+            for bucket, part in enumerate(np.split(identities, ends[:-1])):
+                if len(part):
+                    found[bucket].append(part)
+        counts = [len(np.unique(np.concatenate(parts))) if parts else 0 for parts in found]
+        pages = sum(len(part) for parts in found for part in parts)
+        sources = (*_joined(counts[: spread.shards]), *_joined(counts[spread.shards :], spread.shards))
+        return cls(sources, pages - sum(counts), sum(counts[: spread.shards]))
+
+
+def _joined(counts: Sequence[int], first: int = 0) -> list[tuple[int, ...]]:
+    """The buckets that each one's shard is made of, if bucket `first + i` has `counts[i]` documents."""
+    sources: list[tuple[int, ...]] = [()] * len(counts)
+    waiting: list[int] = []
+    last: int | None = None
+    for index, count in enumerate(counts):
+        if count:
+            waiting.append(index)
+        if sum(counts[each] for each in waiting) >= 2:
+            sources[index], waiting, last = tuple(first + each for each in waiting), [], index
+    if waiting:  # a single document is left
+        to = waiting[0] if last is None else last
+        sources[to] += tuple(first + each for each in waiting)
+    return sources
+
+
 def write(path: Path, documents: Sequence[Document], spread: Spread) -> None:
-    """Write one slice's documents."""
+    """Write one slice's documents. Of two with one id the later one counts, but both are kept, to be counted."""
     placed = sorted(
         ((spread.bucket(document.id), document.id, document) for document in documents), key=lambda each: each[:2]
     )
@@ -80,8 +130,11 @@ def write(path: Path, documents: Sequence[Document], spread: Spread) -> None:
 
 
 def read(paths: Iterable[Path], bucket: int) -> list[Document]:
-    """One bucket's documents from all slices, by id: so it doesn't matter how the dump was sliced."""
-    documents = []
+    """One bucket's documents from all slices, by id: so it doesn't matter how the dump was sliced.
+
+    The paths come in the dump's order: of two documents with one id the later one counts.
+    """
+    documents: dict[int, Document] = {}
     for path in paths:
         with safetensors.safe_open(path, framework="numpy") as file:
             ends = file.get_tensor("ends")
@@ -95,6 +148,6 @@ def read(paths: Iterable[Path], bucket: int) -> list[Document]:
             sentences = np.split(tokens, np.cumsum(lengths)[:-1])
             last = 0
             for identity, count in zip(identities.tolist(), counts.tolist(), strict=True):
-                documents.append(Document(identity, sentences[last : last + count]))
+                documents[identity] = Document(identity, sentences[last : last + count])
                 last += count
-    return sorted(documents, key=lambda document: document.id)
+    return [documents[identity] for identity in sorted(documents)]

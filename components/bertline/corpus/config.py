@@ -14,8 +14,9 @@ class CorpusConfig(StageConfig):
 
     Payload: `train-00000-of-00256.tfrecord` … and `held-out-00000-of-00256.tfrecord` … (empty ones are left out).
     Results: `pages`, `articles`, `documents` (with at least one sentence), `words`, `sentences`, `tokens`, `examples`,
-    `held_out_documents`, `held_out_examples`, `skipped_bytes`, `dropped_templates`: {name: how many stood in
-    sentences and their text isn't known}, the 50 most frequent, and `shards`: {path: examples}.
+    `held_out_documents`, `held_out_examples`, `skipped_bytes`, `unknown` (tokens that are [UNK]), `repeated_documents`
+    (replaced by a later page of the same id; `words`, `sentences` and `tokens` count them), `dropped_templates`: {name:
+    how many stood in sentences and their text isn't known}, the 50 most frequent, and `shards`: {path: examples}.
     Measurements: `worker_s` is the sum of what each unit took its worker, whichever pods and attempts did them, and
     `words_per_worker_s` follows from it. `seconds` (wall-clock), `workers` and `units` (how many it did itself) are of
     the attempt that finished.

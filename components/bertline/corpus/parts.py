@@ -33,7 +33,10 @@ def _build(config: CorpusPartConfig, build: Build) -> Outcome:
             if config.work == "map":
                 units.map_slices(bench, pool)
             elif slices := units.mapped(bench):
-                units.reduce_buckets(bench, pool, slices)
+                try:
+                    units.reduce_buckets(bench, pool, slices)
+                except units.DamagedSlicesError:
+                    progress.say("damaged slices are left, with this part's shards, to the corpus task")
             else:  # every part that reduces would do the same slices again: better one task does
                 progress.say("slices are missing: this part leaves them, and its shards, to the corpus task")
     return Outcome(

@@ -47,9 +47,16 @@ class Counts:
     words: int = 0
     sentences: int = 0
     tokens: int = 0
+    unknown: int = 0
+    """Tokens that are [UNK]: words that the vocabulary can't spell."""
     skipped_bytes: int = 0
     dropped_templates: Counter[str] = field(default_factory=Counter)
     """By name: templates in sentences whose text isn't known."""
+
+    @property
+    def unknown_share(self) -> float:
+        """Of the tokens."""
+        return self.unknown / self.tokens if self.tokens else 0.0
 
     def __add__(self, other: "Counts") -> "Counts":
         return Counts(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
@@ -60,7 +67,10 @@ class ReduceUnit:
     """One bucket."""
 
     bucket: int
+    sources: tuple[int, ...]
+    """The buckets to make its shard of; see `buckets.Layout`."""
     slices: tuple[Path, ...]
+    """In the dump's order."""
     corpus: Corpus
     vocabulary: Path
     output: Path
@@ -79,6 +89,7 @@ def map_slice(unit: MapUnit) -> Counts:
     """Read, clean, split and tokenize one slice; write its buckets to `unit.output`."""
     counts, read = Counts(), extraction.Read()
     tokenizer = _tokenizer(unit.vocabulary, unit.lower_case)
+    unknown = tokenizer.vocabulary.unk_id
     documents: list[Document] = []
     waiting: list[tuple[int, list[str]]] = []
 
@@ -91,6 +102,7 @@ def map_slice(unit: MapUnit) -> Counts:
                 counts.documents += 1
                 counts.sentences += len(tokens)
                 counts.tokens += sum(map(len, tokens))
+                counts.unknown += sum(int((ids == unknown).sum()) for ids in tokens)
         waiting.clear()
 
     for identity, paragraphs in extraction.prose(unit.dump, unit.part, unit.corpus, read):
@@ -129,7 +141,7 @@ def reduce_bucket(unit: ReduceUnit) -> Shard:
     """Make the instances of one bucket; write its shard to `unit.output`. Held-out documents are used once."""
     corpus = unit.corpus
     options = instance_options(corpus, held_out=unit.bucket >= corpus.shards)
-    documents = buckets.read(unit.slices, unit.bucket)
+    documents = [document for source in unit.sources for document in buckets.read(unit.slices, source)]
     made = instances.make(documents, options, _vocabulary(unit.vocabulary), bucket=unit.bucket)
     with disks.sentences("write", unit.output):
         stats = shards.write(unit.output, made, corpus.compression)

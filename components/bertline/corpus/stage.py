@@ -6,6 +6,7 @@ Other pods may have done some of the units, or all (`parts`); what is missing is
 import time
 from dataclasses import asdict
 
+from bertline import progress
 from bertline.corpus import units, workers
 from bertline.corpus.config import CorpusConfig
 from bertline.corpus.passes import Counts
@@ -19,9 +20,23 @@ def run(config: CorpusConfig, store: ObjectStore) -> Realization:
     """The corpus: found, or built from where parts and earlier attempts left off.
 
     Raises:
-        UserError: the dump is damaged, not a dump, or holds no article; the vocabulary doesn't fit.
+        UserError: the dump is damaged, not a dump, or holds no article; the vocabulary doesn't fit, or can't spell the
+            text.
     """
     return realize(store, config.derivation(), lambda build: _build(config, build))
+
+
+TRIES = 3
+"""How often slices are done whose files turn out to be damaged."""
+
+
+def _check(config: CorpusConfig, counts: Counts) -> None:
+    if not counts.documents:
+        raise UserError(
+            f"{config.corpus.dump.url} has no article with prose: of {counts.pages:,} pages {counts.articles:,} are "
+            "left without redirects, other namespaces and those below corpus.min_characters"
+        )
+    units.check_spelling(config.corpus, counts)
 
 
 def _build(config: CorpusConfig, build: Build) -> Outcome:
@@ -29,14 +44,18 @@ def _build(config: CorpusConfig, build: Build) -> Outcome:
     corpus = config.corpus
     bench = units.Bench(config, build.store, build.work, build.check)
     with workers.pool() as pool:
-        slices = units.map_slices(bench, pool)
-        counts = sum((receipt.counts for receipt in slices), Counts())
-        if not counts.documents:
-            raise UserError(
-                f"{corpus.dump.url} has no article with prose: of {counts.pages:,} pages {counts.articles:,} are left "
-                "without redirects, other namespaces and those below corpus.min_characters"
-            )
-        shards = units.reduce_buckets(bench, pool, slices)
+        for left in range(TRIES - 1, -1, -1):
+            slices = units.map_slices(bench, pool)
+            counts = sum((receipt.counts for receipt in slices), Counts())
+            _check(config, counts)
+            try:
+                shards = units.reduce_buckets(bench, pool, slices)
+                break
+            except units.DamagedSlicesError:
+                if not left:
+                    raise
+    progress.say(f"{counts.unknown_share:.2%} of the pieces are [UNK]: {counts.unknown:,} of {counts.tokens:,}")
+    documents = sum(shard.documents for shard in shards)
     train = [shard for shard in shards if shard.file.path.startswith("train-")]
     held_out = [shard for shard in shards if not shard.file.path.startswith("train-")]
     if not any(shard.examples for shard in train):
@@ -49,6 +68,8 @@ def _build(config: CorpusConfig, build: Build) -> Outcome:
         asdict(counts)
         | {
             "dropped_templates": dict(extraction.most_frequent(counts.dropped_templates, 50)),
+            "documents": documents,
+            "repeated_documents": counts.documents - documents,
             "examples": sum(shard.examples for shard in train),
             "held_out_documents": sum(shard.documents for shard in held_out),
             "held_out_examples": sum(shard.examples for shard in held_out),

@@ -18,9 +18,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bertline import progress, wordpiece
 from bertline.corpus import passes, workers
-from bertline.corpus.buckets import Spread
+from bertline.corpus.buckets import Layout, Spread
 from bertline.corpus.config import CorpusConfig
 from bertline.corpus.passes import Counts, MapUnit, ReduceUnit
+from bertline.errors import DamagedError, UserError
+from bertline.experiments import Corpus
 from bertline.store import staging
 from bertline.store.objects import NotFoundError, ObjectStore
 from bertline.store.realizations import ROLLING, require
@@ -35,6 +37,10 @@ THREADS = 8  # enough to hide a bucket's latency
 LARGEST_SLICE = 16 << 20
 SMALLEST_SLICE = 256 << 10
 SLICES = 64
+
+# In mid-pass a share of [UNK] says little about the rest, unless it is far too high.
+SURELY = 10
+LEAST_TOKENS = {1: 1, SURELY: 10_000}
 
 
 class Receipt(BaseModel):
@@ -73,6 +79,10 @@ class ReduceReceipt(Receipt):
     def is_backed(self, objects: Mapping[str, int]) -> bool:
         """Like the others', but empty shards aren't uploaded."""
         return not self.examples or super().is_backed(objects)
+
+
+class DamagedSlicesError(DamagedError):
+    """Slices' files aren't what their receipts say. The receipts are deleted, so that the slices are done again."""
 
 
 AnyReceipt = TypeVar("AnyReceipt", bound=Receipt)
@@ -169,26 +179,56 @@ def map_slices(bench: Bench, pool: Executor) -> list[MapReceipt]:
                 counts=counts,
             )
             bench.sign(f"{MAP}{index:05d}.json", receipts[index])
+            check_spelling(corpus, sum((receipt.counts for receipt in receipts.values()), Counts()), SURELY)
             if bench.store.local_path(f"{bench.prefix}{file.path}") is not None:
                 unit.output.unlink()  # the store's copy serves as well
             advance(edge[1] - edge[0])
-    return list(receipts.values())
+    return [receipt for _, receipt in sorted(receipts.items())]
+
+
+def check_spelling(corpus: Corpus, counts: Counts, times: int = 1) -> None:
+    """Compare the share of [UNK] with so many times what the experiment accepts.
+
+    Raises:
+        UserError: it is above that: the vocabulary can't spell the text.
+    """
+    if counts.tokens >= LEAST_TOKENS[times] and counts.unknown_share > times * corpus.max_unknown:
+        raise UserError(
+            f"the vocabulary can't spell {corpus.dump.url}: {counts.unknown_share:.1%} of its pieces are [UNK], "
+            f"{counts.unknown:,} of {counts.tokens:,}, at most {corpus.max_unknown:.1%} are accepted. Take a "
+            "vocabulary of that language, or raise corpus.max_unknown if that is meant"
+        )
 
 
 def reduce_buckets(bench: Bench, pool: Executor, slices: list[MapReceipt]) -> list[ReduceReceipt]:
-    """Do the share's buckets that aren't done, from all slices; the receipts of all that are done now, by bucket."""
+    """Do the share's buckets that aren't done, from all slices; the receipts of all that are done now, by bucket.
+
+    Raises:
+        DamagedSlicesError: slices have to be done again.
+        UserError: random next sentences need a second document, and there is none.
+    """
     corpus = bench.config.corpus
+    spread = Spread(corpus.shards, corpus.held_out)
     dump_sha256 = slices[0].dump_sha256
     receipts = {
         bucket: receipt
         for bucket, receipt in _receipts(bench, REDUCE, ReduceReceipt).items()
         if receipt.dump_sha256 == dump_sha256
     }
-    share = list(filter(bench.has, range(Spread(corpus.shards, corpus.held_out).count)))
+    share = list(filter(bench.has, range(spread.count)))
     if missing := [bucket for bucket in share if bucket not in receipts]:
-        paths, vocabulary = _local(bench, [receipt.file for receipt in slices]), bench.vocabulary()
+        paths, vocabulary = _local(bench, slices), bench.vocabulary()
+        layout = Layout.of(paths, spread)
+        if layout.trained == 1:
+            raise UserError(
+                f"{corpus.dump.url} has one document to train on, and random next sentences need a second one; take a "
+                "larger dump"
+            )
+        if layout.repeated:
+            progress.say(f"{layout.repeated:,} articles are left out, as later ones have the same page ids")
         units = [
-            ReduceUnit(bucket, paths, corpus, vocabulary, bench.work / f"bucket-{bucket:05d}") for bucket in missing
+            ReduceUnit(bucket, layout.sources[bucket], paths, corpus, vocabulary, bench.work / f"bucket-{bucket:05d}")
+            for bucket in missing
         ]
         with progress.bar("making examples", len(share), "shards", len(share) - len(units)) as advance:
             for unit, shard, seconds in workers.finished(pool, passes.reduce_bucket, units):
@@ -208,11 +248,35 @@ def reduce_buckets(bench: Bench, pool: Executor, slices: list[MapReceipt]) -> li
     return [receipt for _, receipt in sorted(receipts.items())]
 
 
-def _local(bench: Bench, files: list[File]) -> tuple[Path, ...]:
-    """The slices' files on local disk: those that this process made are there."""
-    made = [path for file in files if (path := bench.work / file.path).exists()]
-    elsewhere = [file for file in files if not (bench.work / file.path).exists()]
-    return (*made, *staging.fetch(bench.store, bench.prefix, elsewhere, bench.work))
+def _local(bench: Bench, slices: list[MapReceipt]) -> tuple[Path, ...]:
+    """The slices' files on local disk, in the dump's order: those that this process made are there.
+
+    Raises:
+        DamagedSlicesError: some aren't what their receipts say.
+    """
+
+    def fetch(receipt: MapReceipt) -> Path | None:
+        path = bench.work / receipt.file.path
+        if path.exists():
+            return path
+        try:
+            (path,) = staging.fetch(bench.store, bench.prefix, [receipt.file], bench.work)
+        except DamagedError as error:
+            progress.say(f"{error}; its slice of the dump is done again")
+            path.unlink(missing_ok=True)
+            bench.store.delete(f"{bench.prefix}{receipt.file.path.removesuffix('.safetensors')}.json")
+            return None
+        return path
+
+    with ThreadPoolExecutor(THREADS) as threads:
+        paths = list(threads.map(fetch, slices))
+    whole = tuple(path for path in paths if path is not None)
+    if len(whole) < len(paths):
+        raise DamagedSlicesError(
+            f"{len(paths) - len(whole)} intermediate files of {bench.store.uri}/{bench.prefix} are damaged, also after "
+            "they were made again: is its disk sound?"
+        )
+    return whole
 
 
 def _covering(receipts: Mapping[int, MapReceipt]) -> list[MapReceipt] | None:

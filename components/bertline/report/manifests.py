@@ -47,6 +47,13 @@ class CorpusResults(_Shape):
     held_out_documents: int
     held_out_examples: int
     skipped_bytes: int
+    unknown: int | None = None
+    """Tokens that are [UNK]; None in a corpus of an older version."""
+
+    @property
+    def unknown_share(self) -> float | None:
+        """Of the tokens."""
+        return None if self.unknown is None or not self.tokens else self.unknown / self.tokens
 
 
 class Losses(_Shape):

@@ -150,20 +150,20 @@ def check(path: str | pathlib.Path, on_corrupt: OnCorrupt = "fail") -> None:
 
 def _bz2_ends(file: BinaryIO, size: int, path: str | pathlib.Path, on_corrupt: OnCorrupt) -> tuple[bytes, bytes]:
     """The text of the first block, and that of the last two (as the last may hold half of `</mediawiki>`)."""
-    head, first = b"", _Blocks(file, size, 0)
+    head, tail, first = b"", b"", _Blocks(file, size, 0)
     while not head and first.position() is not None:
         text = first.read()
         if text is None:
             raise errors.UserError(_damaged(str(path), 0, size))
         head = text
-    tail = b""  # two blocks may be small ones: a multistream dump's last stream holds nothing but `</mediawiki>`
-    marks = [position for position, is_end in _marks(file, size, max(0, size - 2 * _MAX_BLOCK_BYTES)) if not is_end]
+    marks = [start for start, is_end in _marks(file, size, max(0, size - 2 * _MAX_BLOCK_BYTES)) if not is_end]
     if marks and on_corrupt == "fail":
         last = _Blocks(file, size, marks[-2:][0] // 8)
         while (position := last.position()) is not None:
-            if (text := last.read()) is None:
+            text = last.read()
+            if text is None and last.position() is not None:  # else it is cut off
                 raise errors.UserError(_damaged(str(path), position, size))
-            tail += text
+            tail += text or b""
     return head, tail
 
 
@@ -260,7 +260,7 @@ class _Blocks:
         after = -(-(position + _END_BITS) // 8) * 8
         if self._look(1):
             return b"" if self._ahead[1][0] == after + _STREAM_HEADER_BITS else None, 1
-        # Bytes behind the last stream's end are none of its, as bzip2 has it, unless they begin another stream.
+        # Bytes behind the last stream are ignored, as by bzip2, unless they begin another stream.
         return None if _read(self._file, after // 8, 3) == _HEADER[:3] else b"", 1
 
     def _block(self, position: int) -> tuple[bytes | None, int]:
