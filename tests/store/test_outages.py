@@ -19,7 +19,7 @@ from support import tiny_corpora
 from support.tcp_proxies import TcpProxy
 
 ENDS_S = 900
-FASTEST = 600
+FASTEST = 1200
 """Steps a second where nobody else is at work; a training has to last longer than the outage."""
 
 
