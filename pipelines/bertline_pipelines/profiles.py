@@ -230,11 +230,6 @@ class Profile(Section):
             if getattr(getattr(self, section), field) == value
         )
 
-    @property
-    def gpu_stages(self) -> frozenset[str]:
-        """Stages whose pods have a GPU."""
-        return frozenset(stage.name for stage in stages.STAGES if self.pods.of(stage.name).gpu)
-
 
 def names() -> list[str]:
     """Of the profiles that come with bertline."""

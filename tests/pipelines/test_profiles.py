@@ -2,7 +2,7 @@ import pytest
 import yaml
 
 from bertline.errors import UserError
-from bertline_pipelines import profiles
+from bertline_pipelines import profiles, stages
 
 GKE = {"BERTLINE_STORE": "gs://bucket/bertline", "BERTLINE_REGISTRY": "registry.example/bertline"}
 
@@ -52,7 +52,7 @@ def test_default_fills_what_a_stage_leaves_out():
     assert profile.pods.vocabulary.memory == "8Gi"
     assert profile.pods.vocabulary.scratch == "50Gi"
     assert profile.pods.of("corpus-part") == profile.pods.corpus
-    assert profile.gpu_stages == {"pretrain"}
+    assert [stage.name for stage in stages.STAGES if profile.pods.of(stage.name).gpu] == ["pretrain"]
 
 
 @pytest.mark.parametrize(("cpu", "threads"), [("1", 1), ("6", 6), ("1.5", 2), ("500m", 1), ("2500m", 3)])
@@ -104,7 +104,7 @@ def test_a_gpu_needs_an_image_that_can_use_it(change):
         profiles.load(change("pods", "pretrain", value=gpu), {})
     with pytest.raises(UserError, match="variant: cuda"):
         profiles.load(change("pods", "pretrain", value=gpu | {"variant": "cuda", "gpu": {"fake": True}}), {})
-    assert profiles.load(change("pods", "pretrain", value=gpu | {"variant": "cuda"}), {}).gpu_stages == {"pretrain"}
+    assert profiles.load(change("pods", "pretrain", value=gpu | {"variant": "cuda"}), {}).pods.pretrain.gpu
 
 
 def test_an_unknown_profile_names_those_there_are():
