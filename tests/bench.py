@@ -42,12 +42,13 @@ def main() -> None:
 def corpus() -> list[tuple[str, float, str]]:
     """The corpus stage from bz2 to TFRecords, all cores; the second build of three has warm file caches."""
     import bertline_pipelines
-    from bertline import experiments, unrolling
     from bertline.corpus import stage as corpus_stage
     from bertline.corpus.config import CorpusConfig
-    from bertline.store.objects import connect
+    from bertline.experiment import specs
+    from bertline.store.backends import connect
     from bertline.vocabulary import stage as vocabulary_stage
     from bertline.vocabulary.config import VocabularyConfig
+    from bertline_pipelines.planning import unrolling
 
     document = yaml.safe_load((bertline_pipelines.experiment_files() / "nano.yaml").read_text())
     dump = SHARED / "wiki_xml" / "enwiki-206-pages.xml.bz2"
@@ -60,7 +61,7 @@ def corpus() -> list[tuple[str, float, str]]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "experiment.yaml"
         path.write_text(yaml.safe_dump(document))
-        graph = unrolling.build(experiments.load(path))
+        graph = unrolling.build(specs.load(path))
         for number in range(REPEATS):
             store = connect(f"{folder}/{number}")
             vocabulary_stage.run(graph.configs(VocabularyConfig)[0], store)
@@ -78,10 +79,10 @@ def models(threads: int) -> dict[str, float]:
     """Training of the original's models: vocabulary 30,522, length 128, 20 predictions; fine-tuning of 6L."""
     import numpy as np
 
-    from bertline import encoders
+    from bertline.models import encoders
 
     encoders.use_threads(threads)
-    from bertline.experiments import Model, Optimizer
+    from bertline.experiment.specs import Model, Optimizer
     from bertline.pretrain.trainer import Trainer
 
     rates = {}
@@ -111,14 +112,15 @@ def models(threads: int) -> dict[str, float]:
 
 def fine_tuning() -> float:
     """320 pairs of real MNLI, else of the sample task, in length buckets; the first step is warm-up."""
-    from bertline import sources, wordpiece
     from bertline.evaluate import batches, classifier, glue
     from bertline.evaluate.config import EvaluateConfig
-    from bertline.experiments import Model, Optimizer, TaskFiles
-    from bertline.stages import Label
+    from bertline.experiment.specs import Model, Optimizer, TaskFiles
+    from bertline.sources import files
+    from bertline.stage.configs import Label
+    from bertline.text import wordpiece
 
     real = SHARED / "mnli" / "train.tsv"
-    source = sources.Source(url=str(real) if real.exists() else "sample:nli/train")
+    source = files.Source(url=str(real) if real.exists() else "sample:nli/train")
     vocabulary = SHARED / "vocab" / "bert-base-uncased-vocab.txt"
     config = EvaluateConfig(
         task="MNLI-m",

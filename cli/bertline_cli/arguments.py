@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from bertline.experiments import Experiment
-    from bertline.graphs import Graph
+    from bertline.experiment.graphs import Graph
+    from bertline.experiment.specs import Experiment
     from bertline.store.objects import ObjectStore
-    from bertline_pipelines import profiles
+    from bertline_pipelines.places import profiles
 
 ExperimentFile = Annotated[
     Path, typer.Argument(metavar="EXPERIMENT.yaml", help="The experiment file.", show_default=False)
@@ -81,22 +81,22 @@ def load(path: Path) -> tuple["Experiment", "Graph"]:
     Raises:
         FileError: all that is wrong, in the file and in what it names on this machine.
     """
-    from bertline import experiments, unrolling
-    from bertline.experiments import Corpus, Evaluate, Vocabulary
-    from bertline.yamlfiles import FileError
+    from bertline.configuration.yamlfiles import FileError
+    from bertline.experiment import specs
+    from bertline.experiment.specs import Corpus, Evaluate, Vocabulary
     from bertline_cli import displays
-    from bertline_pipelines import checks
+    from bertline_pipelines.planning import input_checks, unrolling
 
-    document = experiments.read(path)
+    document = specs.read(path)
     corpus, vocabulary, evaluate = (
-        experiments.section(document, "corpus", Corpus),
-        experiments.section(document, "vocabulary", Vocabulary),
-        experiments.section(document, "evaluate", Evaluate),
+        specs.section(document, "corpus", Corpus),
+        specs.section(document, "vocabulary", Vocabulary),
+        specs.section(document, "evaluate", Evaluate),
     )
     with displays.transfers():  # the first checksum of a dump takes a minute
-        problems = document.located(checks.inputs(corpus, vocabulary, evaluate))
+        problems = document.located(input_checks.inputs(corpus, vocabulary, evaluate))
         try:
-            experiment = experiments.of(document)
+            experiment = specs.of(document)
         except FileError as error:
             raise FileError(path, [*error.found, *problems]) from error
         if problems:
@@ -106,14 +106,14 @@ def load(path: Path) -> tuple["Experiment", "Graph"]:
 
 def name(experiment: str) -> str:
     """The name of an experiment that was given by its file or by its name."""
-    from bertline import experiments
+    from bertline.experiment import specs
 
-    return experiments.load(Path(experiment)).name if experiment.endswith((".yaml", ".yml")) else experiment
+    return specs.load(Path(experiment)).name if experiment.endswith((".yaml", ".yml")) else experiment
 
 
 def profile(name: str, store: str | None = None) -> "profiles.Profile":
     """A profile by name or path; `--store` and the environment override what it says."""
-    from bertline_pipelines import profiles
+    from bertline_pipelines.places import profiles
 
     return profiles.load(name, os.environ | ({"BERTLINE_STORE": store} if store else {}))
 
@@ -124,12 +124,12 @@ def connect(store: str | None, profile_name: str | None = None) -> "ObjectStore"
     Raises:
         OutageError: it doesn't answer within seconds.
     """
-    from bertline.store import objects
+    from bertline.store import backends, objects
 
     if profile_name is None:
-        connected = objects.connect(store or DEFAULT_STORE)
+        connected = backends.connect(store or DEFAULT_STORE)
     else:
-        from bertline_pipelines import access
+        from bertline_pipelines.places import access
 
         connected = access.store(profile(profile_name, store))
     objects.reach(connected)
@@ -157,8 +157,8 @@ def existing(store: str | None, profile_name: str | None = None) -> "ObjectStore
 def look(store: str | None, profile_name: str | None) -> "Outlook":
     """For a plan or a dry run: neither bucket nor registry has to exist yet, and a store needn't answer."""
     from bertline.errors import BertlineError, DamagedError
-    from bertline.store import objects
-    from bertline_pipelines import access, profiles
+    from bertline.store import backends, objects
+    from bertline_pipelines.places import access, profiles
 
     place, unknown = None, []
     if profile_name is not None:
@@ -169,7 +169,7 @@ def look(store: str | None, profile_name: str | None) -> "Outlook":
             return Outlook(place, None, tuple(unknown))
     uri = place.store.uri if place else store or DEFAULT_STORE
     try:
-        connected = access.store(place) if place else objects.connect(uri)
+        connected = access.store(place) if place else backends.connect(uri)
         objects.reach(connected)
         if objects.is_empty(connected):
             unknown.append(f"nothing is in {connected.uri} yet, so every task counts as missing")

@@ -21,7 +21,9 @@ def command(
     import contextlib
     import sys
 
-    from bertline_pipelines import access, fates, submissions
+    from bertline_pipelines.places import access
+    from bertline_pipelines.records import submissions
+    from bertline_pipelines.submitting import outcomes
 
     place = arguments.profile(profile, store)
     connected = arguments.existing(store, profile)
@@ -35,7 +37,7 @@ def command(
             cluster = access.try_to(
                 lambda: stack.enter_context(access.cluster(place)), remarks, "what Argo does can't be looked at"
             )
-            fate = fates.learn(submission, server, cluster)
+            fate = outcomes.learn(submission, server, cluster)
     if as_json:
         document = {"run_id": submission.run_id, "state": fate.state, "remarks": [*remarks, *fate.remarks]}
         typer.echo(json.dumps(document, indent=2))

@@ -23,10 +23,10 @@ def command(
     `bertline submit` does this by itself, without what is done already. A schedule too long for one run becomes several
     files, to be run one after the other.
     """
-    from bertline import unrolling
     from bertline.errors import UserError
     from bertline.store import disks
-    from bertline_pipelines import documents, plans
+    from bertline_pipelines.compiling import documents
+    from bertline_pipelines.planning import plans, unrolling
 
     place = arguments.profile(profile)
     _, graph = arguments.load(path)

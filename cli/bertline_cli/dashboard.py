@@ -15,7 +15,7 @@ import typer
 from bertline_cli import arguments, displays
 
 if TYPE_CHECKING:
-    from bertline_pipelines.profiles import Profile
+    from bertline_pipelines.places.profiles import Profile
 
 EXAMPLE = (
     "Examples:  bertline dashboard nano -p kind                                       Grafana\n\n"
@@ -50,7 +50,7 @@ def command(
 ) -> None:
     """Watch an experiment: Grafana of the profile's cluster; else on the terminal, from metrics or the store."""
     from bertline.errors import TransientError, UserError
-    from bertline_cli import glances
+    from bertline_cli import terminal_dashboard
 
     name = arguments.name(experiment)
     if (prometheus is None) != (out is None):
@@ -64,7 +64,7 @@ def command(
         typer.echo(f"page: {page}")
         return
     if metrics:
-        live = glances.Live(name, metrics)
+        live = terminal_dashboard.Live(name, metrics)
         if once:
             lines = live.look()
             if not live.answered:
@@ -75,7 +75,7 @@ def command(
         return
     if profile and not once and _grafana(arguments.profile(profile, store), name):
         return
-    kept = glances.Kept(name, arguments.existing(store, profile).hasty())
+    kept = terminal_dashboard.Kept(name, arguments.existing(store, profile).hasty())
     if once:
         typer.echo(displays.fitted(kept.look()))
     else:
@@ -169,8 +169,8 @@ def _grafana(profile: "Profile", experiment: str) -> bool:
 
 def _service(profile: "Profile") -> dict[str, Any] | None:
     """Grafana's, the first of them."""
-    from bertline_pipelines import access
-    from bertline_pipelines.cluster.logins import ForbiddenError
+    from bertline_pipelines.cluster.connections import ForbiddenError
+    from bertline_pipelines.places import access
 
     with access.cluster(profile) as cluster:
         try:

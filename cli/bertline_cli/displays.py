@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from bertline_pipelines.local import State, Watcher
+    from bertline_pipelines.running.local import State, Watcher
 
 MARKS = {"done": "✓", "failed": "✗", "stopped": "■"}
 
@@ -35,8 +35,8 @@ def choose(stream: TextIO) -> Iterator["Watcher"]:
 
 @contextmanager
 def transfers() -> Iterator[None]:
-    """Bars of `bertline.progress` on stderr if it is a terminal; its sentences always."""
-    from bertline import progress
+    """Bars of `bertline.process.progress` on stderr if it is a terminal; its sentences always."""
+    from bertline.process import progress
 
     if not sys.stderr.isatty():
 

@@ -25,13 +25,13 @@ def command(profile: arguments.Profile, store: arguments.Store = None, as_json: 
     Kubeflow, the namespace with its permissions, account, secrets and quota, nodes that the pods fit on, the store,
     the images. Writes one small object to the store and deletes it again; changes nothing else.
     """
-    from bertline_pipelines.doctor import examinations, findings
+    from bertline_pipelines.doctor import checks, findings
 
     found = []
-    for finding in examinations.examine(arguments.profile(profile, store)):
+    for finding in checks.examine(arguments.profile(profile, store)):
         found.append(finding)
         if not as_json:
-            typer.echo(_line(finding, examinations.WIDTH))
+            typer.echo(_line(finding, checks.WIDTH))
     code = findings.exit_code(found)
     if as_json:
         document = {"profile": profile, "findings": [each.document() for each in found], "exit_code": int(code)}

@@ -87,7 +87,7 @@ def list_(
 ) -> None:
     """List the images as this bertline needs them, which stages run in each, and which are built here."""
     from bertline.errors import UserError
-    from bertline_pipelines import builders
+    from bertline_pipelines.images import builders
     from bertline_pipelines.stages import STAGES
 
     try:
@@ -135,7 +135,7 @@ def build(
     as_json: Json = False,
 ) -> None:
     """Build images with docker, podman or buildah. What is built already isn't built again."""
-    from bertline_pipelines import builders
+    from bertline_pipelines.images import builders
 
     found = builders.choose(tool)
     secrets = {name: path.resolve() for name, path in (("pip.conf", pip_conf), ("ca.crt", ca_file)) if path}
@@ -164,7 +164,7 @@ def push(
 ) -> None:
     """Push built images to a registry. Log in with the tool's own `login` before."""
     from bertline.errors import UserError
-    from bertline_pipelines import builders
+    from bertline_pipelines.images import builders
 
     if not (registry or profile):
         raise UserError("push needs --registry (or BERTLINE_REGISTRY), the one that the images were built for")
@@ -191,7 +191,7 @@ def load(
     dry_run: DryRun = False,
 ) -> None:
     """Load built images into the nodes of a kind or minikube cluster on this machine."""
-    from bertline_pipelines import builders
+    from bertline_pipelines.images import builders
 
     found, loader = builders.choose(tool), builders.choose_loader(into)
     with tempfile.TemporaryDirectory(prefix="bertline-images-") as scratch:
@@ -210,20 +210,22 @@ def _chosen(names: list[str] | None, variant: str, registry: str, profile: str |
     With a profile those that its pods run, each in the variant that its stage wants; without one all, those that have
     just one variant in that.
     """
-    from bertline_pipelines import images, stages
+    from bertline_pipelines import stages
+    from bertline_pipelines.images import catalogue
 
     for name in names or ():
-        images.variant_of(name, variant)  # refuses unknown names before anything is done
-    wanted = {(name, images.variant_of(name, variant)) for name in images.VARIANTS}
+        catalogue.variant_of(name, variant)  # refuses unknown names before anything is done
+    wanted = {(name, catalogue.variant_of(name, variant)) for name in catalogue.VARIANTS}
     if profile:
         place = arguments.profile(profile)
         registry = registry or place.images.registry
         wanted = {
-            (stage.image, images.variant_of(stage.image, place.pods.of(stage.name).variant)) for stage in stages.STAGES
+            (stage.image, catalogue.variant_of(stage.image, place.pods.of(stage.name).variant))
+            for stage in stages.STAGES
         }
     return [
-        Image(name, each, images.reference(registry, name, each))
-        for name, variants in images.VARIANTS.items()
+        Image(name, each, catalogue.reference(registry, name, each))
+        for name, variants in catalogue.VARIANTS.items()
         for each in variants
         if (name, each) in wanted and (not names or name in names)
     ]
@@ -231,7 +233,7 @@ def _chosen(names: list[str] | None, variant: str, registry: str, profile: str |
 
 def _require(tool: str, image: Image, variant: str, dry_run: bool) -> None:
     from bertline.errors import UserError
-    from bertline_pipelines import builders
+    from bertline_pipelines.images import builders
 
     if dry_run or builders.is_there(tool, image.reference):
         return

@@ -30,7 +30,7 @@ def command(
     import bertline_pipelines
     from bertline.errors import UserError
     from bertline.store import disks
-    from bertline_pipelines import profiles
+    from bertline_pipelines.places import profiles
 
     if profile:
         text = profiles.text(profile)

@@ -16,13 +16,13 @@ from bertline.plurals import counted
 from bertline_cli import arguments
 
 if TYPE_CHECKING:
-    from bertline.graphs import Task
+    from bertline.experiment.graphs import Task
     from bertline.store.objects import ObjectStore
-    from bertline_pipelines.cluster.cluster import Cluster
     from bertline_pipelines.cluster.pods import Pod
-    from bertline_pipelines.statuses import Observer
-    from bertline_pipelines.submissions import Submission
-    from bertline_pipelines.transcripts import State
+    from bertline_pipelines.cluster.reader import Cluster
+    from bertline_pipelines.records.submissions import Submission
+    from bertline_pipelines.records.task_logs import State
+    from bertline_pipelines.submitting.statuses import Observer
 
 EXAMPLE = """Examples:  bertline logs my.yaml -p gke-l4                  which tasks have logs
 
@@ -63,16 +63,16 @@ def command(
     Without --task the one that runs or has just failed, if it is the only one; else a list.
     """
     from bertline.errors import UserError
-    from bertline_pipelines import transcripts
+    from bertline_pipelines.records import task_logs
 
     if follow and attempt:
         raise UserError("--attempt is for what is over, --follow for what goes on: give one of them")
     connected = arguments.existing(store, profile)
-    tasks, submission = transcripts.find(connected, arguments.name(experiment))
+    tasks, submission = task_logs.find(connected, arguments.name(experiment))
     chosen = _named(task, tasks) if task else None
     try:
         if chosen is None:
-            found = transcripts.states(connected, tasks)
+            found = task_logs.states(connected, tasks)
             chosen = _obvious(tasks, found)
             if chosen is None:
                 if follow:
@@ -111,7 +111,8 @@ class _Reader:
         place = arguments.profile(profile, store_option)
         if place.kubeflow is None:
             return
-        from bertline_pipelines import access, statuses
+        from bertline_pipelines.places import access
+        from bertline_pipelines.submitting import statuses
 
         remarks: list[str] = []
         self._cluster = access.try_to(
@@ -152,7 +153,7 @@ class _Reader:
     def _follow_pods(self, tail: int | None) -> None:
         from bertline.errors import TransientError
         from bertline_cli import watching
-        from bertline_pipelines.cluster.podlogs import LogGoneError
+        from bertline_pipelines.cluster.pod_logs import LogGoneError
 
         assert self._observer is not None
         seen: set[str] = set()
@@ -191,16 +192,16 @@ class _Reader:
 
     def _follow_store(self, tail: int | None) -> None:
         from bertline.errors import TransientError
-        from bertline_pipelines import transcripts
+        from bertline_pipelines.records import task_logs
 
         if self._submission is not None:
             self._say(f"live output needs --profile {self._submission.profile}; the store has it a minute later")
         store = self._store.hasty()
-        reader = transcripts.Tail(store, self._task)
+        reader = task_logs.Tail(store, self._task)
         answered = time.monotonic()
         while True:
             try:
-                state = transcripts.state(store, self._task)  # before the last reading, so that nothing is missed
+                state = task_logs.state(store, self._task)  # before the last reading, so that nothing is missed
                 is_dead = state.phase == "running" and reader.is_dead()
                 for transcript in reader.new():
                     if transcript.title:
@@ -224,7 +225,7 @@ class _Reader:
 
     def _pod(self) -> "Pod | None":
         from bertline.errors import BertlineError
-        from bertline_pipelines import labels
+        from bertline_pipelines.compiling import labels
 
         if self._cluster is None or self._submission is None:
             return None
@@ -240,19 +241,19 @@ class _Reader:
         return str(self._cluster.explain(pod.namespace, [pod]).get(pod.name, "Kubernetes doesn't say why"))
 
     def _stream(self, pod: "Pod", *, follow: bool, tail: int | None) -> None:
-        from bertline_pipelines.cluster import wrappings
+        from bertline_pipelines.cluster import log_framing, pod_logs
 
         assert self._cluster is not None
         before = f", after {pod.restarts} before it" if pod.restarts else ""
         self._say(f"pod {pod.name} on node {pod.node or '?'}, {pod.state}{before}")
         if self._raw:
-            for line in self._cluster.logs(pod.namespace, pod.name, follow=follow, tail=tail):
+            for line in pod_logs.lines(self._cluster, pod.namespace, pod.name, follow=follow, tail=tail):
                 _print([line])
             return
         # Of what is followed, `tail` counts all lines: nobody knows which is the last one there was.
         asked = tail if tail is None or follow else tail + WRAPPING_LINES
         printed = False
-        lines = wrappings.without(self._cluster.logs(pod.namespace, pod.name, follow=follow, tail=asked))
+        lines = log_framing.without(pod_logs.lines(self._cluster, pod.namespace, pod.name, follow=follow, tail=asked))
         for line in lines if follow or tail is None else collections.deque(lines, maxlen=tail):
             _print([line])
             printed = True
@@ -261,10 +262,10 @@ class _Reader:
 
     def _stored(self, attempt: int | None, tail: int | None) -> bool:
         """Print what the store has; False if that is nothing."""
-        from bertline_pipelines import transcripts
+        from bertline_pipelines.records import task_logs
 
         found = False
-        for transcript in transcripts.read(self._store, self._task, attempt):
+        for transcript in task_logs.read(self._store, self._task, attempt):
             found = True
             self._say(transcript.title)
             _print(transcript.lines, tail)

@@ -14,7 +14,7 @@ import typer.main
 
 import bertline
 from bertline.errors import BertlineError, ExitCode
-from bertline_pipelines import streams
+from bertline_pipelines.running import streams
 
 COMMANDS = {
     "init": "Write an experiment file, or a profile, to start from.",

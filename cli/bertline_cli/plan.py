@@ -14,10 +14,10 @@ from bertline_cli import arguments, displays
 
 if TYPE_CHECKING:
     from bertline_pipelines.estimates.baselines import Range
-    from bertline_pipelines.estimates.estimates import Estimate
-    from bertline_pipelines.plans import Task
-    from bertline_pipelines.profiles import Profile
-    from bertline_pipelines.reasons import Reason
+    from bertline_pipelines.estimates.totals import Estimate
+    from bertline_pipelines.places.profiles import Profile
+    from bertline_pipelines.planning.plans import Task
+    from bertline_pipelines.records.causes import Reason
 
 UNITS = ((1, "s"), (60, "min"), (3600, "h"))
 
@@ -44,18 +44,19 @@ def command(
     Hours are estimated from what was measured in the same store, else from tables that are named; what neither knows is
     called unknown, and a sum that lacks it is "at least". Neither bucket nor registry has to exist.
     """
-    from bertline_pipelines import plans, reasons
-    from bertline_pipelines.estimates import devices, estimates
+    from bertline_pipelines.estimates import devices, totals
+    from bertline_pipelines.planning import plans
+    from bertline_pipelines.records import causes
 
     _, graph = arguments.load(path)
     outlook = arguments.look(store, profile)
     place, connected = outlook.profile, outlook.store
     plan = plans.plan(graph, connected, place.corpus_pods if place else 1)
     gpu = place.pods.of("pretrain").gpu if place else None
-    estimate = estimates.estimate(
+    estimate = totals.estimate(
         plan, connected, devices.of(place, price), currency=currency or (gpu.currency if gpu else "USD")
     )
-    why = reasons.explain(plan, connected) if connected else {}
+    why = causes.explain(plan, connected) if connected else {}
     if as_json:
         document = plan.document()
         for each in document["tasks"]:

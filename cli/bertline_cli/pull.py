@@ -76,8 +76,8 @@ def command(
 
     Every file is checked. Run it again at any time: what is there already isn't downloaded again.
     """
-    from bertline import progress
     from bertline.errors import DamagedError, ExitCode, TransientError
+    from bertline.process import progress
     from bertline.report.collect import collect
     from bertline.store import references
 

@@ -11,7 +11,7 @@ from bertline.plurals import counted
 from bertline_cli import arguments
 
 if TYPE_CHECKING:
-    from bertline_pipelines.local import State
+    from bertline_pipelines.running.local import State
 
 EXAMPLE = "Example:  bertline run my.yaml --store out/store"
 
@@ -31,7 +31,8 @@ def command(
     from bertline.errors import ExitCode
     from bertline.store import realizations, references
     from bertline_cli import displays
-    from bertline_pipelines import local, plans, streams
+    from bertline_pipelines.planning import plans
+    from bertline_pipelines.running import local, streams
 
     begun, shown = time.monotonic(), streams.lasting(sys.stdout)
     store = store or arguments.DEFAULT_STORE
@@ -67,7 +68,7 @@ def command(
 
 def _workers() -> int:
     """Several small tasks use a few cores better than one at a time does; a GPU is for one."""
-    from bertline import processors
+    from bertline.process import processors
 
     return 1 if Path("/dev/nvidia0").exists() else min(4, processors.cores())
 
@@ -90,7 +91,7 @@ def _deliver(made: object, out: Path) -> None:
 def _explain(failed: list["State"], skipped: int, path: Path, store: str) -> None:
     """Why, with the log's end where the sentence isn't enough."""
     from bertline.errors import ExitCode
-    from bertline_pipelines import local
+    from bertline_pipelines.running import local
 
     for state in failed:
         typer.echo(f"\n{state.task.name} failed: {state.message}", err=True)

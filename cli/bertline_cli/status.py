@@ -22,7 +22,9 @@ def command(
 ) -> None:
     """Show each task of an experiment's last run: state, progress, pod, node, and why it waits or failed."""
     from bertline_cli import watching
-    from bertline_pipelines import access, statuses, submissions
+    from bertline_pipelines.places import access
+    from bertline_pipelines.records import submissions
+    from bertline_pipelines.submitting import statuses
 
     place = arguments.profile(profile, store)
     access.submits_to(place)

@@ -11,8 +11,8 @@ from bertline.plurals import counted
 from bertline_cli import arguments, displays
 
 if TYPE_CHECKING:
-    from bertline_pipelines.kubeflow.kubeflow import Kubeflow
-    from bertline_pipelines.submitting import Prepared, Submitted
+    from bertline_pipelines.kubeflow.api import Kubeflow
+    from bertline_pipelines.submitting.launching import Prepared, Submitted
 
 EXAMPLE = """Examples:  bertline submit my.yaml --profile kind --wait
 
@@ -37,29 +37,30 @@ def command(
     Submitting again is harmless: while a run goes on nothing new starts, and after one that failed or was cancelled
     only what is missing runs, from the last checkpoint on.
     """
-    from bertline_pipelines import access, submitting
-    from bertline_pipelines.kubeflow import kubeflow
+    from bertline_pipelines.kubeflow import api
+    from bertline_pipelines.places import access
+    from bertline_pipelines.submitting import launching
 
     _, graph = arguments.load(path)
     if dry_run:
         outlook = arguments.look(store, profile)
         assert outlook.profile is not None
-        prepared = submitting.prepare(graph, outlook.profile, outlook.store)
+        prepared = launching.prepare(graph, outlook.profile, outlook.store)
         for sentence in () if as_json else outlook.unknown:
             typer.echo(f"note: {sentence}", err=True)
         _print(as_json, _plan(prepared) | {"unknown": outlook.unknown}, _sentences(prepared, path, profile, store))
         return
     place = arguments.profile(profile, store)
     connected = arguments.connect(store, profile)
-    prepared = submitting.prepare(graph, place, connected)
+    prepared = launching.prepare(graph, place, connected)
     if prepared.document is None:
         _print(as_json, _plan(prepared), _sentences(prepared, path, profile, store))
         return
     with access.kubeflow(place) as server:
-        if warning := kubeflow.check_version(server.version()):
+        if warning := api.check_version(server.version()):
             typer.echo(f"warning: {warning}", err=True)
         with displays.transfers():
-            submitted = submitting.submit(prepared, connected, server)
+            submitted = launching.submit(prepared, connected, server)
         document = _plan(prepared) | _run(submitted, server)
         if not wait:
             _print(as_json, document, [*_announcement(submitted, prepared, server), *_next(path, profile, store)])

@@ -12,9 +12,9 @@ from bertline.plurals import counted
 from bertline_cli import arguments
 
 if TYPE_CHECKING:
-    from bertline.experiments import Experiment
-    from bertline.graphs import Graph
-    from bertline_pipelines.profiles import Profile
+    from bertline.experiment.graphs import Graph
+    from bertline.experiment.specs import Experiment
+    from bertline_pipelines.places.profiles import Profile
 
 EXAMPLE = "Example:  bertline validate my.yaml --profile gke-l4"
 
@@ -26,11 +26,11 @@ def command(
 
     With a profile also that, and the pipeline that would be submitted with it.
     """
-    from bertline_pipelines import checks
+    from bertline_pipelines.planning import input_checks
 
     place, experiment, graph = _load(path, profile)
     warnings = list(_compile(graph, place)) if place else []
-    warnings += checks.warnings(experiment)
+    warnings += input_checks.warnings(experiment)
     rounds = len(graph.select("pretrain"))
     epochs = {name: experiment.reference_epochs(name) for name in experiment.models}
     if as_json:
@@ -56,9 +56,9 @@ def _load(path: Path, profile: str | None) -> "tuple[Profile | None, Experiment,
     Raises:
         UserError: all that is wrong in either.
     """
-    from bertline import yamlfiles
+    from bertline.configuration import yamlfiles
     from bertline.errors import UserError
-    from bertline_pipelines import profiles
+    from bertline_pipelines.places import profiles
 
     place, failures = None, []
     try:
@@ -76,8 +76,8 @@ def _load(path: Path, profile: str | None) -> "tuple[Profile | None, Experiment,
 
 def _compile(graph: "Graph", place: "Profile") -> Iterator[str]:
     """Raises what compiling finds wrong; a sentence for each thing that has to be known before `submit`."""
-    from bertline import unrolling
-    from bertline_pipelines import documents, plans
+    from bertline_pipelines.compiling import documents
+    from bertline_pipelines.planning import plans, unrolling
 
     yield from (f"{variable} isn't set, and `bertline submit` needs it" for variable in place.unknown)
     missing = plans.plan(unrolling.portable(graph), None, place.corpus_pods).missing

@@ -16,9 +16,9 @@ from bertline_cli import displays
 if TYPE_CHECKING:
     from bertline.errors import ExitCode
     from bertline.store.objects import ObjectStore
-    from bertline_pipelines.kubeflow.kubeflow import Kubeflow
-    from bertline_pipelines.statuses import Observer, Status, TaskStatus
-    from bertline_pipelines.submitting import Prepared, Submitted
+    from bertline_pipelines.kubeflow.api import Kubeflow
+    from bertline_pipelines.submitting.launching import Prepared, Submitted
+    from bertline_pipelines.submitting.statuses import Observer, Status, TaskStatus
 
 T = TypeVar("T")
 
@@ -116,7 +116,8 @@ def to_the_end(
     A failed run is submitted again `resumes` times, unless its failure can't pass by itself.
     """
     from bertline.errors import ExitCode
-    from bertline_pipelines import access, statuses, submitting
+    from bertline_pipelines.places import access
+    from bertline_pipelines.submitting import launching, statuses
 
     remarks: list[str] = []
     cluster = access.try_to(lambda: access.cluster(prepared.profile), remarks, "pods can't be looked at")
@@ -125,7 +126,7 @@ def to_the_end(
         status = follow(observer, stream, remarks, poll_s=poll_s)
         remarks = []
         graph, place = prepared.graph, prepared.profile
-        prepared = patiently(lambda: submitting.prepare(graph, place, store.hasty()), stream, poll_s)  # noqa: B023
+        prepared = patiently(lambda: launching.prepare(graph, place, store.hasty()), stream, poll_s)  # noqa: B023
         if prepared.document is None:
             return ExitCode.OK
         if status.state != "succeeded":
@@ -136,7 +137,7 @@ def to_the_end(
             resumes -= 1
             _say(stream, f"the run {status.state}; submitting what is left, {counted(resumes, 'more time')} if need be")
         with displays.transfers():
-            submitted = patiently(lambda: submitting.submit(prepared, store, kubeflow), stream, poll_s)  # noqa: B023
+            submitted = patiently(lambda: launching.submit(prepared, store, kubeflow), stream, poll_s)  # noqa: B023
         _say(stream, f"{submitted.submission.display_name}: {counted(len(prepared.parts[0]), 'task')}")
 
 
@@ -163,7 +164,7 @@ def patiently(action: Callable[[], T], stream: TextIO | None, poll_s: float, pat
 
 def _ended(status: "Status") -> "ExitCode":
     from bertline.errors import ExitCode
-    from bertline_pipelines import statuses
+    from bertline_pipelines.submitting import statuses
 
     if status.state == "canceled":
         return ExitCode.INTERRUPTED

@@ -1,7 +1,7 @@
 """The stages, a row each: all that pipelines, profiles and images have to know of them.
 
 A new stage is a folder `components/bertline/<package>` (config, stage, component, `__main__`), a row here, an edge in
-`bertline.unrolling`, and a COPY line in the Dockerfile of its image.
+`bertline_pipelines.planning.unrolling`, and a COPY line in the Dockerfile of its image.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from bertline.corpus.config import CorpusConfig, CorpusPartConfig
 from bertline.evaluate.config import EvaluateConfig
 from bertline.pretrain.config import PretrainConfig
 from bertline.report.config import ReportConfig
-from bertline.stages import StageConfig
+from bertline.stage.configs import StageConfig
 from bertline.vocabulary.config import VocabularyConfig
 
 

@@ -6,8 +6,8 @@ import sys
 import pytest
 import yaml
 
-from bertline.store.objects import connect
-from bertline_cli import glances, sparklines
+from bertline.store.backends import connect
+from bertline_cli import sparklines, terminal_dashboard
 from support import kubernetes_api
 from support.experiments_at_work import Work
 from support.exporters import Exporter
@@ -15,7 +15,7 @@ from support.histories import EXPERIMENT
 
 
 def show(url):
-    live = glances.Live(EXPERIMENT, [url])
+    live = terminal_dashboard.Live(EXPERIMENT, [url])
     return live, "\n".join(live.look())
 
 

@@ -20,12 +20,13 @@ import yaml
 from typer.testing import CliRunner
 
 from bertline.errors import ExitCode, UserError
+from bertline.store.backends import connect
 from bertline.store.filesystem import FileSystemStore
-from bertline.store.objects import connect
 from bertline_cli import doctor
-from bertline_pipelines import images, profiles
-from bertline_pipelines.cluster import logins as cluster_logins
-from bertline_pipelines.doctor import examinations, findings, probes
+from bertline_pipelines.cluster import connections as cluster_logins
+from bertline_pipelines.doctor import checks, findings, probes
+from bertline_pipelines.images import catalogue
+from bertline_pipelines.places import profiles
 from support import kubernetes_api
 from support.kfp_server import KfpServer
 from support.kubernetes_api import node, pod
@@ -181,11 +182,11 @@ def place(tmp_path, kubernetes, server, registry, gs_uri, emulator, monkeypatch)
         },
     }
     for image, variant in (("corpus", "cpu"), ("pretrain", "cuda"), ("evaluate", "cpu"), ("report", "cpu")):
-        registry.tags.add(images.reference("bertline", image, variant))
+        registry.tags.add(catalogue.reference("bertline", image, variant))
 
     def examine(**options):
         read = profiles.Profile.model_validate(document)
-        found.last = list(examinations.examine(read, **options))
+        found.last = list(checks.examine(read, **options))
         texts = [(each.name, each.state.value, each.text) for each in found.last]
         assert VALUE not in repr(found.last)
         assert TOKEN not in repr(found.last)
@@ -218,7 +219,7 @@ def test_a_place_where_all_is_there(place, gs_uri):
         *("kubeflow", "cluster", "namespace", "permissions", "account", "retries", "secret", "pull secret", "nodes"),
         *("storage class", "quota", "store", "images"),
     ]
-    assert max(map(len, texts)) == examinations.WIDTH
+    assert max(map(len, texts)) == checks.WIDTH
     assert re.search(r"2\.16\.1 at http.*token in KFP_TOKEN is accepted", texts["kubeflow"][0])
     assert "context kind-bertline" in texts["cluster"][0]
     assert "keys has access, hmac" in texts["secret"]
@@ -428,7 +429,7 @@ def a_limit_range_is_too_small(place):
 
 
 def an_image_is_not_in_the_registry(place):
-    place.registry.tags.remove(images.reference("bertline", "pretrain", "cuda"))
+    place.registry.tags.remove(catalogue.reference("bertline", "pretrain", "cuda"))
     expected = r"no 127\S+/bertline-pretrain:cuda-\w{16} \(404\).*images build --variant cuda --reg.* images push"
     return [("images", "failed", expected)], 2
 
@@ -451,7 +452,7 @@ def the_registry_can_not_be_reached(place):
 def no_image_is_loaded(place):
     place.profile["images"] = {"registry": ""}
     for each in place.api.objects["/api/v1/nodes"]:
-        each["status"]["images"] = [{"names": [f"localhost/{images.reference('', 'report')}"]}]
+        each["status"]["images"] = [{"names": [f"localhost/{catalogue.reference('', 'report')}"]}]
     return [
         ("images", "warning", r"bertline-corpus:cpu-\S+, bertline-evaluate:cpu.* on nodes cpu-1, gpu-1 .*images load"),
         ("images", "warning", r"bertline-pretrain:cuda-.*bertline images load --variant cuda"),
@@ -572,7 +573,7 @@ def test_public_images_of_a_registry_that_gives_everybody_a_pass(place):
 def test_images_that_are_loaded_into_the_nodes(place):
     place.profile["images"] = {"registry": ""}
     wanted = [("corpus", "cpu"), ("pretrain", "cuda"), ("evaluate", "cpu"), ("report", "cpu")]
-    names = [{"names": [f"localhost/{images.reference('', image, variant)}"]} for image, variant in wanted]
+    names = [{"names": [f"localhost/{catalogue.reference('', image, variant)}"]} for image, variant in wanted]
     for each in place.api.objects["/api/v1/nodes"]:
         each["status"]["images"] = names
     found = place.examine()
@@ -642,7 +643,7 @@ def test_the_worst_failure_gives_the_exit_code():
 
 def test_a_profile_without_a_cluster():
     with pytest.raises(UserError, match="has no `kubeflow`: it is for this machine"):
-        list(examinations.examine(profiles.load("local", {})))
+        list(checks.examine(profiles.load("local", {})))
 
 
 def test_the_command(bertline, place, tmp_path):
@@ -686,7 +687,7 @@ def test_what_the_command_says_of_failures(place, tmp_path):
 
 def test_it_needs_neither_kfp_nor_tensorflow():
     code = (
-        "import sys; from bertline_cli import doctor; from bertline_pipelines.doctor import examinations;"
+        "import sys; from bertline_cli import doctor; from bertline_pipelines.doctor import checks;"
         "print([name for name in ('kfp', 'tensorflow', 'official', 'kubernetes') if name in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

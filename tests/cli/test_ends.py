@@ -12,11 +12,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bertline import experiments, unrolling
+from bertline.experiment import specs
 from bertline.store import references
-from bertline.store.objects import connect
+from bertline.store.backends import connect
 from bertline.store.realizations import Outcome, realize
-from bertline_pipelines import profiles, submissions, submitting
+from bertline_pipelines.places import profiles
+from bertline_pipelines.planning import unrolling
+from bertline_pipelines.records import submissions
+from bertline_pipelines.submitting import launching
 from support import kubernetes_api
 from support.kfp_server import KfpServer
 from support.recorded_runs import WORKFLOWS, RecordedRun
@@ -43,8 +46,8 @@ class Case:
         self.profile = folder / "tests.yaml"
         self.profile.write_text(yaml.safe_dump(document))
         self.experiment = write(folder, epochs=1)
-        graph = unrolling.build(experiments.load(self.experiment))
-        prepared = submitting.prepare(graph, profiles.load(str(self.profile), {}), self.store)
+        graph = unrolling.build(specs.load(self.experiment))
+        prepared = launching.prepare(graph, profiles.load(str(self.profile), {}), self.store)
         self.plan = prepared.plan
         references.write(self.store, "nano", self.plan.graph.document)
         record = submissions.announce(

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from bertline.errors import ExitCode
-from bertline.store.objects import connect
+from bertline.store.backends import connect
 from bertline.store.realizations import Manifest
 from support.tiny_experiments import write
 

@@ -13,11 +13,12 @@ import yaml
 
 from bertline.errors import ExitCode
 from bertline.store import leases
+from bertline.store.backends import connect
 from bertline.store.leases import Lease
-from bertline.store.objects import connect
-from bertline_pipelines import labels, transcripts
-from bertline_pipelines.cluster import wrappings
-from bertline_pipelines.kubeflow.kubeflow import Kubeflow
+from bertline_pipelines.cluster import log_framing
+from bertline_pipelines.compiling import labels
+from bertline_pipelines.kubeflow.api import Kubeflow
+from bertline_pipelines.records import task_logs
 from support import kubernetes_api, tiny_pipelines
 from support.experiments_at_work import Work
 from support.kfp_server import KfpServer
@@ -332,9 +333,9 @@ TROUBLE = [
 
 
 def test_what_kubeflow_and_argo_say_in_good_times_is_left_out_and_their_troubles_are_not():
-    assert list(wrappings.without(WRAPPED)) == OWN
-    assert list(wrappings.without(TROUBLE)) == TROUBLE
-    assert list(wrappings.without(["I1125 05:57:23.17  46 main.go:5] it is {", "not of it", "  "])) == [
+    assert list(log_framing.without(WRAPPED)) == OWN
+    assert list(log_framing.without(TROUBLE)) == TROUBLE
+    assert list(log_framing.without(["I1125 05:57:23.17  46 main.go:5] it is {", "not of it", "  "])) == [
         "not of it",
         "  ",
     ]
@@ -352,7 +353,7 @@ def test_what_kfps_own_executor_prints_is_left_out(tmp_path):
             time.sleep(0.05)
         printed = (kubeflow.runs[run.id].folder / "note" / "log").read_text().splitlines()
     assert len(printed) > 10
-    assert list(wrappings.without(printed)) == []
+    assert list(log_framing.without(printed)) == []
 
 
 @pytest.mark.slow
@@ -373,7 +374,9 @@ def test_a_pods_log_is_the_tasks_own_lines_and_all_with_raw(cluster, bertline):
 def test_logs_imports_neither_kfp_nor_tensorflow():
     code = (
         "import sys; from bertline_cli import logs; "
-        "from bertline_pipelines import access, cluster, kubeflow, statuses, transcripts; "
+        "from bertline_pipelines.cluster import pod_logs, reader; from bertline_pipelines.kubeflow import api; "
+        "from bertline_pipelines.places import access; from bertline_pipelines.records import task_logs; "
+        "from bertline_pipelines.submitting import statuses; "
         "print([name for name in ('kfp', 'tensorflow') if name in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
@@ -384,7 +387,7 @@ def test_an_outage_of_the_store_is_no_sign_of_death(work, monkeypatch):
     monkeypatch.setattr(leases, "EXPIRE_S", 0.3)
     task = work.task("corpus")
     work.store.put(f"{task.configs[0].derivation().prefix}lease.json", b'{"host": "elsewhere"}')
-    tail = transcripts.Tail(work.store, task)
+    tail = task_logs.Tail(work.store, task)
     assert not tail.is_dead()
     time.sleep(0.4)
     tail.interrupted()

@@ -6,15 +6,16 @@ import pytest
 import yaml
 
 import bertline_pipelines
-from bertline import experiments, unrolling
 from bertline.corpus.config import CorpusConfig
 from bertline.errors import ExitCode
+from bertline.experiment import specs
 from bertline.pretrain.config import PretrainConfig
-from bertline.signals import Stopped
+from bertline.process.signals import Stopped
 from bertline.store import references
-from bertline.store.objects import connect
+from bertline.store.backends import connect
 from bertline.store.realizations import Outcome, realize
 from bertline.vocabulary.config import VocabularyConfig
+from bertline_pipelines.planning import unrolling
 from support.terminals import on_a_terminal
 
 NANO = (bertline_pipelines.experiment_files() / "nano.yaml").read_text()
@@ -26,7 +27,7 @@ def store(tmp_path):
     path = tmp_path / "nano.yaml"
     path.write_text(NANO)
     store = connect(str(tmp_path / "store"))
-    graph = unrolling.build(experiments.load(path))
+    graph = unrolling.build(specs.load(path))
     references.write(store, "nano", graph.document)
     for config in (graph.configs(VocabularyConfig)[0], graph.configs(CorpusConfig)[0]):
         realize(store, config.derivation(), lambda build: Outcome({}, {}))

@@ -9,18 +9,18 @@ import pytest
 import typer
 import yaml
 
-from bertline import unrolling
 from bertline.corpus.config import CorpusConfig
 from bertline.errors import DamagedError, ExitCode
 from bertline.evaluate.config import EvaluateConfig
-from bertline.experiments import Experiment
+from bertline.experiment.specs import Experiment
 from bertline.pretrain.config import PretrainConfig
 from bertline.report.config import ReportConfig
 from bertline.store import references
-from bertline.store.objects import connect
+from bertline.store.backends import connect
 from bertline.store.realizations import Outcome, realize
 from bertline.vocabulary.config import VocabularyConfig
 from bertline_cli import pull
+from bertline_pipelines.planning import unrolling
 
 DATA = {"url": "https://example.org/data", "sha256": "a" * 64}
 DOCUMENT = {

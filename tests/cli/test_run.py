@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from bertline.store.objects import connect
+from bertline.store.backends import connect
 from bertline.store.realizations import Manifest
 from support.tiny_experiments import write
 

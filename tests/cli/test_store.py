@@ -11,8 +11,9 @@ from typer.testing import CliRunner
 
 from bertline.errors import ExitCode, UserError
 from bertline.store import references
+from bertline.store.backends import connect
 from bertline.store.derivations import Derivation
-from bertline.store.objects import ObjectStore, connect
+from bertline.store.objects import ObjectStore
 from bertline.store.realizations import Build, Outcome, realize
 from bertline_cli import store as commands
 from support.terminals import on_a_terminal

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bertline.store.objects import connect
-from bertline_pipelines import submissions
+from bertline.store.backends import connect
+from bertline_pipelines.records import submissions
 from support.kfp_server import KfpServer
 from support.tiny_experiments import write
 
@@ -238,9 +238,9 @@ def test_a_run_that_nobody_submitted(cluster, command):
 def test_help_and_following_a_run_need_neither_kfp_nor_tensorflow():
     code = (
         "import sys; from bertline_cli import status, pull, cancel, logs, watching;"
-        "from bertline_pipelines import statuses, submissions, access;"
-        "from bertline_pipelines.kubeflow import kubeflow;"
-        "from bertline_pipelines.cluster import cluster, failures, pending;"
+        "from bertline_pipelines.submitting import statuses; from bertline_pipelines.records import submissions;"
+        "from bertline_pipelines.places import access; from bertline_pipelines.kubeflow import api;"
+        "from bertline_pipelines.cluster import failures, pending, reader;"
         "print([name for name in ('kfp', 'tensorflow', 'official') if name in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -6,11 +6,11 @@ import time
 import pytest
 
 from bertline.errors import TransientError
-from bertline.store.objects import connect
+from bertline.store.backends import connect
 from bertline_cli import watching
-from bertline_pipelines.cluster import cluster as clusters
-from bertline_pipelines.kubeflow.kubeflow import Kubeflow
-from bertline_pipelines.statuses import Observer
+from bertline_pipelines.cluster import reader as clusters
+from bertline_pipelines.kubeflow.api import Kubeflow
+from bertline_pipelines.submitting.statuses import Observer
 from support import kubernetes_api, tiny_pipelines
 from support.experiments_at_work import Work
 from support.kfp_server import KfpServer

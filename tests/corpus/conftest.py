@@ -11,9 +11,9 @@ import pytest
 from bertline import samples
 from bertline.corpus import stage, workers
 from bertline.corpus.config import CorpusConfig
-from bertline.experiments import Articles
+from bertline.experiment.specs import Articles
+from bertline.store.backends import connect
 from bertline.store.derivations import Derivation
-from bertline.store.objects import connect
 from bertline.store.realizations import Outcome, realize
 from bertline.vocabulary import training
 from bertline.wikipedia import dumps, extraction

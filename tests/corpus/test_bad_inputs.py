@@ -4,11 +4,11 @@ import bz2
 
 import pytest
 
-from bertline import wordpiece
 from bertline.corpus import stage, units, workers
 from bertline.corpus.buckets import Spread
 from bertline.errors import DamagedError, UserError
-from bertline.store.objects import connect
+from bertline.store.backends import connect
+from bertline.text import wordpiece
 from bertline.wikipedia import dumps
 
 

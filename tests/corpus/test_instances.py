@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bertline import errors, wordpiece
+from bertline import errors
 from bertline.corpus import instances
 from bertline.corpus.config import CorpusConfig
 from bertline.corpus.instances import InstanceOptions
 from bertline.corpus.segments import Document
+from bertline.text import wordpiece
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.exists(), reason="the shared data folder isn't beside this repository")

@@ -12,7 +12,7 @@ import pytest
 from bertline.corpus import stage, workers
 from bertline.errors import ExitCode
 from bertline.store import attempts
-from bertline.store.objects import connect
+from bertline.store.backends import connect
 
 KILLS = 5
 SHARDS = 40

@@ -18,7 +18,7 @@ from bertline.corpus import component, parts, passes, stage, units, workers
 from bertline.corpus.config import CorpusPartConfig
 from bertline.errors import ExitCode, UserError
 from bertline.store import attempts, realizations
-from bertline.store.objects import connect
+from bertline.store.backends import connect
 from support.web_servers import WebServer, file
 
 SLICES, BUCKETS = 9, 5  # of the sample, cut into 10 kB; 4 shards and one that is held out
@@ -239,7 +239,7 @@ def test_two_processes_at_the_same_units_do_no_harm(config, store, outcome, refe
 
 
 START = (
-    "import sys; from bertline.corpus import config, parts; from bertline.entrypoints import main;"
+    "import sys; from bertline.corpus import config, parts; from bertline.stage.entrypoints import main;"
     "sys.exit(main(config.CorpusPartConfig, parts.run))"
 )
 

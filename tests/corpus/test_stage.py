@@ -7,12 +7,13 @@ import json
 import numpy as np
 import pytest
 
-from bertline import shards, wordpiece
 from bertline.corpus import buckets, passes, stage, units, workers
 from bertline.corpus.buckets import Spread
 from bertline.corpus.config import CorpusConfig
-from bertline.store.objects import connect
-from bertline.wikipedia import dumps, extraction, sentences
+from bertline.examples import shards
+from bertline.store.backends import connect
+from bertline.text import sentences, wordpiece
+from bertline.wikipedia import dumps, extraction
 
 
 @pytest.mark.parametrize("count", [1, 7])

@@ -1,7 +1,7 @@
 import pytest
 
-from bertline import downloads
-from bertline.downloads import Patience
+from bertline.sources import downloads
+from bertline.sources.downloads import Patience
 from support.web_servers import WebServer
 
 

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from bertline import downloads
 from bertline.errors import TransientError, UserError
+from bertline.sources import downloads
 from support.web_servers import chunked, file, raw, slowly, status, without_length
 
 OLD = b"".join(b"%06d old\n" % line for line in range(500))

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from bertline import downloads
 from bertline.errors import TransientError, UserError
+from bertline.sources import downloads
 from support.web_servers import WebServer, file, status
 
 PIECES = "".join(f"{piece}\n" for piece in ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijk")).encode()

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from bertline import processors
+from bertline.process import processors
 from support import tiny_evaluations
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -27,7 +27,7 @@ def uncased() -> Path:
 @pytest.fixture(scope="session", autouse=True)
 def _tensorflow_as_the_stage_wants_it() -> None:
     """Tests build models before the stage runs, and TensorFlow takes its number of threads only once."""
-    from bertline import encoders
+    from bertline.models import encoders
 
     encoders.use_threads(processors.threads())
 

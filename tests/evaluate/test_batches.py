@@ -3,9 +3,9 @@ import hashlib
 import numpy as np
 import pytest
 
-from bertline import wordpiece
 from bertline.evaluate import batches
 from bertline.evaluate.glue import Example
+from bertline.text import wordpiece
 
 LETTERS = "abcdefghij"
 VOCABULARY = wordpiece.parse("\n".join([*wordpiece.SPECIAL_TOKENS, *LETTERS]), "letters")

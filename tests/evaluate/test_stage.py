@@ -12,7 +12,7 @@ import pytest
 from bertline.errors import DamagedError, UserError
 from bertline.evaluate import stage
 from bertline.metrics import tasks
-from bertline.metrics.figures import Labels
+from bertline.metrics.gauges import Labels
 from bertline.store import realizations
 from bertline.store.filesystem import FileSystemStore
 from support.tiny_evaluations import MODEL, commit_milestone
@@ -175,8 +175,8 @@ class TestClassifier:
 
     @pytest.fixture
     def model(self):
-        from bertline import encoders
         from bertline.evaluate import classifier
+        from bertline.models import encoders
 
         model = classifier.build(MODEL, 50, 3, seed=1)
         encoders.initialize(encoders.named(model.encoder.trainable_variables), 0.2, seed=1)
@@ -196,7 +196,7 @@ class TestClassifier:
     def test_logits_are_those_of_the_model_gardens_classifier(self, model, inputs):
         from official.nlp.modeling import models
 
-        from bertline import encoders
+        from bertline.models import encoders
 
         encoder = encoders.build(MODEL, 50)
         theirs = models.BertClassifier(network=encoder, num_classes=3)
@@ -208,8 +208,8 @@ class TestClassifier:
         assert np.abs(model.network(wider).numpy() - model.network(inputs).numpy()).max() < 1e-5
 
     def test_decay_leaves_out_every_bias_and_layer_norm_and_nothing_else(self, model, world):
-        from bertline import encoders
         from bertline.evaluate import classifier
+        from bertline.models import encoders
 
         optimizer = classifier.optimizer_of(world.config, 10)
         variables = model.network.trainable_variables
@@ -219,7 +219,7 @@ class TestClassifier:
         assert (len(decayed), len(variables)) == (3 + 6 + 1 + 1, 3 + 6 + 1 + 1 + 6 + 1 + 1 + 2 * 3)
 
     def test_there_is_one_dropout_before_the_projection(self, model):
-        from bertline import encoders
+        from bertline.models import encoders
 
         rates = [layer.rate for layer in model.network._flatten_layers() if "Dropout" in type(layer).__name__]
         # embeddings, attention, its output, the layer's output, and the head's

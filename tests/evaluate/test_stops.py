@@ -5,9 +5,10 @@ import signal
 
 import pytest
 
-from bertline import rolling, signals
 from bertline.errors import TransientError
 from bertline.evaluate import checkpoints, stage
+from bertline.models import rolling
+from bertline.process import signals
 from bertline.store import attempts
 from bertline.store.filesystem import FileSystemStore
 

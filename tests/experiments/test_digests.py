@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from bertline import digests, progress
-from bertline.sources import Source
+from bertline.process import progress
+from bertline.sources import digests
+from bertline.sources.files import Source
 
 SIZE = digests.WORTH_NOTING + 5
 
@@ -143,7 +144,7 @@ def test_without_a_place_for_a_cache_all_goes_on_in_silence(path, tmp_path, monk
 ASK = """
 import sys
 from pathlib import Path
-from bertline import digests
+from bertline.sources import digests
 digests.YOUNG_S = 0.3
 print({digests.known(Path(sys.argv[1]), "sha256") for _ in range(20)})
 """

@@ -4,8 +4,8 @@ import pytest
 import yaml
 
 import bertline_pipelines
-from bertline import experiments
 from bertline.errors import UserError
+from bertline.experiment import specs
 
 FILES = sorted(bertline_pipelines.experiment_files().glob("*.yaml"))
 NANO = yaml.safe_load((bertline_pipelines.experiment_files() / "nano.yaml").read_text())
@@ -25,15 +25,15 @@ def changed(path: str, value: object) -> dict:
     return document
 
 
-def load(document: object, folder: Path) -> experiments.Experiment:
+def load(document: object, folder: Path) -> specs.Experiment:
     path = folder / "experiment.yaml"
     path.write_text(document if isinstance(document, str) else yaml.safe_dump(document))
-    return experiments.load(path)
+    return specs.load(path)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_every_experiment_that_comes_with_bertline_is_valid(path):
-    assert experiments.load(path).name == path.stem
+    assert specs.load(path).name == path.stem
 
 
 def test_nano_has_the_same_sections_as_the_real_ones():
@@ -224,12 +224,12 @@ def test_numbers_are_those_that_people_mean(tmp_path):
 
 def test_a_missing_file_says_what_to_do(tmp_path):
     with pytest.raises(UserError, match="bertline init"):
-        experiments.load(tmp_path / "nothing.yaml")
+        specs.load(tmp_path / "nothing.yaml")
 
 
 def test_reference_epochs_are_those_of_the_original_report():
     """Appendix A: 10^6 * 256 * 512 tokens / (batch * 128) // 10,000 steps."""
-    experiment = experiments.load(bertline_pipelines.experiment_files() / "wiki-en.yaml")
+    experiment = specs.load(bertline_pipelines.experiment_files() / "wiki-en.yaml")
     assert experiment.reference_epochs("3L") == 800
     assert experiment.reference_epochs("6L") == 1600
 
@@ -250,14 +250,14 @@ def test_relative_paths_count_from_the_files_folder(tmp_path):
 
 def test_the_original_experiments_defaults_are_ours():
     """seed-facts 1.1 to 1.4; deviations are written where they are declared."""
-    corpus = experiments.Corpus.model_fields
+    corpus = specs.Corpus.model_fields
     assert (corpus["sequence_length"].default, corpus["max_predictions"].default) == (128, 20)
     assert (corpus["masking_rate"].default, corpus["short_sequence_rate"].default) == (0.15, 0.1)
     assert (corpus["duplicates"].default, corpus["seed"].default) == (10, 17)
-    pretrain = experiments.Pretrain.model_fields
+    pretrain = specs.Pretrain.model_fields
     assert [pretrain[name].default for name in ("epochs", "steps_per_epoch", "epochs_per_round")] == [50, 10_000, 10]
-    model = experiments.Model.model_fields
+    model = specs.Model.model_fields
     assert [model[name].default for name in ("hidden", "heads", "intermediate", "dropout")] == [256, 4, 1024, 0.1]
-    optimizer = experiments.Optimizer()
+    optimizer = specs.Optimizer()
     assert (optimizer.weight_decay, optimizer.beta_1, optimizer.beta_2) == (0.01, 0.9, 0.999)
     assert (optimizer.epsilon, optimizer.clip_norm) == (1e-6, 1.0)

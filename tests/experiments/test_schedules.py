@@ -1,6 +1,6 @@
 import pytest
 
-from bertline.schedules import Constant, Linear, Rounds, WarmupStableDecay
+from bertline.experiment.schedules import Constant, Linear, Rounds, WarmupStableDecay
 
 ENDS = [100, 200, 300]
 

@@ -4,12 +4,13 @@ import json
 import pytest
 import yaml
 
-from bertline import experiments, sources
-from bertline.entrypoints import main
 from bertline.errors import ExitCode, UserError
-from bertline.sources import Source
+from bertline.experiment import specs
+from bertline.sources import files
+from bertline.sources.files import Source
+from bertline.stage.entrypoints import main
 from bertline.store import mirrors
-from bertline.store.objects import connect
+from bertline.store.backends import connect
 from bertline.store.realizations import find
 from bertline.vocabulary.config import VocabularyConfig
 from bertline.vocabulary.stage import run
@@ -131,7 +132,7 @@ def test_a_secret_is_refused_and_not_repeated(tmp_path, url, as_url):
     path = tmp_path / "e.yaml"
     path.write_text(yaml.safe_dump({"corpus": {"dump": {"url": url} if as_url else url}, "name": "n"}))
     with pytest.raises(UserError, match=r"corpus\.dump") as refusal:
-        experiments.load(path)
+        specs.load(path)
     assert "hunter2" not in str(refusal.value)
     assert "hun/ter2" not in str(refusal.value)
 
@@ -141,7 +142,7 @@ def test_no_secret_is_told_of_a_file_that_isnt_yaml(tmp_path, content):
     path = tmp_path / "e.yaml"
     path.write_text(content)
     with pytest.raises(UserError, match="isn't YAML") as refusal:
-        experiments.load(path)
+        specs.load(path)
     assert "hunter2" not in str(refusal.value)
 
 
@@ -236,13 +237,13 @@ def test_a_pod_gets_from_the_store_what_was_on_the_users_disk(store, tmp_path, e
     path = tmp_path / "vocab.txt"
     path.write_bytes(CONTENT)
     mine, sample = Source(url=str(path)).pinned(), Source(url="sample:nli/dev").pinned()
-    assert sources.upload([mine, sample, mine], store) == [mine, sample]
-    assert sources.upload([mine, sample], store) == []
+    assert files.upload([mine, sample, mine], store) == [mine, sample]
+    assert files.upload([mine, sample], store) == []
     # WHEN the disk is out of reach
     path.unlink()
     # THEN the store has it, and a second upload isn't missing the file
     assert mine.fetch(elsewhere, store).read_bytes() == CONTENT
-    assert sources.upload([mine], store) == []
+    assert files.upload([mine], store) == []
 
 
 def test_a_sample_that_this_python_makes_otherwise_comes_from_the_store(store, elsewhere, tmp_path):
@@ -260,13 +261,13 @@ def test_a_local_file_is_used_where_it_is_and_a_changed_one_refused(store, tmp_p
     path = tmp_path / "vocab.txt"
     path.write_bytes(CONTENT)
     source = Source(url=str(path)).pinned()
-    sources.upload([source], store)
+    files.upload([source], store)
     assert source.fetch(elsewhere, store) == path
     path.write_bytes(CONTENT[:-1])
     with pytest.raises(UserError, match=SHA256):
         source.fetch(elsewhere, store)
     with pytest.raises(UserError, match="has changed since the experiment was planned"):
-        sources.upload([source], store)
+        files.upload([source], store)
 
 
 def test_a_file_that_is_nowhere_is_told_with_both_places(store, tmp_path, elsewhere):
@@ -274,12 +275,12 @@ def test_a_file_that_is_nowhere_is_told_with_both_places(store, tmp_path, elsewh
     with pytest.raises(UserError, match=rf"no file {missing.url} .*sources/{SHA256}; `bertline submit`"):
         missing.fetch(elsewhere, store)
     with pytest.raises(UserError, match="there is no file"):
-        sources.upload([missing], store)
+        files.upload([missing], store)
 
 
 def test_a_url_is_downloaded_unless_the_store_has_it(web, store, tmp_path, elsewhere):
     source = Source(url=f"{web.url}/dump.bz2", sha256=SHA256)
-    assert sources.upload([source], store) == []
+    assert files.upload([source], store) == []
     assert source.fetch(elsewhere, store).read_bytes() == CONTENT
     assert len(web.requests) == 1
     mirrors.send(store, elsewhere / "dump.bz2", SHA256, "dump")

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import BaseModel
 
-from bertline import yamlfiles
+from bertline.configuration import yamlfiles
 from bertline.errors import UserError
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from bertline_cli import main
-from bertline_pipelines import images
+from bertline_pipelines.images import catalogue
 from support.checkouts import ROOT
 
 OURS = ("BERTLINE_REGISTRY", "PIP_CERT", "PIP_CONFIG_FILE")
@@ -88,7 +88,7 @@ def words(done):
 @pytest.mark.parametrize("tool", BUILT_IN)
 def test_build_gives_the_tool_the_recipe_the_base_and_the_name(tool, bertline):
     [command] = words(bertline("build", "--image", "corpus", "--tool", tool, "--dry-run"))
-    tag = images.tag("corpus")
+    tag = catalogue.tag("corpus")
     assert command[:4] == [tool, "build", "--file", str(ROOT / "images/corpus/Dockerfile")]
     assert command[-3:] == ["--tag", BUILT_IN[tool].format(tag=tag), str(ROOT)]
     arguments = dict(
@@ -96,7 +96,7 @@ def test_build_gives_the_tool_the_recipe_the_base_and_the_name(tool, bertline):
     )
     assert arguments.pop("VERSION")
     arguments.pop("REVISION", None)  # where there is no git there is none
-    assert arguments == {"BASE_IMAGE": images.base(), "IMAGE": f"bertline-corpus:{tag}"}
+    assert arguments == {"BASE_IMAGE": catalogue.base(), "IMAGE": f"bertline-corpus:{tag}"}
 
 
 def test_build_makes_all_images_with_the_wanted_variant_where_there_is_one(bertline):
@@ -104,7 +104,7 @@ def test_build_makes_all_images_with_the_wanted_variant_where_there_is_one(bertl
         bertline("build", "--variant", "cuda", "--registry", "r.example/p", "--tool", "docker", "--dry-run")
     )
     assert [command[-2] for command in commands] == [
-        images.reference("r.example/p", name, "cuda") for name in images.VARIANTS
+        catalogue.reference("r.example/p", name, "cuda") for name in catalogue.VARIANTS
     ]
     assert ["VARIANT=cuda" in command for command in commands] == [False, True, True, False]
 
@@ -141,7 +141,7 @@ LOADS = {
 @pytest.mark.parametrize(("tool", "loader"), LOADS)
 def test_load_brings_an_image_into_the_nodes(tool, loader, bertline):
     done = bertline("load", "--image", "corpus", "--tool", tool, "--into", loader, "--dry-run")
-    name = f"bertline-corpus:{images.tag('corpus')}"
+    name = f"bertline-corpus:{catalogue.tag('corpus')}"
     assert [" ".join(command) for command in words(done)] == [line.format(name=name) for line in LOADS[tool, loader]]
 
 
@@ -153,7 +153,7 @@ def test_load_takes_another_clusters_name(bertline):
 
 def test_push_names_the_registry(bertline):
     options = ("push", "--image", "report", "--tool", "podman", "--dry-run")
-    expected = ["podman", "push", images.reference("r.example/p", "report")]
+    expected = ["podman", "push", catalogue.reference("r.example/p", "report")]
     assert words(bertline(*options, "--registry", "r.example/p")) == [expected]
     assert words(bertline(*options, BERTLINE_REGISTRY="r.example/p")) == [expected]
 
@@ -173,7 +173,7 @@ def test_an_image_that_is_there_isnt_built_again(bertline, program, calls):
     program("podman", 'case "$*" in *bertline-corpus*) echo sha256:1 ;; image*) exit 1 ;; esac')
     done = bertline("build", "--image", "corpus", "--image", "report")
     assert done.returncode == 0, done.stderr
-    assert f"bertline-corpus:{images.tag('corpus')} is built already" in done.stdout
+    assert f"bertline-corpus:{catalogue.tag('corpus')} is built already" in done.stdout
     builds = [call for call in calls() if call.startswith("podman build")]
     assert len(builds) == 1
     assert "bertline-report" in builds[0]
@@ -183,8 +183,8 @@ def test_build_tells_programs_what_it_did_and_keeps_the_rest_out(bertline, progr
     program("podman", 'case "$*" in *bertline-corpus*) echo sha256:1 ;; build*) echo chatter ;; *) exit 1 ;; esac')
     done = bertline("build", "--image", "corpus", "--image", "report", "--json")
     assert [(each["image"], each["reference"], each["was_there"]) for each in json.loads(done.stdout)] == [
-        ("corpus", images.reference("", "corpus"), True),
-        ("report", images.reference("", "report"), False),
+        ("corpus", catalogue.reference("", "corpus"), True),
+        ("report", catalogue.reference("", "report"), False),
     ]
     assert "chatter" in done.stderr
 
@@ -202,17 +202,17 @@ def test_load_runs_both_steps_and_leaves_no_archive(bertline, program, calls, tm
 def test_ls_names_what_the_pipeline_will_ask_for(bertline, program):
     program("podman", 'case "$*" in *bertline-report*) echo 464000000 ;; *) exit 1 ;; esac')
     listed = {each["image"]: each for each in json.loads(bertline("ls", "--json", "--variant", "cuda").stdout)}
-    assert listed["pretrain"]["reference"] == images.reference("", "pretrain", "cuda")
+    assert listed["pretrain"]["reference"] == catalogue.reference("", "pretrain", "cuda")
     assert listed["corpus"]["stages"] == ["vocabulary", "corpus", "corpus-part"]
     assert (listed["report"]["bytes"], listed["corpus"]["bytes"]) == (464_000_000, None)
     lines = bertline("ls").stdout.splitlines()
-    assert len(lines) == len(images.VARIANTS)
-    assert lines[-1] == f"{images.reference('', 'report')}\t464 MB\treport"
+    assert len(lines) == len(catalogue.VARIANTS)
+    assert lines[-1] == f"{catalogue.reference('', 'report')}\t464 MB\treport"
 
 
 def test_ls_needs_no_tool(bertline):
     done = bertline("ls", "--image", "report")
-    assert done.stdout == f"{images.reference('', 'report')}\tnot built here\treport\n"
+    assert done.stdout == f"{catalogue.reference('', 'report')}\tnot built here\treport\n"
 
 
 REFUSALS = {

@@ -19,11 +19,15 @@ from pathlib import Path
 
 import pytest
 
-from bertline import experiments, sources, unrolling
+from bertline.experiment import specs
 from bertline.pretrain.config import PretrainConfig
+from bertline.sources import files
 from bertline.store import realizations, references
-from bertline.store.objects import connect
-from bertline_pipelines import documents, images, plans, profiles
+from bertline.store.backends import connect
+from bertline_pipelines.compiling import documents
+from bertline_pipelines.images import catalogue
+from bertline_pipelines.places import profiles
+from bertline_pipelines.planning import plans, unrolling
 from support import checkouts, sandboxes, tiny_experiments
 
 pytestmark = [pytest.mark.images, pytest.mark.slow, pytest.mark.timeout(7200)]
@@ -143,7 +147,7 @@ def test_an_image_starts_its_stage_read_only_as_nobody_with_nothing_to_build_wit
 @pytest.mark.parametrize("image", BUILT)
 def test_all_modules_come_with_valid_bytecode(image, lay_out):
     """Nobody could write it later: without it each start would compile everything again."""
-    program = f"import bertline.{image}.stage" + ("" if image in WITHOUT_TENSORFLOW else ", bertline.encoders")
+    program = f"import bertline.{image}.stage" + ("" if image in WITHOUT_TENSORFLOW else ", bertline.models.encoders")
     with lay_out(image) as sandbox:
         done = sandbox.run(["python", "-v", "-c", program])
         assert done.returncode == 0, done.stderr[-2000:]
@@ -179,12 +183,12 @@ def test_what_is_built_already_isnt_built_again(built, checkout, environment):
 
 
 def test_a_whole_experiment_inside_the_images(built, checkout, lay_out, tmp_path, monkeypatch):
-    monkeypatch.setattr(images, "CHECKOUT", checkout)  # so that the pipeline names the images that were built
-    graph = unrolling.build(experiments.load(tiny_experiments.write(tmp_path, epochs=2)))
+    monkeypatch.setattr(catalogue, "CHECKOUT", checkout)  # so that the pipeline names the images that were built
+    graph = unrolling.build(specs.load(tiny_experiments.write(tmp_path, epochs=2)))
     store = connect(str(tmp_path / "store"))
     portable = unrolling.portable(graph)
     references.write(store, portable.experiment.name, portable.document)
-    sources.upload(graph.experiment.sources(), store)
+    files.upload(graph.experiment.sources(), store)
     for path in (tmp_path / "store").rglob("*"):
         os.chown(path, sandboxes.NOBODY, sandboxes.NOBODY)
 

@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from bertline.errors import UserError
-from bertline_pipelines import images
+from bertline_pipelines.images import catalogue
 from support.checkouts import KINDS, ROOT, copy
 
 CHANGES = {
@@ -24,7 +24,7 @@ CHANGES = {
 
 
 def tags(root):
-    return {kind: images.tag(*kind, root) for kind in KINDS}
+    return {kind: catalogue.tag(*kind, root) for kind in KINDS}
 
 
 @pytest.fixture
@@ -49,12 +49,12 @@ def test_a_lock_of_one_variant_leaves_the_other_as_it_was(checkout):
 
 
 def test_a_file_that_was_added_or_renamed_counts(checkout):
-    before = images.tag("corpus", root=checkout)
+    before = catalogue.tag("corpus", root=checkout)
     added = checkout / "components/bertline/wikipedia/more.py"
     added.write_text("")
-    after = images.tag("corpus", root=checkout)
+    after = catalogue.tag("corpus", root=checkout)
     added.rename(added.with_name("other.py"))
-    assert len({before, after, images.tag("corpus", root=checkout)}) == 3
+    assert len({before, after, catalogue.tag("corpus", root=checkout)}) == 3
 
 
 def test_a_tag_doesnt_know_of_times_bytecode_or_places(checkout, tmp_path):
@@ -70,25 +70,26 @@ def test_a_tag_doesnt_know_of_times_bytecode_or_places(checkout, tmp_path):
 
 @pytest.mark.parametrize(("image", "variant"), KINDS)
 def test_a_tag_is_valid_and_says_the_variant(image, variant):
-    assert re.fullmatch(rf"{variant}-[0-9a-f]{{16}}", images.tag(image, variant))
+    assert re.fullmatch(rf"{variant}-[0-9a-f]{{16}}", catalogue.tag(image, variant))
 
 
 def test_all_images_have_different_names():
-    assert len({images.reference("", *kind) for kind in KINDS}) == len(KINDS)
+    assert len({catalogue.reference("", *kind) for kind in KINDS}) == len(KINDS)
 
 
 def test_a_reference_has_the_registry_if_there_is_one():
-    tag = images.tag("corpus")
-    assert images.reference("", "corpus") == f"bertline-corpus:{tag}"
+    tag = catalogue.tag("corpus")
+    assert catalogue.reference("", "corpus") == f"bertline-corpus:{tag}"
     assert (
-        images.reference("europe-docker.pkg.dev/p/r/", "corpus") == f"europe-docker.pkg.dev/p/r/bertline-corpus:{tag}"
+        catalogue.reference("europe-docker.pkg.dev/p/r/", "corpus")
+        == f"europe-docker.pkg.dev/p/r/bertline-corpus:{tag}"
     )
-    assert images.reference("localhost:5000", "corpus") == f"localhost:5000/bertline-corpus:{tag}"
+    assert catalogue.reference("localhost:5000", "corpus") == f"localhost:5000/bertline-corpus:{tag}"
 
 
 def test_an_image_without_the_variant_has_its_only_one():
-    assert images.reference("", "report", "cuda") == images.reference("", "report", "cpu")
-    assert images.reference("", "pretrain", "cuda") != images.reference("", "pretrain", "cpu")
+    assert catalogue.reference("", "report", "cuda") == catalogue.reference("", "report", "cpu")
+    assert catalogue.reference("", "pretrain", "cuda") != catalogue.reference("", "pretrain", "cpu")
 
 
 @pytest.mark.parametrize(
@@ -100,7 +101,7 @@ def test_an_image_without_the_variant_has_its_only_one():
 )
 def test_what_there_isnt_is_refused_with_what_there_is(arguments, sentence):
     with pytest.raises(UserError, match=sentence):
-        images.tag(*arguments)
+        catalogue.tag(*arguments)
 
 
 def test_a_wheel_gives_the_same_tags_and_refuses_to_build(checkout, tmp_path, monkeypatch):
@@ -109,15 +110,15 @@ def test_a_wheel_gives_the_same_tags_and_refuses_to_build(checkout, tmp_path, mo
     site = tmp_path / "site-packages"
     shutil.move(checkout / "images", site / "bertline_pipelines" / "recipes")
     shutil.move(checkout / "components" / "bertline", site / "bertline")
-    monkeypatch.setattr(images, "CHECKOUT", tmp_path / "lib")
-    monkeypatch.setattr(images, "INSTALLED", site / "bertline_pipelines" / "recipes")
-    monkeypatch.setattr(images.bertline, "__file__", str(site / "bertline" / "__init__.py"))
+    monkeypatch.setattr(catalogue, "CHECKOUT", tmp_path / "lib")
+    monkeypatch.setattr(catalogue, "INSTALLED", site / "bertline_pipelines" / "recipes")
+    monkeypatch.setattr(catalogue.bertline, "__file__", str(site / "bertline" / "__init__.py"))
     assert tags(None) == before
     with pytest.raises(UserError, match="images are built from a checkout"):
-        images.checkout()
+        catalogue.checkout()
 
 
 def test_an_incomplete_checkout_is_a_sentence(checkout):
-    (checkout / "components/bertline/wordpiece.py").unlink()
-    with pytest.raises(UserError, match=r"needs components/bertline/wordpiece\.py"):
-        images.tag("corpus", root=checkout)
+    shutil.rmtree(checkout / "components/bertline/text")
+    with pytest.raises(UserError, match=r"needs components/bertline/text"):
+        catalogue.tag("corpus", root=checkout)

@@ -6,8 +6,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from bertline_pipelines import profiles
-from bertline_pipelines.cluster import cluster
+from bertline_pipelines.cluster import reader
+from bertline_pipelines.places import profiles
 from support import pod_security
 
 OVERLAYS = ("gke", "kind", "minikube")
@@ -127,7 +127,7 @@ def test_the_role_is_bound_to_the_account_that_profiles_name_and_to_nobody_else(
 
 def test_a_viewer_may_do_what_status_and_logs_ask_for(documents):
     granted = RIGHTS["bertline-viewer"]
-    asked = [each for each in (*cluster.NEEDED, *cluster.USEFUL) if each.namespaced]
+    asked = [each for each in (*reader.NEEDED, *reader.USEFUL) if each.namespaced]
     assert asked
     for permission in asked:
         assert permission.verb in granted[permission.group, permission.resource, None], permission

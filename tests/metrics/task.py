@@ -21,10 +21,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from bertline import entrypoints, provenances
 from bertline.errors import UserError
 from bertline.metrics import gpus, tasks
-from bertline.stages import Label, StageConfig
+from bertline.stage import entrypoints
+from bertline.stage.configs import Label, StageConfig
+from bertline.store import provenances
 from bertline.store.realizations import Outcome, realize
 
 gpus.EVERY_S, gpus.KEPT_S = 0.05, 1.0

@@ -5,10 +5,10 @@ import time
 
 import pytest
 
-from bertline.metrics import collectors, figures, servers, tasks
-from bertline.metrics.figures import Figures, Labels
+from bertline.metrics import collectors, gauges, servers, tasks
+from bertline.metrics.gauges import Figures, Labels
 from bertline.pretrain.stage import run
-from bertline.store.objects import connect
+from bertline.store.backends import connect
 from support import scrapes, tiny_corpora
 
 LONG_S = 1.0
@@ -25,8 +25,8 @@ def url():
 def test_a_stuck_loop_is_told_and_long_tracing_and_a_long_first_step_arent(tmp_path, monkeypatch, url):
     from bertline.pretrain.trainer import Trainer
 
-    monkeypatch.setattr(figures, "STALLED_S", LONG_S / 2)  # no more than what is slept below
-    monkeypatch.setattr(figures, "STALLED_CALLS", 2.0)
+    monkeypatch.setattr(gauges, "STALLED_S", LONG_S / 2)  # no more than what is slept below
+    monkeypatch.setattr(gauges, "STALLED_CALLS", 2.0)
     store = connect(str(tmp_path / "store"))
     config = tiny_corpora.config(*tiny_corpora.write(store))
     prepare, train = Trainer.prepare, Trainer.train
@@ -78,7 +78,7 @@ def test_a_stuck_loop_answers_while_its_thread_is_blocked(url, monkeypatch):
     loop = threading.Thread(target=blocked.wait)
     loop.start()
     assert scrapes.health(url)[0] == 200
-    task.now = lambda: time.monotonic() + figures.FIRST_CALL_S + 1
+    task.now = lambda: time.monotonic() + gauges.FIRST_CALL_S + 1
     assert scrapes.health(url)[0] == 503
     blocked.set()
     loop.join()
@@ -106,19 +106,19 @@ def call(task, seconds, **more):
 
 
 def test_the_limit_follows_the_length_of_calls(task):
-    assert task.stall_limit_s == figures.FIRST_CALL_S
+    assert task.stall_limit_s == gauges.FIRST_CALL_S
     call(task, 0.1)
-    assert task.stall_limit_s == figures.STALLED_S
+    assert task.stall_limit_s == gauges.STALLED_S
     call(task, 60.0)
     assert task.stall_limit_s == 20 * 60
     call(task, 0.1)
     assert 1000 < task.stall_limit_s < 20 * 60
     for _ in range(200):
         call(task, 0.1)
-    assert task.stall_limit_s == figures.STALLED_S
+    assert task.stall_limit_s == gauges.STALLED_S
 
 
-@pytest.mark.parametrize("phase", [phase for phase in figures.PHASES if phase != "training"])
+@pytest.mark.parametrize("phase", [phase for phase in gauges.PHASES if phase != "training"])
 def test_what_isnt_training_takes_as_long_as_it_takes(task, clock, phase):
     call(task, 0.1)
     task.enter(phase)
@@ -126,7 +126,7 @@ def test_what_isnt_training_takes_as_long_as_it_takes(task, clock, phase):
     assert not task.stalled
     task.enter("training")
     assert not task.stalled
-    clock.time += figures.STALLED_S + 1
+    clock.time += gauges.STALLED_S + 1
     assert task.stalled
     call(task, 0.1)
     assert not task.stalled

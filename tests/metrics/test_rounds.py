@@ -3,9 +3,9 @@
 import pytest
 
 from bertline.metrics import tasks
-from bertline.metrics.figures import Figures, Labels
+from bertline.metrics.gauges import Figures, Labels
 from bertline.pretrain import stage
-from bertline.stages import Label
+from bertline.stage.configs import Label
 from bertline.store import realizations
 from bertline.store.filesystem import FileSystemStore
 from bertline.store.realizations import Outcome

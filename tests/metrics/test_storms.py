@@ -12,7 +12,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from bertline.metrics import servers
-from bertline.metrics.figures import Figures, Labels
+from bertline.metrics.gauges import Figures, Labels
 from support import scrapes
 
 STORM = Path(__file__).with_name("storm.py")

@@ -11,7 +11,7 @@ import pytest
 
 from bertline.errors import UserError
 from bertline.metrics import tasks
-from bertline.stages import Label
+from bertline.stage.configs import Label
 from support import scrapes
 
 LABEL = Label(experiment="test", run="6L", model="6L", epoch=10)

@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 import pytest
 from prometheus_client.openmetrics import parser as openmetrics
 
-from bertline.experiments import Checkpoints
-from bertline.metrics import figures, flops
-from bertline.store.objects import connect
+from bertline.experiment.specs import Checkpoints
+from bertline.metrics import gauges
+from bertline.models import flops
+from bertline.store.backends import connect
 from bertline.store.realizations import find
 from support import held, scrapes, tiny_corpora
 
@@ -98,7 +99,7 @@ def test_it_is_scraped_before_tensorflow_and_while_it_trains(seen):
 
 def test_a_scrape_has_exactly_one_phase(seen):
     for each in seen.scrapes:
-        assert sum(each[f"bertline_phase{{phase={phase}}}"] for phase in figures.PHASES) == 1
+        assert sum(each[f"bertline_phase{{phase={phase}}}"] for phase in gauges.PHASES) == 1
 
 
 def test_every_series_has_the_rounds_labels_and_no_others_in_common(seen):
@@ -147,7 +148,7 @@ def test_its_numbers_make_sense(seen):
     assert abs(last["bertline_checkpoint_last_success_timestamp_seconds"] - time.time()) < 600
     assert abs(last["bertline_last_progress_timestamp_seconds"] - time.time()) < 600
     assert (last["bertline_attempt"], last["bertline_repeated_steps"]) == (1, 0)
-    assert last["bertline_stall_limit_seconds"] == figures.STALLED_S
+    assert last["bertline_stall_limit_seconds"] == gauges.STALLED_S
     assert last["bertline_host_memory_resident_bytes"] > 300e6
 
 

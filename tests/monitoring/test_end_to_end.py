@@ -15,10 +15,10 @@ import yaml
 
 from bertline import samples
 from bertline.evaluate.config import EvaluateConfig
-from bertline.experiments import Checkpoints
-from bertline.schedules import Constant
+from bertline.experiment.schedules import Constant
+from bertline.experiment.specs import Checkpoints
+from bertline.store.backends import connect
 from bertline.store.derivations import Derivation
-from bertline.store.objects import connect
 from bertline.store.realizations import Outcome, realize
 from bertline.vocabulary import training as vocabularies
 from bertline_pipelines.monitoring import expressions, manifests, panels
@@ -88,7 +88,7 @@ def training(store):
 
 def evaluation(store, folder, model, label):
     """The fine-tuning of a milestone of that model, which nobody has trained, on a hundred pairs."""
-    from bertline import encoders
+    from bertline.models import encoders
 
     texts = {name: samples.write(f"nli/{name}", folder).read_text() for name in ("train", "dev")}
     pieces = vocabularies.train(iter(texts["train"].splitlines()), tiny_corpora.PIECES, lower_case=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bertline_pipelines import labels
+from bertline_pipelines.compiling import labels
 from bertline_pipelines.monitoring import grafana, manifests
 from support import prometheus
 from support.prometheus import PROMTOOL

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 import bertline_pipelines
 from bertline.corpus import passes
 from bertline.errors import UserError
-from bertline.experiments import Corpus
+from bertline.experiment.specs import Corpus
 from bertline_cli import arguments
-from bertline_pipelines import checks
+from bertline_pipelines.planning import input_checks
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def load(tmp_path):
         path = tmp_path / "my.yaml"
         path.write_text(yaml.safe_dump(document))
         experiment, _ = arguments.load(path)
-        return list(checks.warnings(experiment))
+        return list(input_checks.warnings(experiment))
 
     return make
 

@@ -13,12 +13,12 @@ import time
 import pytest
 
 from bertline.errors import TransientError, UserError
-from bertline_pipelines.cluster import cluster, failures, pending, podlogs
-from bertline_pipelines.cluster import logins as cluster_logins
+from bertline_pipelines.cluster import connections as cluster_logins
+from bertline_pipelines.cluster import failures, pending, pod_logs, reader
 from bertline_pipelines.cluster import nodes as machines
 from bertline_pipelines.cluster import pods as records
 from bertline_pipelines.cluster import steps as argo
-from bertline_pipelines.cluster.logins import ForbiddenError, MissingError, Permission
+from bertline_pipelines.cluster.connections import ForbiddenError, MissingError, Permission
 from support import kubernetes_api
 from support.kubernetes_api import NOW, Log, event, node, pod, stamp, unschedulable
 
@@ -49,13 +49,13 @@ def kubeconfig(server, tmp_path, monkeypatch):
     path = kubernetes_api.kubeconfig(tmp_path / "config", server.url)
     monkeypatch.setenv("KUBECONFIG", str(path))
     monkeypatch.setattr(cluster_logins, "PAUSE_S", 0.01)
-    monkeypatch.setattr(podlogs, "PAUSE_S", 0.01)
+    monkeypatch.setattr(pod_logs, "PAUSE_S", 0.01)
     return path
 
 
 @pytest.fixture
 def connected(kubeconfig):
-    with cluster.connect() as found:
+    with reader.connect() as found:
         yield found
 
 
@@ -74,45 +74,45 @@ def test_without_kubeconfig_it_says_how_to_get_one(tmp_path, monkeypatch):
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     with pytest.raises(UserError, match=r"none doesn't exist, and this isn't a pod; .*get-credentials"):
-        cluster.connect()
+        reader.connect()
 
 
 def test_an_unknown_context_names_those_that_there_are(kubeconfig):
     with pytest.raises(UserError, match="has no context 'gke'; it has kind-bertline"):
-        cluster.connect("gke")
+        reader.connect("gke")
 
 
 def test_a_kubeconfig_that_is_none(kubeconfig):
     kubeconfig.write_text("contexts: 3\n")
     with pytest.raises(UserError, match="kubeconfig"):
-        cluster.connect()
+        reader.connect()
 
 
 def test_a_refused_token_says_to_log_in_again(server, kubeconfig):
     kubernetes_api.kubeconfig(kubeconfig, server.url, token="expired")
     with pytest.raises(UserError, match=r"doesn't accept your login.*kubectl --context kind-bertline get pods"):
-        cluster.connect("kind-bertline")
+        reader.connect("kind-bertline")
     assert len(server.api.requests) == 1
 
 
 def test_nobody_there_is_transient(tmp_path, monkeypatch, kubeconfig):
     kubernetes_api.kubeconfig(kubeconfig, "http://127.0.0.1:1")
     with pytest.raises(TransientError, match=r"doesn't answer \(.*refused.*cluster-info"):
-        cluster.connect(attempts=2)
+        reader.connect(attempts=2)
 
 
 def test_a_server_that_hangs_is_given_up(api, kubeconfig):
     api.failures = ["hang", "hang"]
     begun = time.monotonic()
     with pytest.raises(TransientError, match="doesn't answer"):
-        cluster.connect(attempts=2, timeout_s=(1, 0.3))
+        reader.connect(attempts=2, timeout_s=(1, 0.3))
     assert time.monotonic() - begun < 5
 
 
 def test_what_answers_must_be_kubernetes(server, kubeconfig, monkeypatch):
     monkeypatch.setattr(kubernetes_api.Handler, "_json", _html)
     with pytest.raises(UserError, match="not as Kubernetes does"):
-        cluster.connect()
+        reader.connect()
 
 
 def _html(self, document, code=200):
@@ -156,8 +156,8 @@ def test_listings_come_in_pages(api, connected):
 
 def test_permissions_that_are_missing(api, connected):
     api.forbidden = {("get", "pods/log"), ("list", "nodes*")}
-    assert connected.permissions(NS, cluster.NEEDED) == (Permission("get", "pods/log"),)
-    missing = connected.permissions(NS, cluster.USEFUL)
+    assert connected.permissions(NS, reader.NEEDED) == (Permission("get", "pods/log"),)
+    missing = connected.permissions(NS, reader.USEFUL)
     assert [(str(each), each.check(NS)) for each in missing] == [("list nodes", "kubectl auth can-i list nodes")]
 
 
@@ -740,16 +740,16 @@ def texts(lines):
 def test_a_log_and_its_tail(api, connected):
     log = Log(written(30))
     end(logged(api, log))
-    assert list(connected.logs(NS, POD)) == texts(log.lines)
-    assert list(connected.logs(NS, POD, follow=True)) == texts(log.lines)
-    assert list(connected.logs(NS, POD, tail=3)) == ["line 27", "line 28", "line 29"]
+    assert list(pod_logs.lines(connected, NS, POD)) == texts(log.lines)
+    assert list(pod_logs.lines(connected, NS, POD, follow=True)) == texts(log.lines)
+    assert list(pod_logs.lines(connected, NS, POD, tail=3)) == ["line 27", "line 28", "line 29"]
 
 
 @pytest.mark.timeout(60)
 def test_a_log_is_followed_until_the_container_ends(api, connected):
     log = Log(written(3))
     document = logged(api, log)
-    lines = connected.logs(NS, POD, follow=True)
+    lines = pod_logs.lines(connected, NS, POD, follow=True)
     assert list(itertools.islice(lines, 3)) == texts(log.lines)
     log.lines += [(NOW + datetime.timedelta(seconds=9), "late"), (NOW + datetime.timedelta(seconds=9), "last")]
     assert next(lines) == "late"
@@ -771,7 +771,7 @@ def test_dropped_connections_neither_lose_nor_repeat_lines(api, connected, every
     lines = [(at, text if n % 5 else "again") for n, (at, text) in enumerate(written(60, every_s=every_s))]
     log = Log(lines, drops=list(drops))
     document = logged(api, log)
-    found = connected.logs(NS, POD, follow=True)
+    found = pod_logs.lines(connected, NS, POD, follow=True)
     begun = list(itertools.islice(found, 50))
     end(document)
     assert begun + list(found) == texts(lines)
@@ -783,7 +783,7 @@ def test_lines_out_of_order_survive_a_drop(api, connected):
     later, sooner = NOW + datetime.timedelta(seconds=5), NOW + datetime.timedelta(seconds=4)
     log = Log([(NOW, "first"), (later, "stderr"), (sooner, "stdout")], drops=[2 * 36 + len("firststderr")])
     end(logged(api, log))
-    assert list(connected.logs(NS, POD, follow=True)) == ["first", "stderr", "stdout"]
+    assert list(pod_logs.lines(connected, NS, POD, follow=True)) == ["first", "stderr", "stdout"]
     assert not log.drops
 
 
@@ -791,7 +791,7 @@ def test_lines_out_of_order_survive_a_drop(api, connected):
 def test_a_stream_that_ends_early_isnt_the_end(api, connected):
     log = Log(written(10), ends=[4, 2, 0 + 7])
     document = logged(api, log)
-    found = connected.logs(NS, POD, follow=True)
+    found = pod_logs.lines(connected, NS, POD, follow=True)
     begun = list(itertools.islice(found, 10))
     end(document)
     assert begun + list(found) == texts(log.lines)
@@ -799,10 +799,10 @@ def test_a_stream_that_ends_early_isnt_the_end(api, connected):
 
 @pytest.mark.timeout(60)
 def test_a_dead_connection_is_noticed(api, connected, monkeypatch):
-    monkeypatch.setattr(podlogs, "SILENCE_S", 0.3)
+    monkeypatch.setattr(pod_logs, "SILENCE_S", 0.3)
     log = Log(written(5), hang=True)
     document = logged(api, log)
-    found = connected.logs(NS, POD, follow=True)
+    found = pod_logs.lines(connected, NS, POD, follow=True)
     assert len(list(itertools.islice(found, 5))) == 5
     end(document)
     log.lines.append((NOW + datetime.timedelta(seconds=60), "last"))
@@ -815,7 +815,7 @@ def test_following_waits_for_the_container_to_start(api, connected):
     log = Log(written(2))
     document = logged(api, log, state={"waiting": {"reason": "PodInitializing"}})
     with pytest.raises(TransientError, match=r"has no log, it hasn't started \(its node is starting it\); -f waits"):
-        list(connected.logs(NS, POD))
+        list(pod_logs.lines(connected, NS, POD))
 
     def start():
         document["status"]["containerStatuses"][1]["state"] = {"running": {}}
@@ -823,13 +823,13 @@ def test_following_waits_for_the_container_to_start(api, connected):
         end(document)
 
     threading.Timer(0.3, start).start()
-    assert list(connected.logs(NS, POD, follow=True)) == ["line 0", "line 1"]
+    assert list(pod_logs.lines(connected, NS, POD, follow=True)) == ["line 0", "line 1"]
 
 
 @pytest.mark.timeout(60)
 def test_a_pod_that_is_deleted_ends_its_log_with_an_error(api, connected):
     logged(api, Log(written(2), hang=False))
-    found = connected.logs(NS, POD, follow=True)
+    found = pod_logs.lines(connected, NS, POD, follow=True)
     assert next(found) == "line 0"
     api.objects.clear()
     api.logs[POD].hang = True
@@ -838,7 +838,7 @@ def test_a_pod_that_is_deleted_ends_its_log_with_an_error(api, connected):
     with pytest.raises(TransientError, match="was deleted, its last lines are lost"):
         list(found)
     with pytest.raises(TransientError, match=r"there is no pod .* any more"):
-        list(connected.logs(NS, POD))
+        list(pod_logs.lines(connected, NS, POD))
 
 
 def test_a_log_that_its_node_lost(api, connected, monkeypatch):
@@ -847,7 +847,7 @@ def test_a_log_that_its_node_lost(api, connected, monkeypatch):
     api.logs[POD].lines = []
     monkeypatch.setattr(kubernetes_api.Handler, "_log", lambda self, *_: _plain(self))
     with pytest.raises(TransientError, match="isn't on its node any more"):
-        list(connected.logs(NS, POD))
+        list(pod_logs.lines(connected, NS, POD))
 
 
 def _plain(handler):
@@ -860,11 +860,11 @@ def _plain(handler):
 
 @pytest.mark.timeout(60)
 def test_a_log_that_always_breaks_off_is_given_up(api, connected, monkeypatch):
-    monkeypatch.setattr(podlogs, "DROPS", 3)
+    monkeypatch.setattr(pod_logs, "DROPS", 3)
     log = Log(written(5), drops=[0] * 50)
     logged(api, log)
     with pytest.raises(TransientError, match="breaks off again and again"):
-        list(connected.logs(NS, POD, follow=True))
+        list(pod_logs.lines(connected, NS, POD, follow=True))
 
 
 # Imports
@@ -872,7 +872,7 @@ def test_a_log_that_always_breaks_off_is_given_up(api, connected, monkeypatch):
 
 def test_neither_kfp_nor_the_client_is_imported_before_it_connects():
     code = (
-        "import sys; from bertline_pipelines.cluster import cluster, pending, failures\n"
+        "import sys; from bertline_pipelines.cluster import failures, pending, pod_logs, reader\n"
         "print([name for name in ('kfp', 'kubernetes', 'tensorflow') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)

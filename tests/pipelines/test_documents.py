@@ -8,7 +8,10 @@ from google.protobuf import json_format
 from kfp.kubernetes.kubernetes_executor_config_pb2 import KubernetesExecutorConfig
 from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec
 
-from bertline_pipelines import documents, images, profiles, stages
+from bertline_pipelines import stages
+from bertline_pipelines.compiling import documents
+from bertline_pipelines.images import catalogue
+from bertline_pipelines.places import profiles
 from support import goldens
 
 
@@ -105,7 +108,7 @@ def test_images_are_tagged_by_their_content(containers, pods):
     for name, container in containers.items():
         stage = stage_of(pods[name])
         variant = "cuda" if stage == "pretrain" else "cpu"
-        assert container["image"] == images.reference("registry.example/bertline", stages.of(stage).image, variant)
+        assert container["image"] == catalogue.reference("registry.example/bertline", stages.of(stage).image, variant)
         assert {"name": "BERTLINE_IMAGE", "value": container["image"]} in container["env"]
 
 

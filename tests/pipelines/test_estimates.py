@@ -7,17 +7,19 @@ from pathlib import Path
 import pytest
 
 import bertline_pipelines
-from bertline import experiments, unrolling
 from bertline.corpus.config import CorpusConfig
 from bertline.evaluate.config import EvaluateConfig
-from bertline.experiments import Experiment, Model
+from bertline.experiment import specs
+from bertline.experiment.specs import Experiment, Model
+from bertline.models import sizes
 from bertline.pretrain.config import PretrainConfig
-from bertline.store.objects import connect
+from bertline.store.backends import connect
 from bertline.store.realizations import Outcome, realize
-from bertline_pipelines import plans, profiles
-from bertline_pipelines.estimates import devices, estimates, sizes
+from bertline_pipelines.estimates import devices, totals
 from bertline_pipelines.estimates.baselines import POD_S, PROCESS_S, TENSORFLOW_S, Range
 from bertline_pipelines.estimates.devices import Device
+from bertline_pipelines.places import profiles
+from bertline_pipelines.planning import plans, unrolling
 from bertline_pipelines.stages import STAGES
 
 RECORDED = json.loads((Path(__file__).parents[1] / "support" / "recorded" / "nano.json").read_text())
@@ -55,7 +57,7 @@ def estimate(store):
 
     def run(graph, pretrain=CPU, evaluate=CPU, other=CPU, **options):
         at = dict.fromkeys([stage.name for stage in STAGES], other) | {"pretrain": pretrain, "evaluate": evaluate}
-        found = estimates.estimate(plans.plan(graph, store), store, at, **options)
+        found = totals.estimate(plans.plan(graph, store), store, at, **options)
         return {task.name: task for task in found.tasks}, found
 
     return run
@@ -124,8 +126,8 @@ def test_parameters_are_those_of_the_original(layers, pieces, encoder):
 @pytest.mark.slow
 @pytest.mark.parametrize("next_sentence", [True, False])
 def test_shapes_give_what_training_would_make(next_sentence, tmp_path):
-    from bertline import encoders
-    from bertline.experiments import Optimizer
+    from bertline.experiment.specs import Optimizer
+    from bertline.models import encoders
     from bertline.pretrain.trainer import Trainer
 
     model = Model(layers=2, batch_size=4, hidden=24, heads=3, intermediate=40, max_positions=20)
@@ -263,7 +265,7 @@ def test_a_pod_starts_slowly_and_stages_the_corpus(estimate):
 
 
 def nano(**evaluate):
-    experiment = experiments.load(bertline_pipelines.experiment_files() / "nano.yaml")
+    experiment = specs.load(bertline_pipelines.experiment_files() / "nano.yaml")
     return unrolling.build(experiment.model_copy(update={"evaluate": experiment.evaluate.model_copy(update=evaluate)}))
 
 
@@ -402,8 +404,8 @@ def test_a_corpus_is_measured_by_its_words(estimate, store):
 def test_a_corpus_over_several_pods_is_counted_once_and_each_pod_starts(store):
     graph = graph_of()
     at = dict.fromkeys([stage.name for stage in STAGES], CPU)
-    together = estimates.estimate(plans.plan(graph, store), store, at)
-    shared = estimates.estimate(plans.plan(graph, store, corpus_pods=4), store, at)
+    together = totals.estimate(plans.plan(graph, store), store, at)
+    shared = totals.estimate(plans.plan(graph, store, corpus_pods=4), store, at)
     assert len(shared.tasks) == len(together.tasks) + 8
     assert shared.cpu_hours.low == pytest.approx(together.cpu_hours.low + 8 * PROCESS_S.low / 3600)
     assert shared.unknown == together.unknown
@@ -418,7 +420,7 @@ def test_damage_and_a_missing_store_dont_stop_a_plan(estimate, store):
     tasks, _ = estimate(graph)
     assert "README" in tasks["6L-pretrain-20"].basis
     at = dict.fromkeys([stage.name for stage in STAGES], CPU)
-    assert estimates.estimate(plans.plan(graph, None), None, at).steps == 1_000_000
+    assert totals.estimate(plans.plan(graph, None), None, at).steps == 1_000_000
 
 
 # Sums

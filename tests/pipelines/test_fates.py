@@ -4,10 +4,10 @@ import datetime
 
 import pytest
 
-from bertline_pipelines import fates
-from bertline_pipelines.cluster import cluster as clusters
-from bertline_pipelines.cluster import logins, steps
-from bertline_pipelines.kubeflow.kubeflow import Kubeflow
+from bertline_pipelines.cluster import connections, steps
+from bertline_pipelines.cluster import reader as clusters
+from bertline_pipelines.kubeflow.api import Kubeflow
+from bertline_pipelines.submitting import outcomes
 from support import kubernetes_api, recorded_runs
 from support.kfp_server import KfpServer
 from support.recorded_runs import WORKFLOWS, RecordedRun
@@ -17,7 +17,7 @@ GOING = {"state": "RUNNING", "state_history": [{"state": "PENDING"}, {"state": "
 
 @pytest.fixture
 def api(tmp_path, monkeypatch):
-    monkeypatch.setattr(logins, "PAUSE_S", 0.01)
+    monkeypatch.setattr(connections, "PAUSE_S", 0.01)
     with kubernetes_api.serve() as server:
         monkeypatch.setenv("KUBECONFIG", str(kubernetes_api.kubeconfig(tmp_path / "config", server.url)))
         server.api.add(WORKFLOWS)
@@ -36,7 +36,7 @@ def learn(tmp_path, api):
             server.runs[recorded["run"]["run_id"]] = RecordedRun(recorded["run"], **changes)
             submission = recorded_runs.submission(recorded["run"], cancelled=cancelled)
             with clusters.connect() as cluster:
-                return fates.learn(submission, kubeflow, cluster if sees_argo else None)
+                return outcomes.learn(submission, kubeflow, cluster if sees_argo else None)
 
     return learn
 

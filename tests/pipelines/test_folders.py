@@ -11,7 +11,7 @@ import tempfile
 import pytest
 
 from bertline.errors import TransientError, UserError
-from bertline_pipelines import folders
+from bertline_pipelines.running import folders
 
 HOLD = """
 import sys, time

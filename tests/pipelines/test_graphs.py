@@ -5,14 +5,15 @@ import pytest
 import yaml
 
 import bertline_pipelines
-from bertline import experiments, graphs, unrolling
 from bertline.corpus.config import CorpusConfig
 from bertline.errors import DamagedError, UserError
 from bertline.evaluate.config import EvaluateConfig
+from bertline.experiment import graphs, specs
 from bertline.pretrain.config import PretrainConfig
 from bertline.store import garbage, references
-from bertline.store.objects import connect
+from bertline.store.backends import connect
 from bertline.store.realizations import Outcome, realize
+from bertline_pipelines.planning import unrolling
 
 NANO = (bertline_pipelines.experiment_files() / "nano.yaml").read_text()
 
@@ -29,7 +30,7 @@ def build(tmp_path):
             section[last] = value
         path = tmp_path / "experiment.yaml"
         path.write_text(yaml.safe_dump(document))
-        return unrolling.build(experiments.load(path))
+        return unrolling.build(specs.load(path))
 
     return make
 

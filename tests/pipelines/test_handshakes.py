@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from bertline.errors import TransientError, UserError
-from bertline_pipelines.cluster import cluster, logins
-from bertline_pipelines.kubeflow.kubeflow import Kubeflow
+from bertline_pipelines.cluster import connections, reader
+from bertline_pipelines.kubeflow.api import Kubeflow
 
 BODY = b'{"gitVersion": "v1.36.3", "tag_name": "2.16.1"}'
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
@@ -87,7 +87,7 @@ def serve(certificate, *behaviours):
 
 @pytest.fixture
 def log_in(tmp_path, monkeypatch):
-    monkeypatch.setattr(logins, "PAUSE_S", 0.01)
+    monkeypatch.setattr(connections, "PAUSE_S", 0.01)
 
     def log_in(port, authority=None, attempts=5):
         place = {"server": f"https://127.0.0.1:{port}"} | (
@@ -102,7 +102,7 @@ def log_in(tmp_path, monkeypatch):
         path = tmp_path / "config"
         path.write_text(yaml.safe_dump(document))
         monkeypatch.setenv("KUBECONFIG", str(path))
-        with cluster.connect(attempts=attempts) as connected:
+        with reader.connect(attempts=attempts) as connected:
             return connected.version
 
     return log_in

@@ -6,7 +6,7 @@ import pytest
 from pydantic import Field
 
 from bertline.corpus.config import CorpusConfig
-from bertline.experiments import Corpus
+from bertline.experiment.specs import Corpus
 from bertline.store import references
 from support import goldens
 
@@ -75,7 +75,7 @@ def test_a_value_counts_whether_it_is_written_down_or_the_default():
 
 
 def test_a_version_of_an_experiment_stays_the_same_when_options_are_added():
-    graph = goldens.unrolling.build(goldens.experiments.load(goldens.FOLDER / "experiment.yaml")).document
+    graph = goldens.unrolling.build(goldens.specs.load(goldens.FOLDER / "experiment.yaml")).document
     later = graph | {"resolved": graph["resolved"] | {"new_section": None}}
 
     assert references.digest(later) == references.digest(graph)

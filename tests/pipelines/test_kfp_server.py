@@ -9,7 +9,7 @@ import pytest
 import requests
 import yaml
 
-from bertline_pipelines.kubeflow.kubeflow import Kubeflow
+from bertline_pipelines.kubeflow.api import Kubeflow
 from support import tiny_pipelines
 from support.kfp_server import KfpServer
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from bertline.errors import TransientError, UserError
-from bertline_pipelines.kubeflow import kubeflow, runs
-from bertline_pipelines.kubeflow.kubeflow import Kubeflow, RunNotFoundError
+from bertline_pipelines.kubeflow import api, runs
+from bertline_pipelines.kubeflow.api import Kubeflow, RunNotFoundError
 from bertline_pipelines.kubeflow.runs import Run
 from support import tiny_pipelines
 from support.kfp_server import Failure, KfpServer
@@ -54,8 +54,7 @@ def _end(client: Kubeflow, run_id: str, seen: list[Run] | None = None) -> Run:
 
 def test_neither_kfp_nor_tensorflow_is_imported():
     check = (
-        "import sys, bertline_pipelines.kubeflow.kubeflow;"
-        "print(*{'kfp', 'kfp_server_api', 'tensorflow'} & {*sys.modules})"
+        "import sys, bertline_pipelines.kubeflow.api;print(*{'kfp', 'kfp_server_api', 'tensorflow'} & {*sys.modules})"
     )
     assert subprocess.check_output([sys.executable, "-c", check], text=True) == "\n"
 
@@ -291,7 +290,7 @@ def test_a_call_ends_also_if_nobody_ever_answers(server: KfpServer, client: Kube
     [("2.16.1", True), ("v2.16.0", True), ("2.16", True), ("2.15.2", False), ("2.160.1", False), ("unknown", False)],
 )
 def test_another_version_is_warned_of(version: str, fits: bool):
-    warning = kubeflow.check_version(version)
+    warning = api.check_version(version)
     assert (warning == "") == fits
     assert fits or version in warning
 

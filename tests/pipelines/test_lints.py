@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from bertline_pipelines import lints
+from bertline_pipelines.compiling import lints
 from support import goldens
 
 

@@ -12,10 +12,11 @@ import pytest
 import yaml
 
 import bertline_pipelines
-from bertline import experiments, unrolling
 from bertline.errors import ExitCode
-from bertline.store.objects import connect
-from bertline_pipelines import local, plans
+from bertline.experiment import specs
+from bertline.store.backends import connect
+from bertline_pipelines.planning import plans, unrolling
+from bertline_pipelines.running import local
 
 
 class Recorder:
@@ -45,7 +46,7 @@ def experiment(tmp_path):
 
 
 def planned(path, store):
-    return plans.plan(unrolling.build(experiments.load(path)), store)
+    return plans.plan(unrolling.build(specs.load(path)), store)
 
 
 def test_tasks_run_through_kfp_in_order_and_are_done_afterwards(experiment, tmp_path):

@@ -3,19 +3,20 @@ import json
 import pytest
 
 import bertline_pipelines
-from bertline import experiments, unrolling
 from bertline.corpus.config import CorpusConfig
 from bertline.evaluate.config import EvaluateConfig
+from bertline.experiment import specs
 from bertline.pretrain.config import PretrainConfig
-from bertline.store.objects import connect
+from bertline.store.backends import connect
 from bertline.store.realizations import Outcome, realize
 from bertline.vocabulary.config import VocabularyConfig
-from bertline_pipelines import pipelines, plans
+from bertline_pipelines.compiling import pipelines
+from bertline_pipelines.planning import plans, unrolling
 
 
 @pytest.fixture(scope="module")
 def graph():
-    return unrolling.build(experiments.load(bertline_pipelines.experiment_files() / "nano.yaml"))
+    return unrolling.build(specs.load(bertline_pipelines.experiment_files() / "nano.yaml"))
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def test_what_is_done_is_left_out_and_nothing_waits_for_it(graph, store):
 
 
 def test_a_seed_that_is_done_isnt_given_to_the_task_again(store):
-    experiment = experiments.load(bertline_pipelines.experiment_files() / "nano.yaml")
+    experiment = specs.load(bertline_pipelines.experiment_files() / "nano.yaml")
     evaluate = experiment.evaluate.model_copy(update={"seeds": (1, 2, 3)})
     graph = unrolling.build(experiment.model_copy(update={"evaluate": evaluate}))
     finish(store, graph.configs(EvaluateConfig)[1])

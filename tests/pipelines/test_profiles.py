@@ -2,7 +2,8 @@ import pytest
 import yaml
 
 from bertline.errors import UserError
-from bertline_pipelines import profiles, stages
+from bertline_pipelines import stages
+from bertline_pipelines.places import profiles
 
 GKE = {"BERTLINE_STORE": "gs://bucket/bertline", "BERTLINE_REGISTRY": "registry.example/bertline"}
 

@@ -9,18 +9,18 @@ import pytest
 import yaml
 
 import bertline_pipelines
-from bertline import unrolling
 from bertline.corpus.config import CorpusConfig
 from bertline.errors import UserError
-from bertline.experiments import Experiment
+from bertline.experiment.specs import Experiment
 from bertline.pretrain.config import PretrainConfig
-from bertline.signals import Stopped
+from bertline.process.signals import Stopped
 from bertline.store import references
+from bertline.store.backends import connect
 from bertline.store.leases import Lease
-from bertline.store.objects import connect
 from bertline.store.realizations import Outcome, realize
 from bertline.vocabulary.config import VocabularyConfig
-from bertline_pipelines import plans, reasons
+from bertline_pipelines.planning import plans, unrolling
+from bertline_pipelines.records import causes
 
 NANO = (bertline_pipelines.experiment_files() / "nano.yaml").read_text()
 
@@ -56,7 +56,7 @@ def done(store):
 def why(store, **changes):
     """The sentences of each task that is missing."""
     plan = plans.plan(graph_of(**changes), store)
-    return {name: " | ".join(map(str, found)) for name, found in reasons.explain(plan, store).items()}
+    return {name: " | ".join(map(str, found)) for name, found in causes.explain(plan, store).items()}
 
 
 def test_in_an_empty_store_nothing_was_begun(store):
@@ -154,14 +154,14 @@ def test_steps_that_are_saved_and_why_it_stopped(store):
     with pytest.raises(Stopped):
         attempt(store, rounds[1], ("resume", 250), error=Stopped("SIGTERM"))
     plan = plans.plan(graph_of(), store)
-    [reason] = reasons.explain(plan, store)["2L-pretrain-2"]
+    [reason] = causes.explain(plan, store)["2L-pretrain-2"]
     document = json.loads(json.dumps(reason.document()))
     assert (document["state"], document["saved_steps"], document["steps"]) == ("stopped", 100, 150)
 
 
 HOLD = """
 import sys, time
-from bertline.store.objects import connect
+from bertline.store.backends import connect
 from bertline.store.realizations import realize, Outcome
 from bertline.store.derivations import Derivation
 import json

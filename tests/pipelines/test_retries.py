@@ -6,14 +6,14 @@ import pytest
 from kfp import dsl
 
 from bertline.errors import ExitCode
+from bertline.experiment.schedules import Constant
 from bertline.pretrain.component import pretrain
-from bertline.schedules import Constant
-from bertline.sources import Source
+from bertline.sources.files import Source
 from bertline.store import attempts
-from bertline.store.objects import connect
+from bertline.store.backends import connect
 from bertline.vocabulary.component import vocabulary
 from bertline.vocabulary.config import VocabularyConfig
-from bertline_pipelines.kubeflow.kubeflow import Kubeflow
+from bertline_pipelines.kubeflow.api import Kubeflow
 from support import tiny_corpora, tiny_pipelines
 from support.kfp_server import KfpServer
 

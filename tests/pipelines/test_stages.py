@@ -16,11 +16,11 @@ from support import checkouts, toy
 
 ADDED = {
     "pipelines/bertline_pipelines/stages.py": [
-        ("from bertline.stages import StageConfig\n", "from bertline.toy.config import ToyConfig\n"),
+        ("from bertline.stage.configs import StageConfig\n", "from bertline.toy.config import ToyConfig\n"),
         ('    Stage(VocabularyConfig, image="corpus"),\n', '    Stage(ToyConfig, image="corpus"),\n'),
     ],
-    "components/bertline/unrolling.py": [
-        ("from bertline.stages import Label\n", "from bertline.toy.config import ToyConfig\n"),
+    "pipelines/bertline_pipelines/planning/unrolling.py": [
+        ("from bertline.stage.configs import Label\n", "from bertline.toy.config import ToyConfig\n"),
         (
             "    yield vocabulary\n",
             "    yield Node.of(ToyConfig(vocabulary=vocabulary.key), [vocabulary.task])\n",
@@ -40,13 +40,17 @@ import json, sys
 from pathlib import Path
 
 import bertline
-from bertline import experiments, unrolling
+from bertline.experiment import specs
 from bertline.report.collect import collect
 from bertline.store import references
-from bertline.store.objects import connect
+from bertline.store.backends import connect
 from bertline_cli import pull
-from bertline_pipelines import documents, images, local, plans, profiles
-from bertline_pipelines.estimates import devices, estimates
+from bertline_pipelines.compiling import documents
+from bertline_pipelines.estimates import devices, totals
+from bertline_pipelines.images import catalogue
+from bertline_pipelines.places import profiles
+from bertline_pipelines.planning import plans, unrolling
+from bertline_pipelines.running import local
 
 
 class Silent:
@@ -58,19 +62,19 @@ class Silent:
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     store = connect(str(folder / "store"))
-    graph = unrolling.build(experiments.load(folder / "experiment.yaml"))
+    graph = unrolling.build(specs.load(folder / "experiment.yaml"))
     reference = references.write(store, "nano", graph.document)
     plan = plans.plan(graph, store)
     profile = profiles.load("kind", {})
     [document] = documents.compile_plan("nano", plans.plan(unrolling.portable(graph), None, 2).missing, profile)
-    estimate = estimates.estimate(plan, store, devices.of(profile))
+    estimate = totals.estimate(plan, store, devices.of(profile))
     chosen = [task for task in plan.missing if task.name in ("vocabulary", "toy")]
     states = local.run("nano", chosen, store.uri, folder / "out", 2, Silent())
     print(json.dumps({
         "from": bertline.__file__,
         "after": {task.name: task.after for task in plan.tasks},
         "executors": list(document.pipeline_spec["deploymentSpec"]["executors"]),
-        "image": images.reference("", "corpus") in document.text,
+        "image": catalogue.reference("", "corpus") in document.text,
         "estimated": [task.name for task in estimate.tasks],
         "phases": {state.task.name: state.phase for state in states},
         "failures": [local.last_lines(state.log) for state in states if state.phase != "done"],

@@ -8,10 +8,10 @@ import pytest
 from kfp import dsl
 
 from bertline.errors import ExitCode
-from bertline.store.objects import connect
-from bertline_pipelines import statuses
-from bertline_pipelines.cluster import cluster as clusters
-from bertline_pipelines.kubeflow.kubeflow import Kubeflow
+from bertline.store.backends import connect
+from bertline_pipelines.cluster import reader as clusters
+from bertline_pipelines.kubeflow.api import Kubeflow
+from bertline_pipelines.submitting import statuses
 from support import kubernetes_api, tiny_pipelines
 from support.experiments_at_work import Work
 from support.kfp_server import KfpServer

@@ -6,11 +6,11 @@ import time
 import pytest
 
 from bertline.store import attempts
-from bertline.store.objects import connect
-from bertline_pipelines import statuses
-from bertline_pipelines.cluster import cluster as clusters
-from bertline_pipelines.cluster import logins
-from bertline_pipelines.kubeflow.kubeflow import Kubeflow
+from bertline.store.backends import connect
+from bertline_pipelines.cluster import connections
+from bertline_pipelines.cluster import reader as clusters
+from bertline_pipelines.kubeflow.api import Kubeflow
+from bertline_pipelines.submitting import statuses
 from support import kubernetes_api, recorded_runs
 from support.experiments_at_work import Work
 from support.kfp_server import KfpServer
@@ -34,7 +34,7 @@ def work(tmp_path):
 
 @pytest.fixture
 def api(tmp_path, monkeypatch):
-    monkeypatch.setattr(logins, "PAUSE_S", 0.01)
+    monkeypatch.setattr(connections, "PAUSE_S", 0.01)
     with kubernetes_api.serve() as server:
         monkeypatch.setenv("KUBECONFIG", str(kubernetes_api.kubeconfig(tmp_path / "config", server.url)))
         server.api.add(WORKFLOWS, {"metadata": {"name": NAME, "labels": {"pipeline/runid": "r"}}})

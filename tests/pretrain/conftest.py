@@ -2,7 +2,7 @@
 
 import pytest
 
-from bertline.store.objects import connect
+from bertline.store.backends import connect
 from support import tiny_corpora
 
 

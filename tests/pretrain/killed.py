@@ -14,7 +14,8 @@ from pathlib import Path
 
 from bertline.pretrain import checkpoints, stage, trainer
 from bertline.pretrain.config import PretrainConfig
-from bertline.store.objects import NotFoundError, ObjectStore, connect
+from bertline.store.backends import connect
+from bertline.store.objects import NotFoundError, ObjectStore
 
 assert checkpoints
 assert trainer  # TensorFlow is imported before the forks, and nothing of it has run

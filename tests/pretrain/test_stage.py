@@ -15,16 +15,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bertline import progress, signals
 from bertline.errors import DamagedError, TransientError, UserError
-from bertline.experiments import Checkpoints
-from bertline.metrics import flops, tasks
+from bertline.experiment.schedules import Constant, Piece
+from bertline.experiment.specs import Checkpoints
+from bertline.metrics import tasks
+from bertline.models import flops
 from bertline.pretrain import stage
 from bertline.pretrain.stage import run
-from bertline.schedules import Constant, Piece
-from bertline.signals import Stopped
+from bertline.process import progress, signals
+from bertline.process.signals import Stopped
 from bertline.store import attempts
-from bertline.store.objects import connect
+from bertline.store.backends import connect
 
 
 @pytest.fixture
@@ -154,7 +155,7 @@ def _raise_at_once(*_):
 
 
 def test_a_checkpoint_that_cant_be_saved_is_counted_and_training_goes_on(config, store, reference, monkeypatch):
-    from bertline import rolling
+    from bertline.models import rolling
 
     expected = reference(config)
     put, failed = rolling.staging.put, []
@@ -230,7 +231,7 @@ def test_mlm_alone_leaves_the_pooler_and_has_no_nsp(config, store):
 
 def test_decay_spares_exactly_biases_and_layer_norms(config):
     """Per layer: 6 kernels decay, and 8 biases + 4 LayerNorm weights don't."""
-    from bertline import encoders
+    from bertline.models import encoders
     from bertline.pretrain.trainer import Trainer
 
     trainer = Trainer(config.model, config.optimizer, 200, next_sentence=True, seed=1)
@@ -244,7 +245,7 @@ def test_decay_spares_exactly_biases_and_layer_norms(config):
 
 def test_every_dropout_layer_draws_from_its_own_generator(config):
     """The generators come from a private attribute of tf_keras: count them."""
-    from bertline import encoders
+    from bertline.models import encoders
     from bertline.pretrain.trainer import Trainer
 
     trainer = Trainer(config.model, config.optimizer, 200, next_sentence=True, seed=1)

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from bertline import processors
 from bertline.errors import UserError
+from bertline.process import processors
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def one_core():
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core is all there is")
 def test_a_real_limit_counts(one_core):
-    code = "from bertline import processors; print(processors.threads())"
+    code = "from bertline.process import processors; print(processors.threads())"
     script = f"echo $$ > {one_core} && exec {sys.executable} -c '{code}'"
     environment = {name: value for name, value in os.environ.items() if name != processors.THREADS}
     result = subprocess.run(["sh", "-c", script], check=True, capture_output=True, text=True, env=environment)
@@ -80,7 +80,7 @@ def test_without_control_groups_the_affinity_counts(node):
 
 def test_the_affinity_of_a_real_process_counts():
     core = min(os.sched_getaffinity(0))
-    code = "from bertline import processors; print(processors.threads())"
+    code = "from bertline.process import processors; print(processors.threads())"
     command = ["taskset", "-c", str(core), sys.executable, "-c", code]
     environment = {name: value for name, value in os.environ.items() if name != processors.THREADS}
     assert subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout == "1\n"

@@ -8,18 +8,18 @@ from typing import Any
 
 import pytest
 
-from bertline import unrolling
 from bertline.corpus.config import CorpusConfig
 from bertline.evaluate.config import EvaluateConfig
-from bertline.experiments import Experiment
+from bertline.experiment.specs import Experiment
 from bertline.pretrain.config import PretrainConfig
-from bertline.stages import StageConfig
+from bertline.stage.configs import StageConfig
 from bertline.store import realizations, references
 from bertline.store.filesystem import FileSystemStore
 from bertline.store.objects import ObjectStore
 from bertline.store.realizations import Outcome
 from bertline.store.references import Reference
 from bertline.vocabulary.config import VocabularyConfig
+from bertline_pipelines.planning import unrolling
 
 NLI = {"train": {"url": "https://example.org/train.tsv"}, "dev": {"url": "https://example.org/dev.tsv"}}
 

@@ -13,7 +13,7 @@ import yaml
 
 from bertline.errors import DamagedError, UserError
 from bertline.evaluate.config import EvaluateConfig
-from bertline.experiments import Experiment
+from bertline.experiment.specs import Experiment
 from bertline.pretrain.config import PretrainConfig
 from bertline.report import charts, stage
 from bertline.report.config import ReportConfig

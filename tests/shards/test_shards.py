@@ -7,7 +7,8 @@ import hashlib
 import numpy as np
 import pytest
 
-from bertline import errors, shards
+from bertline import errors
+from bertline.examples import shards
 
 FIELDS = [field.name for field in dataclasses.fields(shards.Instances)]
 # TensorFlow, tf_keras and the Model Garden warn on import and use; what they warn of isn't ours.

@@ -5,8 +5,8 @@ import signal
 
 import pytest
 
-from bertline import signals
 from bertline.errors import ExitCode
+from bertline.process import signals
 
 
 @pytest.mark.parametrize(

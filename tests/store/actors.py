@@ -8,8 +8,9 @@ import time
 from pathlib import Path
 
 from bertline.errors import BertlineError
+from bertline.store.backends import connect
 from bertline.store.derivations import Derivation
-from bertline.store.objects import ConflictError, connect
+from bertline.store.objects import ConflictError
 from bertline.store.realizations import Build, Outcome, realize
 
 

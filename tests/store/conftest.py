@@ -19,7 +19,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from bertline.store.objects import ObjectStore, connect
+from bertline.store.backends import connect
+from bertline.store.objects import ObjectStore
 
 BUCKET = "bertline-tests"
 KEYS = {"AWS_ACCESS_KEY_ID": "tests", "AWS_SECRET_ACCESS_KEY": "not-a-secret"}

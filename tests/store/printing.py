@@ -10,13 +10,14 @@ from typing import ClassVar
 
 import psutil
 
-from bertline import entrypoints, outputs
 from bertline.errors import UserError
-from bertline.stages import StageConfig
+from bertline.stage import entrypoints
+from bertline.stage.configs import StageConfig
+from bertline.store import logs
 from bertline.store.objects import ObjectStore
 from bertline.store.realizations import Build, Outcome, Realization, realize
 
-outputs.FIRST_S = outputs.EVERY_S = float(os.environ.get("EVERY_S", "60"))
+logs.FIRST_S = logs.EVERY_S = float(os.environ.get("EVERY_S", "60"))
 
 
 class Config(StageConfig):

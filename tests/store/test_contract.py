@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from bertline.errors import UserError
-from bertline.store.objects import ConflictError, NotFoundError, ObjectStore, connect
+from bertline.store.backends import connect
+from bertline.store.objects import ConflictError, NotFoundError, ObjectStore
 
 ACTORS = Path(__file__).with_name("actors.py")
 MB = 1 << 20

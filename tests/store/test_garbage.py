@@ -11,9 +11,10 @@ import pytest
 from bertline.errors import DamagedError, UserError
 from bertline.report.config import ReportConfig
 from bertline.store import garbage, references
+from bertline.store.backends import connect
 from bertline.store.derivations import Derivation
 from bertline.store.leases import Lease
-from bertline.store.objects import ObjectStore, connect
+from bertline.store.objects import ObjectStore
 from bertline.store.realizations import Build, Outcome, find, realize
 
 NOW = garbage.GRACE_S * 3  # the tests' files are of 1970

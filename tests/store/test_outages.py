@@ -10,11 +10,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from bertline.experiments import Checkpoints
-from bertline.schedules import Constant
+from bertline.experiment.schedules import Constant
+from bertline.experiment.specs import Checkpoints
 from bertline.store import attempts, realizations
+from bertline.store.backends import connect
 from bertline.store.leases import Lease
-from bertline.store.objects import NotFoundError, connect
+from bertline.store.objects import NotFoundError
 from support import tiny_corpora
 from support.tcp_proxies import TcpProxy
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bertline import tees
 from bertline.errors import ExitCode
+from bertline.process import output_capture
 from bertline.store import attempts
+from bertline.store.backends import connect
 from bertline.store.derivations import Derivation
-from bertline.store.objects import connect
 
 PRINTING = Path(__file__).with_name("printing.py")
 
@@ -148,9 +148,9 @@ def test_of_a_flood_both_ends_are_kept(start, store):
     head, tail = content.split(" bytes are left out here]\n")
     assert "floods begins" in head
     assert "line 299999\nprints" in tail
-    assert abs(len(content) - tees.HEAD - tees.TAIL) < 100
+    assert abs(len(content) - output_capture.HEAD - output_capture.TAIL) < 100
     left_out = int(head.rpartition("[")[2].replace(",", ""))
-    assert left_out == len(printed) - tees.HEAD - tees.TAIL
+    assert left_out == len(printed) - output_capture.HEAD - output_capture.TAIL
 
 
 def test_what_a_task_leaves_running_does_not_keep_it(start, store):

@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from bertline.errors import DamagedError, ExitCode, TransientError, UserError
-from bertline.signals import Stopped
+from bertline.process.signals import Stopped
 from bertline.store import attempts, realizations
+from bertline.store.backends import connect
 from bertline.store.derivations import Derivation
-from bertline.store.objects import ConflictError, ObjectStore, connect
+from bertline.store.objects import ConflictError, ObjectStore
 from bertline.store.realizations import Build, Outcome, Realization, find, realize, require
 
 ACTORS = Path(__file__).with_name("actors.py")

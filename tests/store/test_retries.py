@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from bertline.errors import DamagedError, ExitCode, GivenUpError, TransientError, UserError
-from bertline.signals import Stopped
+from bertline.process.signals import Stopped
 from bertline.store import attempts
+from bertline.store.backends import connect
 from bertline.store.derivations import Derivation
-from bertline.store.objects import ObjectStore, connect
+from bertline.store.objects import ObjectStore
 from bertline.store.realizations import Build, Outcome, realize
 from support import tiny_corpora
 

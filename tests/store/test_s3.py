@@ -13,7 +13,8 @@ import pytest
 
 from bertline.errors import BertlineError, TransientError, UserError
 from bertline.store import s3
-from bertline.store.objects import ConflictError, NotFoundError, OutageError, connect
+from bertline.store.backends import connect
+from bertline.store.objects import ConflictError, NotFoundError, OutageError
 from bertline.store.s3 import S3Store
 
 BUCKET = "bertline-tests"

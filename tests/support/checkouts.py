@@ -4,10 +4,10 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from bertline_pipelines import images
+from bertline_pipelines.images import catalogue
 
 ROOT = Path(__file__).parents[2]
-KINDS = [(image, variant) for image, variants in images.VARIANTS.items() for variant in variants]
+KINDS = [(image, variant) for image, variants in catalogue.VARIANTS.items() for variant in variants]
 """All images in all variants."""
 NO_BYTECODE = shutil.ignore_patterns("__pycache__")
 
@@ -22,7 +22,7 @@ def copy(destination: Path, *more: str) -> Path:
 
 def code(image: str) -> Iterator[tuple[str, str]]:
     """The sources of an image's COPY lines that go to /app, with where they go."""
-    for line in images.copies(image):
+    for line in catalogue.copies(image):
         if line.destination.startswith("/app/"):
             for source in line.sources:
                 yield source, line.destination.removeprefix("/app/")

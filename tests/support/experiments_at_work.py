@@ -1,10 +1,10 @@
 """An experiment of two models in a store, where tests say what its tasks have done."""
 
-from bertline import unrolling
-from bertline.experiments import Experiment
+from bertline.experiment.specs import Experiment
 from bertline.store import attempts, references
 from bertline.store.realizations import Outcome, realize
-from bertline_pipelines import plans, submissions
+from bertline_pipelines.planning import plans, unrolling
+from bertline_pipelines.records import submissions
 
 DATA = {"url": "https://example.org/data", "sha256": "a" * 64}
 DOCUMENT = {

@@ -19,10 +19,12 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 import bertline_pipelines
-from bertline import experiments, unrolling
-from bertline.sources import Source
-from bertline.stages import Operational, StageConfig
-from bertline_pipelines import documents, plans, profiles
+from bertline.experiment import specs
+from bertline.sources.files import Source
+from bertline.stage.configs import Operational, StageConfig
+from bertline_pipelines.compiling import documents
+from bertline_pipelines.places import profiles
+from bertline_pipelines.planning import plans, unrolling
 from bertline_pipelines.stages import STAGES
 
 FOLDER = Path(__file__).parents[2] / "pipelines" / "golden"
@@ -33,7 +35,7 @@ EXPERIMENTS = ("nano", "wiki-en", "wiki-ru")
 
 
 def plan(corpus_pods: int = 1) -> plans.Plan:
-    graph = unrolling.build(experiments.load(FOLDER / "experiment.yaml"))
+    graph = unrolling.build(specs.load(FOLDER / "experiment.yaml"))
     return plans.plan(unrolling.portable(graph), None, corpus_pods)
 
 
@@ -50,7 +52,7 @@ def text(name: str) -> str:
 
 def keys(name: str) -> dict[str, list[str]]:
     """Keys of a shipped experiment, by task."""
-    experiment = experiments.load(bertline_pipelines.experiment_files() / f"{name}.yaml")
+    experiment = specs.load(bertline_pipelines.experiment_files() / f"{name}.yaml")
     graph = unrolling.build(experiment.with_sources(_with_checksum))
     return {task.name: [config.derivation().key for config in task.configs] for task in plans.plan(graph, None).tasks}
 

@@ -6,7 +6,7 @@ So that its last values can be scraped at leisure. What it prints and where it s
 import importlib
 import sys
 
-from bertline import entrypoints
+from bertline.stage import entrypoints
 
 if __name__ == "__main__":
     stage, *arguments = sys.argv[1:]

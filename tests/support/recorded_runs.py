@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from bertline_pipelines.submissions import Submission, SubmittedTask
+from bertline_pipelines.records.submissions import Submission, SubmittedTask
 from support.kfp_executions import Refusal
 
 WORKFLOWS = "/apis/argoproj.io/v1alpha1/namespaces/kubeflow/workflows"

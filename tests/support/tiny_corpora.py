@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from bertline import shards
-from bertline.experiments import Checkpoints, Model, Optimizer
+from bertline.examples import shards
+from bertline.experiment.schedules import Constant
+from bertline.experiment.specs import Checkpoints, Model, Optimizer
 from bertline.pretrain.config import PretrainConfig
-from bertline.schedules import Constant
-from bertline.stages import Label
+from bertline.stage.configs import Label
 from bertline.store.derivations import Derivation
 from bertline.store.realizations import Outcome, realize
 

@@ -4,7 +4,7 @@ import dataclasses
 
 from bertline import samples
 from bertline.evaluate.config import EvaluateConfig
-from bertline.experiments import Model
+from bertline.experiment.specs import Model
 from bertline.store import realizations
 from bertline.store.derivations import Derivation
 from bertline.store.filesystem import FileSystemStore
@@ -60,7 +60,7 @@ def make_world(folder):
 
 
 def commit_milestone(store, vocabulary_size, said=None):
-    from bertline import encoders
+    from bertline.models import encoders
 
     def write(build):
         encoder = encoders.build(MODEL, vocabulary_size)

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from bertline import samples, wordpiece
+from bertline import samples
 from bertline.errors import UserError
-from bertline.store.objects import connect
+from bertline.store.backends import connect
+from bertline.text import wordpiece
 from bertline.vocabulary import stage
 from bertline.vocabulary.config import VocabularyConfig
 

@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from bertline import errors, wordpiece
+from bertline import errors
+from bertline.text import wordpiece
 from bertline.vocabulary import training
 
 POEM = ["The rain in Spain stays mainly in the plain.", "Дождь, дождь; the rain again and again!"] * 3

@@ -3,8 +3,9 @@ import re
 
 import pytest
 
-from bertline import experiments
-from bertline.wikipedia import dumps, extraction, sentences
+from bertline.experiment import specs
+from bertline.text import sentences
+from bertline.wikipedia import dumps, extraction
 
 PAGE = "<page><title>A</title><ns>0</ns><id>{}</id><revision><text>{}</text></revision></page>"
 
@@ -23,8 +24,7 @@ def read(path, **choice):
     reading = extraction.Read()
     part = dumps.slices(path, 1 << 40)[0]
     found = [
-        paragraphs
-        for _, paragraphs in extraction.prose(path, part, experiments.Articles(dump=str(path), **choice), reading)
+        paragraphs for _, paragraphs in extraction.prose(path, part, specs.Articles(dump=str(path), **choice), reading)
     ]
     return found, reading
 

@@ -3,13 +3,15 @@ import xml.etree.ElementTree
 
 import pytest
 
-from bertline.wikipedia import articles, dumps, pages, samples, sentences
+from bertline.samples import wiki
+from bertline.text import sentences
+from bertline.wikipedia import articles, dumps, pages
 
 
 @pytest.fixture(scope="module")
 def dump(tmp_path_factory):
     path = tmp_path_factory.mktemp("samples") / "pydoc.xml.bz2"
-    samples.write_pydoc_dump(path)
+    wiki.write_pydoc_dump(path)
     return path
 
 
@@ -25,7 +27,7 @@ def test_the_sample_is_a_valid_dump(dump):
 
 
 def test_the_same_python_writes_the_same_bytes(dump, tmp_path):
-    samples.write_pydoc_dump(tmp_path / "again.xml.bz2")
+    wiki.write_pydoc_dump(tmp_path / "again.xml.bz2")
     assert (tmp_path / "again.xml.bz2").read_bytes() == dump.read_bytes()
 
 

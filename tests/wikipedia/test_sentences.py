@@ -4,7 +4,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies
 
-from bertline.wikipedia import sentences
+from bertline.text import sentences
 
 # Sentences, separated by bars.
 ENGLISH = """

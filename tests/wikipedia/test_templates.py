@@ -4,7 +4,7 @@ import collections
 
 import pytest
 
-from bertline.wikipedia import articles, shown, templates
+from bertline.wikipedia import articles, template_tables, templates
 
 ENGLISH = {
     "{{convert|6|ft|4|in|cm|0}}": "6 feet 4 inches",
@@ -107,9 +107,9 @@ def test_a_name_of_another_language_is_known_where_the_own_has_none():
 
 
 def test_every_line_of_the_tables_can_be_rendered():
-    names = {name for table in shown.TABLES.values() for name in table}
+    names = {name for table in template_tables.TABLES.values() for name in table}
     assert len(names) > 1000
-    for language, table in shown.TABLES.items():
+    for language, table in template_tables.TABLES.items():
         for name, spec in table.items():
             assert not spec.startswith("@") or spec in templates._FUNCTIONS, (language, name, spec)
             assert name == " ".join(name.lower().split()), (language, name)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bertline import errors, wordpiece
+from bertline import errors
+from bertline.text import wordpiece
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.exists(), reason="the shared data folder isn't beside this repository")

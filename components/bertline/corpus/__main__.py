@@ -4,7 +4,7 @@ import sys
 
 from bertline.corpus.config import CorpusConfig
 from bertline.corpus.stage import run
-from bertline.entrypoints import main
+from bertline.stage.entrypoints import main
 
 if __name__ == "__main__":
     sys.exit(main(CorpusConfig, run))

@@ -8,7 +8,7 @@ def corpus(store: str, config: str) -> str:
     """TFRecords from a dump. Returns its key; several keys if `config` is a list."""
     from bertline.corpus.config import CorpusConfig
     from bertline.corpus.stage import run
-    from bertline.entrypoints import task
+    from bertline.stage.entrypoints import task
 
     return task(CorpusConfig, run, store, config)
 
@@ -18,6 +18,6 @@ def corpus_part(store: str, config: str) -> str:
     """A share of the work on a corpus. Returns its key; several keys if `config` is a list."""
     from bertline.corpus.config import CorpusPartConfig
     from bertline.corpus.parts import run
-    from bertline.entrypoints import task
+    from bertline.stage.entrypoints import task
 
     return task(CorpusPartConfig, run, store, config)

@@ -4,8 +4,8 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from bertline.experiments import Corpus
-from bertline.stages import StageConfig
+from bertline.experiment.specs import Corpus
+from bertline.stage.configs import StageConfig
 from bertline.store.derivations import Key
 
 
@@ -21,8 +21,8 @@ class CorpusConfig(StageConfig):
     `words_per_worker_s` follows from it. `seconds` (wall-clock), `workers` and `units` (how many it did itself) are of
     the attempt that finished.
 
-    ALGORITHM_VERSION stands for all that decides the bytes: `wikipedia` (extraction and sentences), `wordpiece`,
-    `corpus.instances` with its `randomness`, `segments` and `masks`, `corpus.buckets`, `shards` and `records`.
+    ALGORITHM_VERSION stands for all that decides the bytes: `wikipedia`, `text`, `corpus.instances` with its
+    `randomness`, `segments` and `masks`, `corpus.buckets`, `examples.shards` and `examples.tfrecords`.
     """
 
     STAGE: ClassVar[str] = "corpus"

@@ -29,10 +29,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from bertline import errors, wordpiece
+from bertline import errors
 from bertline.corpus import masks, randomness, segments
 from bertline.corpus.segments import Document, Plan, Text
-from bertline.shards import Instances
+from bertline.examples.shards import Instances
+from bertline.text import wordpiece
 
 _ROWS = 4096
 """Instances worked on at a time. 4,096 rows * 128 columns * 4 bytes = 2 MiB an array: it stays in the cache."""

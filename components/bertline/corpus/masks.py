@@ -16,7 +16,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from bertline import wordpiece
+from bertline.text import wordpiece
 
 _MASKED = int(0.8 * 2**32)
 _MASKED_OR_KEPT = int(0.9 * 2**32)

@@ -7,9 +7,9 @@ never changes a byte. Parts that reduce start when all that map are done.
 
 import time
 
-from bertline import progress
 from bertline.corpus import units, workers
 from bertline.corpus.config import CorpusConfig, CorpusPartConfig
+from bertline.process import progress
 from bertline.store.objects import ObjectStore
 from bertline.store.realizations import Build, Outcome, Realization, find, realize
 

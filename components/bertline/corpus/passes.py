@@ -11,15 +11,16 @@ from pathlib import Path
 
 import numpy as np
 
-from bertline import shards, wordpiece
 from bertline.corpus import buckets, instances
 from bertline.corpus.buckets import Spread
 from bertline.corpus.instances import InstanceOptions
 from bertline.corpus.segments import Document
-from bertline.experiments import Corpus
+from bertline.examples import shards
+from bertline.experiment.specs import Corpus
 from bertline.store import disks
 from bertline.store.staging import File
-from bertline.wikipedia import dumps, extraction, sentences
+from bertline.text import sentences, wordpiece
+from bertline.wikipedia import dumps, extraction
 
 BATCH = 64  # articles tokenized together: enough for the tokenizer's batches, little memory
 NAMES = 500  # of dropped templates that a slice tells of

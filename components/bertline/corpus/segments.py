@@ -13,8 +13,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from bertline import errors, wordpiece
+from bertline import errors
 from bertline.corpus import randomness
+from bertline.text import wordpiece
 
 Int32s = npt.NDArray[np.int32]
 Int64s = npt.NDArray[np.int64]

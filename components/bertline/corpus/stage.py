@@ -6,11 +6,11 @@ Other pods may have done some of the units, or all (`parts`); what is missing is
 import time
 from dataclasses import asdict
 
-from bertline import progress
 from bertline.corpus import units, workers
 from bertline.corpus.config import CorpusConfig
 from bertline.corpus.passes import Counts
 from bertline.errors import UserError
+from bertline.process import progress
 from bertline.store.objects import ObjectStore
 from bertline.store.realizations import Build, Outcome, Realization, realize
 from bertline.wikipedia import extraction

@@ -16,17 +16,18 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from bertline import progress, wordpiece
 from bertline.corpus import passes, workers
 from bertline.corpus.buckets import Layout, Spread
 from bertline.corpus.config import CorpusConfig
 from bertline.corpus.passes import Counts, MapUnit, ReduceUnit
 from bertline.errors import DamagedError, UserError
-from bertline.experiments import Corpus
+from bertline.experiment.specs import Corpus
+from bertline.process import progress
 from bertline.store import staging
 from bertline.store.objects import NotFoundError, ObjectStore
 from bertline.store.realizations import ROLLING, require
 from bertline.store.staging import File
+from bertline.text import wordpiece
 from bertline.wikipedia import dumps
 
 MAP, REDUCE = f"{ROLLING}map/", f"{ROLLING}reduce/"

@@ -19,8 +19,8 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import TypeVar
 
-from bertline import processors
 from bertline.errors import TransientError
+from bertline.process import processors
 
 Unit = TypeVar("Unit")
 Result = TypeVar("Result")

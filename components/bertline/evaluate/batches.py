@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bertline.evaluate.glue import Example
-from bertline.shuffles import Places, shuffled
-from bertline.wordpiece import Tokenizer
+from bertline.examples.shuffles import Places, shuffled
+from bertline.text.wordpiece import Tokenizer
 
 Ints = npt.NDArray[np.int32]
 

@@ -1,4 +1,4 @@
-"""What a fine-tuning saves on the way: weights, optimizer slots and the step, see `bertline.rolling`.
+"""What a fine-tuning saves on the way: weights, optimizer slots and the step, see `bertline.models.rolling`.
 
 At a stop, and every ten minutes, because a pod that is killed has no time left for it. In the training thread: that is
 little beside ten minutes of work. What can't be saved is told, and training goes on.
@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from bertline import progress, rolling, signals
+from bertline.models import rolling
+from bertline.process import progress, signals
 from bertline.store.realizations import Build
 
 EVERY_S = 600.0
@@ -29,7 +30,7 @@ class Keeper:
     def restore(self, variables: Mapping[str, Any]) -> int:
         """Set these variables as an earlier attempt left them, and save them from now on; `saved`."""
         self._variables = variables
-        from bertline import encoders
+        from bertline.models import encoders
 
         if self._checkpoint:
             encoders.assign(variables, self._checkpoint.values, "the rolling checkpoint")
@@ -57,7 +58,7 @@ class Keeper:
 
     def _save(self, step: int) -> Exception | None:
         """Save it, or say why that failed."""
-        from bertline import encoders
+        from bertline.models import encoders
 
         begun = time.monotonic()
         self._saved_at = self._now()

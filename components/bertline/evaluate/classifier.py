@@ -16,15 +16,15 @@ import tf_keras
 from official.modeling.optimization import legacy_adamw
 from official.nlp.modeling import layers, models
 
-from bertline import encoders, schedules
 from bertline.errors import UserError
 from bertline.evaluate import batches
 from bertline.evaluate.batches import Batch, Pairs
 from bertline.evaluate.checkpoints import Keeper
 from bertline.evaluate.config import EvaluateConfig
-from bertline.experiments import Model
-from bertline.metrics import flops
-from bertline.metrics.figures import Figures
+from bertline.experiment import schedules
+from bertline.experiment.specs import Model
+from bertline.metrics.gauges import Figures
+from bertline.models import encoders, flops
 
 UNDECAYED = (r"(bias|gamma|beta):0$",)
 """What AdamW's decay leaves alone, as expressions that the variables' names are searched for."""

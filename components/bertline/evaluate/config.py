@@ -4,8 +4,8 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from bertline.experiments import Model, Optimizer, TaskFiles, TaskName
-from bertline.stages import Label, StageConfig, TrainingSeed
+from bertline.experiment.specs import Model, Optimizer, TaskFiles, TaskName
+from bertline.stage.configs import Label, StageConfig, TrainingSeed
 from bertline.store.derivations import Key
 
 

@@ -14,19 +14,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bertline import processors, progress, rolling, signals, sources, wordpiece
 from bertline.errors import UserError
 from bertline.evaluate import batches, checkpoints, glue
 from bertline.evaluate.batches import Ints, Pairs
 from bertline.evaluate.config import EvaluateConfig
 from bertline.evaluate.glue import Example, Examples
 from bertline.metrics import tasks
-from bertline.metrics.figures import Figures
+from bertline.metrics.gauges import Figures
+from bertline.models import rolling
 from bertline.plurals import counted
-from bertline.sources import Obtained, Source
+from bertline.process import processors, progress, signals
+from bertline.sources import files
+from bertline.sources.files import Obtained, Source
 from bertline.store import realizations
 from bertline.store.objects import ObjectStore
 from bertline.store.realizations import Build, Outcome, Realization
+from bertline.text import wordpiece
 
 if TYPE_CHECKING:
     from bertline.evaluate.classifier import Pace
@@ -49,8 +52,8 @@ def _build(config: EvaluateConfig, figures: Figures, build: Build) -> Outcome:
     figures.attempt = build.attempt.number
     milestone = realizations.require(build.store, "pretrain", config.milestone)
     tokenizer = _tokenizer(config, milestone, build)
-    files = [(config.files.train, build.work / "train"), (config.files.dev, build.work / "dev")]
-    obtained = [(source, _obtain(source, directory, build.store)) for source, directory in files]
+    wanted = [(config.files.train, build.work / "train"), (config.files.dev, build.work / "dev")]
+    obtained = [(source, _obtain(source, directory, build.store)) for source, directory in wanted]
     train, dev = (glue.read(each.path) for _, each in obtained)
     chosen = batches.choice(len(train.examples), config.max_train_examples, config.seed)  # [train examples]
     _say_what_is_left_out(train, dev)
@@ -78,7 +81,7 @@ def _build(config: EvaluateConfig, figures: Figures, build: Build) -> Outcome:
     }
     seconds = time.monotonic() - began
     measurements = {"seconds": seconds, "sequences_per_s": pace.sequences_per_s}
-    return Outcome(results, measurements | figures.memory.settle() | sources.measurements(*obtained))
+    return Outcome(results, measurements | figures.memory.settle() | files.measurements(*obtained))
 
 
 def _tokenizer(config: EvaluateConfig, milestone: Realization, build: Build) -> wordpiece.Tokenizer:
@@ -121,8 +124,8 @@ def _fine_tune(
     figures.enter("starting")
     import tensorflow as tf
 
-    from bertline import encoders
     from bertline.evaluate import classifier
+    from bertline.models import encoders
 
     encoders.use_threads(processors.threads())
     if tf.config.list_physical_devices("GPU"):

@@ -10,9 +10,10 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 import bertline
-from bertline.metrics import flops, memories
-from bertline.metrics.figures import PHASES, Figures, Labels
-from bertline.provenances import processor
+from bertline.metrics import memories
+from bertline.metrics.gauges import PHASES, Figures, Labels
+from bertline.models import flops
+from bertline.store.provenances import processor
 
 Value = float | None
 Values = tuple[str, Mapping[str, Value]] | Value

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bertline import provenances
 from bertline.metrics import gpus
+from bertline.store import provenances
 
 UNLIMITED = 1 << 60  # cgroup v1 says "no limit" with a number above this
 ABSENT = "none"

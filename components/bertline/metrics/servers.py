@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from bertline.metrics.figures import Figures
+from bertline.metrics.gauges import Figures
 
 CONNECTIONS = 64
 DEADLINE_S = 5.0

@@ -16,12 +16,13 @@ import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bertline import entrypoints, progress
 from bertline.errors import ExitCode, UserError
 from bertline.metrics import gpus
-from bertline.metrics.figures import Counts, Figures, Labels
+from bertline.metrics.gauges import Counts, Figures, Labels
 from bertline.metrics.memories import Memory
-from bertline.stages import Label
+from bertline.process import progress
+from bertline.stage import entrypoints
+from bertline.stage.configs import Label
 
 if TYPE_CHECKING:
     from bertline.metrics import servers

@@ -2,8 +2,8 @@
 
 import sys
 
-from bertline.entrypoints import main
 from bertline.pretrain.config import PretrainConfig
 from bertline.pretrain.stage import run
+from bertline.stage.entrypoints import main
 
 sys.exit(main(PretrainConfig, run))

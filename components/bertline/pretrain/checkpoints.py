@@ -1,4 +1,4 @@
-"""What a pretrain attempt saves on the way, so that a kill costs minutes: see `bertline.rolling`.
+"""What a pretrain attempt saves on the way, so that a kill costs minutes: see `bertline.models.rolling`.
 
 A checkpoint's arrays are weights of encoder and heads and optimizer slots, its document is `Progress`. Files are
 written and uploaded by a thread: training waits only for the copy of the variables to host memory. What can't be saved
@@ -13,10 +13,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from bertline import encoders, progress, rolling, signals
-from bertline.encoders import Arrays
-from bertline.experiments import Checkpoints
-from bertline.metrics.figures import Figures
+from bertline.experiment.specs import Checkpoints
+from bertline.metrics.gauges import Figures
+from bertline.models import encoders, rolling
+from bertline.models.encoders import Arrays
+from bertline.process import progress, signals
 from bertline.store import outages
 from bertline.store.objects import OutageError
 from bertline.store.realizations import Build

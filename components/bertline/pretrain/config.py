@@ -4,9 +4,9 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from bertline.experiments import Checkpoints, Model, Optimizer
-from bertline.schedules import Piece
-from bertline.stages import Label, StageConfig, TrainingSeed
+from bertline.experiment.schedules import Piece
+from bertline.experiment.specs import Checkpoints, Model, Optimizer
+from bertline.stage.configs import Label, StageConfig, TrainingSeed
 from bertline.store.derivations import Key
 
 

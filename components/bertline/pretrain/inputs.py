@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from bertline.shuffles import Places, shuffled
+from bertline.examples.shuffles import Places, shuffled
 
 Batch = dict[str, np.ndarray[Any, Any]]
 """Features by name, the first axis is the example."""

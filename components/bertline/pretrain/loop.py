@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from bertline import progress, signals
 from bertline.errors import UserError
-from bertline.metrics.figures import Figures
+from bertline.metrics.gauges import Figures
 from bertline.pretrain.checkpoints import Progress, Saver
 from bertline.pretrain.config import PretrainConfig
 from bertline.pretrain.inputs import Batch
 from bertline.pretrain.trainer import Trainer
+from bertline.process import progress, signals
 from bertline.store.realizations import Build
 
 ALIVE_S = 15.0

@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bertline import processors, progress, rolling, shards, signals
 from bertline.errors import DamagedError, UserError
+from bertline.examples import shards
 from bertline.metrics import tasks
-from bertline.metrics.figures import Figures
+from bertline.metrics.gauges import Figures
+from bertline.models import rolling
 from bertline.pretrain import inputs
 from bertline.pretrain.config import PretrainConfig
 from bertline.pretrain.inputs import Batch
+from bertline.process import processors, progress, signals
 from bertline.store import attempts
 from bertline.store.objects import NotFoundError, ObjectStore
 from bertline.store.realizations import Build, Outcome, Realization, realize, require
@@ -66,7 +68,7 @@ def _build(config: PretrainConfig, build: Build, figures: Figures) -> Outcome:
     figures.enter("starting")
     import tensorflow as tf
 
-    from bertline import encoders
+    from bertline.models import encoders
     from bertline.pretrain.checkpoints import Saver
     from bertline.pretrain.loop import Loop, bounds
     from bertline.pretrain.trainer import Trainer
@@ -116,7 +118,7 @@ def _restore(
     config: PretrainConfig, build: Build, milestone: Realization | None, trainer: "Trainer", saved: dict[str, Any]
 ) -> "Progress":
     """Where to begin: a rolling checkpoint of this round, else the milestone before it, else from scratch."""
-    from bertline import encoders
+    from bertline.models import encoders
     from bertline.pretrain import checkpoints
 
     checkpoint = rolling.restore(build)

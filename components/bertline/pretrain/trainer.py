@@ -13,10 +13,9 @@ import tf_keras
 from official.nlp.modeling import layers, models
 from official.nlp.optimization import AdamWeightDecay
 
-from bertline import encoders
-from bertline.encoders import Arrays
-from bertline.experiments import Model, Optimizer
-from bertline.metrics import flops
+from bertline.experiment.specs import Model, Optimizer
+from bertline.models import encoders, flops
+from bertline.models.encoders import Arrays
 from bertline.pretrain.inputs import Batch
 
 METRICS = ("loss", "mlm_loss", "mlm_accuracy", "nsp_loss", "nsp_accuracy")

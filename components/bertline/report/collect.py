@@ -6,10 +6,10 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
 
-from bertline import graphs
 from bertline.errors import DamagedError
-from bertline.experiments import Experiment
-from bertline.graphs import Graph, Node
+from bertline.experiment import graphs
+from bertline.experiment.graphs import Graph, Node
+from bertline.experiment.specs import Experiment
 from bertline.report import manifests
 from bertline.report.manifests import CorpusManifest, Manifest, VocabularyManifest
 from bertline.store import attempts, realizations

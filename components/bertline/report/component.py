@@ -6,8 +6,8 @@ from kfp import dsl
 @dsl.component(base_image="bertline-report", install_kfp_package=False)
 def report(store: str, config: str) -> str:
     """The page about everything. Returns its key; several keys if `config` is a list."""
-    from bertline.entrypoints import task
     from bertline.report.config import ReportConfig
     from bertline.report.stage import run
+    from bertline.stage.entrypoints import task
 
     return task(ReportConfig, run, store, config)

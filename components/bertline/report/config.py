@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from bertline.stages import StageConfig
+from bertline.stage.configs import StageConfig
 
 
 class ReportConfig(StageConfig):

@@ -11,14 +11,14 @@ import yaml
 from markupsafe import Markup
 
 import bertline
-from bertline.experiments import BERT_TOKENS, Experiment
+from bertline.experiment.specs import BERT_TOKENS, Experiment
 from bertline.report import charts, findings, formats, samples, scores, tables
 from bertline.report.charts import Chart
 from bertline.report.collect import Collected
 from bertline.report.formats import TimeUnit
 from bertline.report.manifests import PretrainManifest
 from bertline.report.tables import Cell, Table
-from bertline.sources import Source
+from bertline.sources.files import Source
 
 HTML = "report.html"
 MARKDOWN = "report.md"

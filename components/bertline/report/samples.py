@@ -1,6 +1,6 @@
 """Sample data: made by bertline itself, to see everything work. What is measured on it mustn't pass for a finding."""
 
-from bertline.experiments import Experiment
+from bertline.experiment.specs import Experiment
 
 MEANING = "it says nothing about language"
 

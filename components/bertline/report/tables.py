@@ -4,14 +4,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bertline.experiments import BERT_TOKENS, Experiment
+from bertline.experiment.specs import BERT_TOKENS, Experiment
 from bertline.report import formats
 from bertline.report.collect import Collected, Item
 from bertline.report.formats import TimeUnit
 from bertline.report.manifests import EvaluateManifest, Manifest, PretrainManifest
 from bertline.report.samples import label_of
 from bertline.report.scores import NORMAL, Score
-from bertline.sources import Source
+from bertline.sources.files import Source
 from bertline.store.derivations import Key
 
 

@@ -19,10 +19,10 @@ def write(name: str, directory: Path) -> Path:
     """
     match name:
         case "pydoc-topics":
-            from bertline.wikipedia import samples
+            from bertline.samples import wiki
 
             path = directory / "pydoc-topics.xml.bz2"
-            samples.write_pydoc_dump(path)
+            wiki.write_pydoc_dump(path)
         case "nli/train" | "nli/dev":
             from bertline.samples import nli
 

@@ -6,8 +6,8 @@ tries again when the store can't be reached, and never holds up or fails the wor
 last ones may be missing, as of one that ended in an outage.
 
 From the logs the lost work is computed: steps that were done after the last checkpoint of an attempt that didn't
-finish. What was printed (see `bertline.outputs`) is for people only: it is capped, and of a killed attempt its end is
-missing.
+finish. What was printed (see `bertline.store.logs`) is for people only: it is capped, and the end is missing of an
+attempt that was killed.
 
 The last event of an attempt that failed for good is also a mark for the pods that Kubeflow starts after it, see
 `given_up`.

@@ -8,8 +8,8 @@ experiments use it, and a reader needs no other document to check it. Experiment
 import re
 from pathlib import Path
 
-from bertline import progress
 from bertline.errors import DamagedError, UserError
+from bertline.process import progress
 from bertline.store import disks, staging
 from bertline.store.objects import ObjectStore, Progress, Stat, no_progress
 from bertline.store.staging import File

@@ -9,10 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
-from urllib.parse import unquote, urlsplit
 
-from bertline import addresses
-from bertline.errors import BertlineError, ExitCode, TransientError, UserError
+from bertline.errors import BertlineError, ExitCode, TransientError
 
 Version = str
 """Opaque token of one state of one object; `replace` succeeds only if it is still current."""
@@ -129,40 +127,3 @@ def reach(store: ObjectStore) -> None:
 def is_empty(store: ObjectStore) -> bool:
     """True if nothing of ours lies there: nothing was run yet, or its path is mistyped."""
     return not any(True for root in ROOTS for _ in store.list(root))
-
-
-def connect(uri: str) -> ObjectStore:
-    """The store at `file:///dir`, a plain path, `gs://bucket[/prefix]` or `s3://bucket[/prefix]`.
-
-    Raises:
-        UserError: the scheme isn't known, or the URI names no place.
-    """
-    if "://" in uri and addresses.secret(uri):  # and don't repeat it: it is in the terminal already, not yet in a log
-        raise UserError(
-            "a store's URI has no place for credentials; give gs://bucket/prefix or s3://bucket/prefix, and the "
-            "credentials in the environment (GOOGLE_APPLICATION_CREDENTIALS, or AWS_ACCESS_KEY_ID and "
-            "AWS_SECRET_ACCESS_KEY)"
-        )
-    try:
-        parts = urlsplit(uri)
-    except ValueError as error:  # as half an IPv6 address
-        raise UserError(f"store {uri}: {error}; give a directory, or a bucket, as gs://my-bucket") from error
-    if not uri.strip() or (parts.scheme == "file" and not parts.path):
-        raise UserError(f"store {uri!r} names no place; give a directory, as out/store, or a bucket, as gs://my-bucket")
-    match parts.scheme:
-        case "" | "file":
-            from bertline.store.filesystem import FileSystemStore
-
-            if parts.netloc not in ("", "localhost"):
-                raise UserError(f"store {uri}: a file URI has three slashes, as file:///data/store")
-            return FileSystemStore(Path(unquote(parts.path) if parts.scheme else uri))
-        case "gs":
-            from bertline.store.gcs import GoogleCloudStore
-
-            return GoogleCloudStore(parts.netloc, parts.path.strip("/"))
-        case "s3":
-            from bertline.store.s3 import S3Store
-
-            return S3Store(parts.netloc, parts.path.strip("/"))
-        case scheme:
-            raise UserError(f"store {uri}: unknown scheme {scheme!r}; use file://, gs:// or s3://")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from bertline import progress, signals
+from bertline.process import progress, signals
 from bertline.store.objects import ObjectStore, OutageError, Progress, Stat, Version, no_progress
 
 T = TypeVar("T")

@@ -24,14 +24,14 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from bertline import outputs, progress, signals
 from bertline.errors import BertlineError, DamagedError, ExitCode, GivenUpError
-from bertline.provenances import provenance
-from bertline.store import attempts, disks, leases, outages, staging
+from bertline.process import progress, signals
+from bertline.store import attempts, disks, leases, logs, outages, staging
 from bertline.store.derivations import Derivation, Key, prefix
 from bertline.store.leases import Lease
 from bertline.store.objects import ConflictError, NotFoundError, ObjectStore, Progress, no_progress
 from bertline.store.outages import HeldStore
+from bertline.store.provenances import provenance
 from bertline.store.staging import File
 
 MANIFEST = "manifest.json"
@@ -246,7 +246,7 @@ def realize(store: ObjectStore, derivation: Derivation, build: Callable[[Build],
         held = HeldStore(store, check=lease.check, confirm=lease.confirm)
         held.put(f"{derivation.prefix}{DERIVATION}", json.dumps(derivation.document(), indent=2).encode())
         attempt = attempts.Attempt(held, derivation.prefix)
-        outputs.keep(attempt.keep_output)
+        logs.keep(attempt.keep_output)
         scratch = disks.room(Path(tempfile.gettempdir()))
         with _recorded(attempt), scratch, _scratch() as work, signals.postponable():
             context = Build(held, derivation, attempt, lease, work)

@@ -34,7 +34,7 @@ from botocore import exceptions as boto
 from botocore.config import Config
 
 from bertline.errors import UserError
-from bertline.store import disks, races, s3errors
+from bertline.store import disks, races, s3_errors
 from bertline.store.objects import ConflictError, NotFoundError, OutageError, Progress, Stat, Version, no_progress
 
 TOKEN = "bertline-write"
@@ -172,9 +172,9 @@ class S3Store:
                         if failures >= self._attempts:
                             raise
                     except boto.ClientError as error:
-                        if s3errors.status_of(error) != 412:
+                        if s3_errors.status_of(error) != 412:
                             raise
-                        raise s3errors.overwritten(f"{self.uri}/{name}") from error
+                        raise s3_errors.overwritten(f"{self.uri}/{name}") from error
 
     def local_path(self, name: str) -> Path | None:  # noqa: D102
         return None
@@ -216,12 +216,12 @@ class S3Store:
         try:
             return self._client().head_object(**self._at(name))
         except boto.ClientError as error:
-            if not self._is_known or s3errors.status_of(error) != 404:
+            if not self._is_known or s3_errors.status_of(error) != 404:
                 # A missing bucket and a missing object look the same, and so do no permission and a wrong clock, since
                 # this answer has no body. A listing's has one.
                 self._client().list_objects_v2(Bucket=self._name, MaxKeys=1)
                 self._is_known = True
-            if s3errors.status_of(error) != 404:
+            if s3_errors.status_of(error) != 404:
                 raise
         return None
 
@@ -236,9 +236,9 @@ class S3Store:
                 try:
                     return self._write(name, content, token, **conditions)
                 except boto.ClientError as error:
-                    if s3errors.status_of(error) not in (404, 409, 412) or s3errors.code(error) == "NoSuchBucket":
+                    if s3_errors.status_of(error) not in (404, 409, 412) or s3_errors.code(error) == "NoSuchBucket":
                         raise
-                    if s3errors.status_of(error) == 409 and left:  # AWS: another is writing just now, ask again
+                    if s3_errors.status_of(error) == 409 and left:  # AWS: another is writing just now, ask again
                         time.sleep(0.1)
                         continue
                     # It may have been made by an earlier try, of which only the answer was lost.
@@ -262,7 +262,7 @@ class S3Store:
                 progress(len(content))
             client.complete_multipart_upload(**place, MultipartUpload={"Parts": parts})
         except BaseException as error:
-            if isinstance(error, boto.ClientError) and s3errors.code(error) == "NoSuchUpload":
+            if isinstance(error, boto.ClientError) and s3_errors.code(error) == "NoSuchUpload":
                 # Either somebody cleaned up, or an earlier try completed it, of which only the answer was lost.
                 found = self._head(name)
                 if found is not None and found["Metadata"].get(TOKEN) == token:
@@ -305,7 +305,7 @@ class S3Store:
                     client = session.create_client("s3", region_name=region, config=config)
                 except ValueError as error:
                     raise UserError(
-                        f"can't use {self.uri}: {s3errors.short(error)}; AWS_ENDPOINT_URL looks like http://host:port"
+                        f"can't use {self.uri}: {s3_errors.short(error)}; AWS_ENDPOINT_URL looks like http://host:port"
                     ) from error
                 self._connected = os.getpid(), client
             return self._connected[1]
@@ -329,17 +329,17 @@ class S3Store:
         try:
             yield
         except boto.ClientError as error:
-            raise s3errors.explain(error, self.uri, self._name, where) from error
+            raise s3_errors.explain(error, self.uri, self._name, where) from error
         except (boto.NoCredentialsError, boto.PartialCredentialsError, boto.CredentialRetrievalError) as error:
             raise UserError(
-                f"no credentials for {self.uri}: {s3errors.short(error)}; set AWS_ACCESS_KEY_ID and "
+                f"no credentials for {self.uri}: {s3_errors.short(error)}; set AWS_ACCESS_KEY_ID and "
                 "AWS_SECRET_ACCESS_KEY in the environment, or in a pod from its secret (for a server other than AWS: "
                 "AWS_ENDPOINT_URL as well)"
             ) from error
         except (boto.HTTPClientError, boto.ConnectionError, *BROKEN_OFF) as error:
-            raise OutageError(f"can't reach {where} now: {s3errors.short(error)}") from error
+            raise OutageError(f"can't reach {where} now: {s3_errors.short(error)}") from error
         except (boto.BotoCoreError, ValueError) as error:
-            raise UserError(f"{where} was refused: {s3errors.short(error)}") from error
+            raise UserError(f"{where} was refused: {s3_errors.short(error)}") from error
 
 
 BROKEN_OFF = (boto.IncompleteReadError, boto.ResponseStreamingError, boto.ReadTimeoutError)

@@ -8,8 +8,8 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
-from bertline import progress
 from bertline.errors import DamagedError
+from bertline.process import progress
 from bertline.store import disks
 from bertline.store.objects import NotFoundError, ObjectStore, Progress, no_progress
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from bertline.entrypoints import main
+from bertline.stage.entrypoints import main
 from bertline.vocabulary.config import VocabularyConfig
 from bertline.vocabulary.stage import run
 

@@ -2,8 +2,8 @@
 
 from typing import ClassVar
 
-from bertline.experiments import Articles, Vocabulary
-from bertline.stages import StageConfig
+from bertline.experiment.specs import Articles, Vocabulary
+from bertline.stage.configs import StageConfig
 
 
 class VocabularyConfig(StageConfig):

@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bertline import progress, sources, wordpiece
 from bertline.errors import UserError
-from bertline.experiments import Articles, TrainVocabulary
+from bertline.experiment.specs import Articles, TrainVocabulary
+from bertline.process import progress
+from bertline.sources import files
 from bertline.store.objects import ObjectStore
 from bertline.store.realizations import Build, Outcome, Realization, realize
+from bertline.text import wordpiece
 from bertline.vocabulary import training
 from bertline.vocabulary.config import VocabularyConfig
 from bertline.wikipedia import dumps, extraction
@@ -45,7 +47,7 @@ def _build(config: VocabularyConfig, build: Build) -> Outcome:
     wordpiece.Tokenizer(vocabulary, lower_case)
     (build.payload / PAYLOAD).write_text(vocabulary.text, encoding="utf-8")
     results |= {"pieces": vocabulary.size, "sha256": vocabulary.sha256}
-    return Outcome(results, {"seconds": time.perf_counter() - begun, **sources.measurements((source, obtained))})
+    return Outcome(results, {"seconds": time.perf_counter() - begun, **files.measurements((source, obtained))})
 
 
 class _Texts:

@@ -5,8 +5,9 @@ import heapq
 import itertools
 from collections.abc import Iterable, Iterator
 
-from bertline import errors, wordpiece
-from bertline.wordpiece import CONTINUATION, MAX_WORD_CHARACTERS, SPECIAL_TOKENS, Vocabulary
+from bertline import errors
+from bertline.text import wordpiece
+from bertline.text.wordpiece import CONTINUATION, MAX_WORD_CHARACTERS, SPECIAL_TOKENS, Vocabulary
 
 _ALPHABET = 2_000
 """Pieces of one character that a trained vocabulary has at most: 1,000 characters, each first in a word and not."""

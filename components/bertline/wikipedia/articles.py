@@ -18,7 +18,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
-from bertline.wikipedia import links, marks, sentences, structure
+from bertline.text import sentences
+from bertline.wikipedia import links, marks, structure
 from bertline.wikipedia.marks import FORMULA, GUARD, HOLE
 
 

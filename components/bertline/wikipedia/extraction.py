@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bertline.experiments import Articles
+from bertline.experiment.specs import Articles
 from bertline.wikipedia import articles, dumps, pages, siteinfo
 
 

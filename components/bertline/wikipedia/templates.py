@@ -1,4 +1,4 @@
-"""A template's arguments → what a reader sees of it, as the table of its language says (`shown`).
+"""A template's arguments → what a reader sees of it, as the table of its language says (`template_tables`).
 
 What a template shows is written as a text with places for its arguments:
 
@@ -12,7 +12,7 @@ import functools
 import re
 from collections.abc import Callable
 
-from bertline.wikipedia import quantities, shown
+from bertline.wikipedia import quantities, template_tables
 
 Arguments = dict[str, str]
 
@@ -58,11 +58,14 @@ def entry(raw_name: str, language: str) -> Entry:
     name = " ".join(raw_name.replace("_", " ").split()).lower().removeprefix("template:")
     if name.startswith("#") or ":" in name:
         function = name.partition(":")[0]
-        return Entry(name if function not in shown.PARSER_FUNCTIONS else function, shown.PARSER_FUNCTIONS.get(function))
-    for table in (shown.TABLES.get(language, {}), *shown.TABLES.values()):
+        return Entry(
+            name if function not in template_tables.PARSER_FUNCTIONS else function,
+            template_tables.PARSER_FUNCTIONS.get(function),
+        )
+    for table in (template_tables.TABLES.get(language, {}), *template_tables.TABLES.values()):
         if name in table:
             return Entry(name, table[name])
-    for prefix, spec in shown.PREFIXES:
+    for prefix, spec in template_tables.PREFIXES:
         if name.startswith(prefix):
             return Entry(name, spec)
     return Entry(name, None)
@@ -74,7 +77,7 @@ def arguments(inner: str) -> Arguments:
     found: Arguments = {}
     function, colon, value = parts[0].partition(":")
     position = 0
-    if colon and function.strip().lower() in shown.PARSER_FUNCTIONS:
+    if colon and function.strip().lower() in template_tables.PARSER_FUNCTIONS:
         position, found["1"] = 1, value.strip()
     for part in parts[1:]:
         name, equals, value = part.partition("=")
@@ -144,7 +147,7 @@ def _as_of(values: Arguments, _: str) -> str | None:
     if values.get("lc"):
         words = words.lower()
     if month.isdigit() and 1 <= int(month) <= 12:
-        month = shown.MONTHS[int(month) - 1]
+        month = template_tables.MONTHS[int(month) - 1]
     day = day.lstrip("0")
     if values.get("df", "").startswith("us") and day:
         return f"{words} {month} {day}, {year}"
@@ -215,7 +218,7 @@ _FUNCTIONS: dict[str, Callable[[Arguments, str], str | None]] = {
     "@ill": _interlanguage,
     "@siècle": _french_century,
     "@ship": _ship,
-    **{f"@ship {prefix}": functools.partial(_ship, prefix=f"{prefix} ") for prefix in shown.SHIP_PREFIXES},
+    **{f"@ship {prefix}": functools.partial(_ship, prefix=f"{prefix} ") for prefix in template_tables.SHIP_PREFIXES},
     "@convert": quantities.convert,
     "@number": quantities.formatted,
     "@val": quantities.val,
@@ -226,5 +229,5 @@ _FUNCTIONS: dict[str, Callable[[Arguments, str], str | None]] = {
     "@expr": quantities.expression,
     "@unit": quantities.with_unit,
     "@height": quantities.height,
-    **{f"@money {sign}": functools.partial(quantities.money, sign=sign) for sign in shown.CURRENCY_SIGNS},
+    **{f"@money {sign}": functools.partial(quantities.money, sign=sign) for sign in template_tables.CURRENCY_SIGNS},
 }

@@ -16,7 +16,7 @@ from botocore import exceptions as boto
 from botocore.config import Config
 
 from bertline.errors import BertlineError, TransientError
-from bertline.store import objects
+from bertline.store import backends
 
 PAUSE_S = 2.0
 
@@ -47,7 +47,7 @@ def create(bucket: str, patience_s: float) -> bool:
 
 def try_out(bucket: str) -> None:
     """Write and delete an object, on the condition that there is none: the store's first write tries out the server."""
-    store = objects.connect(f"s3://{bucket}")
+    store = backends.connect(f"s3://{bucket}")
     name = f".bucket-{uuid.uuid4().hex}"
     store.create(name, b"")
     store.delete(name)

@@ -1,5 +1,5 @@
-"""The Kubernetes cluster, read only: `cluster` asks, `pods`, `nodes` and `steps` hold what it said.
+"""The Kubernetes cluster, read only: `reader` asks, `pods`, `nodes` and `steps` hold what it said.
 
-Why something waits is in `pending` (and `obstacles`, of nodes), why it failed in `failures`; `podlogs` follows logs,
-`logins` logs in.
+`pending` says why something waits (`scheduling`, why no node takes a pod), `failures` why it failed. `pod_logs` follows
+logs, `connections` logs in.
 """

@@ -9,7 +9,7 @@ import datetime
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from bertline_pipelines.cluster import obstacles
+from bertline_pipelines.cluster import scheduling
 from bertline_pipelines.cluster.nodes import Node
 from bertline_pipelines.cluster.pods import MAIN, Container, Event, Pod
 from bertline_pipelines.cluster.reasons import Reason
@@ -55,7 +55,7 @@ def why_pending(
         return Reason("the scheduler hasn't looked at it yet", f"created {_age(pod.created, now)} ago")
     if scaling := _scaling(mine, now):
         return scaling
-    found = (obstacles.find(pod, nodes, usage, message) if nodes else None) or Reason(obstacles.from_message(message))
+    found = (scheduling.find(pod, nodes, usage, message) if nodes else None) or Reason(scheduling.from_message(message))
     return Reason(found.cause + (BLIND if nodes is None else "") + _no_scaling(mine), found.amounts)
 
 
@@ -79,7 +79,7 @@ def why_held(step: Step) -> Reason:
             "or name another in the profile (kubeflow.service_account)"
         )
     if message.startswith("Unschedulable: "):
-        return Reason(obstacles.from_message(message.removeprefix("Unschedulable: ")))
+        return Reason(scheduling.from_message(message.removeprefix("Unschedulable: ")))
     if message in ("PodInitializing", "ContainerCreating"):
         return Reason("its pod is being started")
     return Reason(message or "Argo hasn't created its pod yet")

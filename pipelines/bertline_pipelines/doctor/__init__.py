@@ -1,1 +1,1 @@
-"""Whether everything is there that a run needs: `examinations` runs the checks of the other modules, see `findings`."""
+"""Whether everything is there that a run needs: `checks` runs those of the other modules, which return `findings`."""

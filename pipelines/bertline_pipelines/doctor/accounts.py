@@ -6,11 +6,11 @@ Of secrets only names, keys and shapes are ever said.
 from collections.abc import Iterator
 
 from bertline.errors import BertlineError
-from bertline_pipelines.cluster.cluster import NEEDED, USEFUL, Cluster
-from bertline_pipelines.cluster.logins import Connection, ForbiddenError, Permission
+from bertline_pipelines.cluster.connections import Connection, ForbiddenError, Permission
+from bertline_pipelines.cluster.reader import NEEDED, USEFUL, Cluster
 from bertline_pipelines.doctor import findings
 from bertline_pipelines.doctor.findings import Finding
-from bertline_pipelines.profiles import Kubeflow, Profile, Secret
+from bertline_pipelines.places.profiles import Kubeflow, Profile, Secret
 
 RIGHTS = (
     ("create", "workflowtaskresults", "argoproj.io", ""),

@@ -8,14 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bertline_pipelines import profiles
-from bertline_pipelines.cluster import nodes, obstacles, pods
-from bertline_pipelines.cluster.logins import Connection, ForbiddenError, Permission
+from bertline_pipelines.cluster import nodes, pods, scheduling
+from bertline_pipelines.cluster.connections import Connection, ForbiddenError, Permission
 from bertline_pipelines.cluster.nodes import Node, Quota
 from bertline_pipelines.cluster.pods import Pod
 from bertline_pipelines.doctor import findings
 from bertline_pipelines.doctor.findings import Finding
-from bertline_pipelines.profiles import Profile
+from bertline_pipelines.places import profiles
+from bertline_pipelines.places.profiles import Profile
 from bertline_pipelines.stages import PACKAGES
 
 POOLS = (
@@ -84,19 +84,21 @@ def in_quota(profile: Profile, quotas: Sequence[Quota], limits: Sequence[Mapping
             ((each, 1.0 if resource == "pods" else each.pod.requests.get(resource, 0.0)) for each in demands(profile)),
             key=lambda pair: pair[1],
         )
-        asks = f"{demand.who}: asks for {obstacles.show(resource, amount)}, and quota {quota.name} of the namespace has"
+        asks = (
+            f"{demand.who}: asks for {scheduling.show(resource, amount)}, and quota {quota.name} of the namespace has"
+        )
         if amount > quota.hard:
             fits = False
             yield findings.failed(
                 "quota",
-                f"{asks} {obstacles.show(resource, quota.hard)} in all ({quota.resource}), so no such pod is let in",
+                f"{asks} {scheduling.show(resource, quota.hard)} in all ({quota.resource}), so no such pod is let in",
                 "ask for a larger quota, or for less in the profile",
             )
         elif amount and amount > quota.hard - quota.used:
             fits = False
             yield findings.warning(
                 "quota",
-                f"{asks} {obstacles.show(resource, max(0.0, quota.hard - quota.used))} left now ({quota.resource})",
+                f"{asks} {scheduling.show(resource, max(0.0, quota.hard - quota.used))} left now ({quota.resource})",
                 "its pods wait until others of the namespace end",
             )
     for sentence in _beyond(profile, limits):
@@ -157,7 +159,7 @@ def _pod(requests: Mapping[str, str], wanted: profiles.Pod) -> Pod:
 
 
 def _place(demand: Demand, machines: Sequence[Node], usage: Usage | None) -> Iterator[Finding]:
-    fit = [node for node in machines if obstacles.find(demand.pod, [node], None, "") is None]
+    fit = [node for node in machines if scheduling.find(demand.pod, [node], None, "") is None]
     if not fit:
         sentence = f"{demand.who}: {_obstacle(demand, machines)}"
         if _may_grow(demand, machines):
@@ -176,7 +178,7 @@ def _place(demand: Demand, machines: Sequence[Node], usage: Usage | None) -> Ite
                 f"({largest.name}) has {_size(disk)}, so a pod that fills it is evicted",
                 "lower `scratch`, or give a `storage_class`, for a volume of its own",
             )
-    if usage is not None and (now := obstacles.find(demand.pod, fit, usage, "")):
+    if usage is not None and (now := scheduling.find(demand.pod, fit, usage, "")):
         yield findings.warning("nodes", f"{demand.who}: there are nodes for it, but now it {now}")
         return
     number = f"{len(fit)} of {len(machines)} nodes" if len(fit) > 1 else f"node {fit[0].name}"
@@ -188,7 +190,7 @@ def _obstacle(demand: Demand, machines: Sequence[Node]) -> str:
     if not machines:
         return "the cluster has no node"
     if not demand.gpu or any(node.capacity.get(demand.gpu, 0) > 0 for node in machines):
-        return str(obstacles.find(demand.pod, machines, None, ""))
+        return str(scheduling.find(demand.pod, machines, None, ""))
     alike = [node.name for node in machines if _is_selected(demand.pod, node)]
     if alike:
         return (
@@ -238,12 +240,12 @@ def _beyond(profile: Profile, limits: Sequence[Mapping[str, Any]]) -> Iterator[s
                 continue
             most, least = nodes.quantities(limit.get("max")), nodes.quantities(limit.get("min"))
             for resource, amount in demand.pod.requests.items():
-                asks = f"{demand.who}: asks for {obstacles.show(resource, amount)}, and the namespace's limit range"
+                asks = f"{demand.who}: asks for {scheduling.show(resource, amount)}, and the namespace's limit range"
                 if amount > most.get(resource, amount):
-                    yield f"{asks} allows {obstacles.show(resource, most[resource])} at most"
+                    yield f"{asks} allows {scheduling.show(resource, most[resource])} at most"
                 if amount < least.get(resource, amount):
-                    yield f"{asks} wants {obstacles.show(resource, least[resource])} at least"
+                    yield f"{asks} wants {scheduling.show(resource, least[resource])} at least"
 
 
 def _size(amount: float) -> str:
-    return obstacles.show("ephemeral-storage", amount).removesuffix(" of ephemeral-storage")
+    return scheduling.show("ephemeral-storage", amount).removesuffix(" of ephemeral-storage")

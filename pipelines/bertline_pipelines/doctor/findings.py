@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bertline.errors import BertlineError, ExitCode
-from bertline_pipelines.cluster.logins import ForbiddenError
+from bertline_pipelines.cluster.connections import ForbiddenError
 
 
 class State(enum.StrEnum):

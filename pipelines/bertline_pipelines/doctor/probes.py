@@ -15,7 +15,7 @@ from bertline.errors import BertlineError, TransientError, UserError
 from bertline.store.objects import ConflictError, NotFoundError, ObjectStore
 from bertline_pipelines.doctor import findings
 from bertline_pipelines.doctor.findings import Finding
-from bertline_pipelines.profiles import StoreAccess
+from bertline_pipelines.places.profiles import StoreAccess
 
 FOLDER = "doctor/"
 LEFT_S = 3600.0  # a probe takes seconds

@@ -11,12 +11,12 @@ from urllib.parse import urlsplit
 import requests
 from requests.utils import parse_dict_header
 
-from bertline_pipelines import images
 from bertline_pipelines.cluster.nodes import Node
-from bertline_pipelines.cluster.obstacles import CONTROL_PLANE
+from bertline_pipelines.cluster.scheduling import CONTROL_PLANE
 from bertline_pipelines.doctor import findings
 from bertline_pipelines.doctor.findings import Finding, UnclearError
-from bertline_pipelines.profiles import Profile
+from bertline_pipelines.images import catalogue
+from bertline_pipelines.places.profiles import Profile
 from bertline_pipelines.stages import STAGES
 
 TIMEOUT_S = (5.0, 15.0)
@@ -33,7 +33,7 @@ def wanted(profile: Profile) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for stage in STAGES:
         variant = profile.pods.of(stage.name).variant
-        reference = images.reference(profile.images.registry, stage.image, variant)
+        reference = catalogue.reference(profile.images.registry, stage.image, variant)
         if reference not in (references := found.setdefault(variant, [])):
             references.append(reference)
     return found
@@ -67,7 +67,7 @@ def on_nodes(profile: Profile, nodes: Sequence[Node]) -> Iterator[Finding]:
     if profile.images.pull_policy == "Always":
         yield findings.failed(
             "images",
-            "`images.registry` is empty: images are loaded into the nodes, and `pull_policy: Always` passes them by",
+            "`catalogue.registry` is empty: images are loaded into the nodes, and `pull_policy: Always` passes them by",
             "set images.pull_policy to IfNotPresent in the profile",
         )
         return

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import yaml
 
-from bertline_pipelines.cluster.logins import Connection, ForbiddenError, MissingError, Permission
+from bertline_pipelines.cluster.connections import Connection, ForbiddenError, MissingError, Permission
 from bertline_pipelines.doctor import findings
 from bertline_pipelines.doctor.findings import Finding
 

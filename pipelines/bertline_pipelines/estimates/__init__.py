@@ -1,1 +1,1 @@
-"""What a plan will take: from earlier manifests (`precedents`), from tables (`baselines`), from shapes (`sizes`)."""
+"""What a plan will take (`totals`): from manifests of before (`earlier_runs`), from tables (`baselines`)."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
-from bertline.experiments import Model
+from bertline.experiment.specs import Model
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bertline.metrics import flops
-from bertline.processors import cores
-from bertline.provenances import processor
+from bertline.models import flops
+from bertline.process.processors import cores
+from bertline.store.provenances import processor
 from bertline_pipelines.estimates.baselines import Range
-from bertline_pipelines.profiles import Pod, Profile
+from bertline_pipelines.places.profiles import Pod, Profile
 from bertline_pipelines.stages import STAGES
 
 

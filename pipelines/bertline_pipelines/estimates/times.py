@@ -16,15 +16,15 @@ from typing import Any
 
 from bertline.corpus.config import CorpusConfig, CorpusPartConfig
 from bertline.evaluate.config import EvaluateConfig
-from bertline.metrics import flops
+from bertline.models import flops
 from bertline.pretrain.config import PretrainConfig
 from bertline.report.config import ReportConfig
-from bertline.stages import StageConfig
+from bertline.stage.configs import StageConfig
 from bertline.vocabulary.config import VocabularyConfig
-from bertline_pipelines.estimates import baselines, devices, precedents, volumes
+from bertline_pipelines.estimates import baselines, devices, earlier_runs, volumes
 from bertline_pipelines.estimates.baselines import NOTHING, Range
 from bertline_pipelines.estimates.devices import Device
-from bertline_pipelines.estimates.precedents import Earlier, Precedents
+from bertline_pipelines.estimates.earlier_runs import Earlier, Precedents
 
 CLASSES = 3  # of MNLI
 
@@ -130,7 +130,7 @@ def _train_examples(config: EvaluateConfig, asked: Any, earlier: Sequence[Earlie
     same = [each for each in of_file if each.config.get("max_train_examples") == most]
     if same:
         return int(same[0].result("train_examples")), "as many examples as before"
-    if lines := precedents.lines(config.files.train):
+    if lines := earlier_runs.lines(config.files.train):
         count, counted = lines - 1, "one example a line of the training file"  # less its header
     elif config.task.startswith("MNLI"):
         count, counted = baselines.MNLI_TRAIN, f"MNLI's {baselines.MNLI_TRAIN:,} training pairs"

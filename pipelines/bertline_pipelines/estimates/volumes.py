@@ -3,14 +3,15 @@
 from dataclasses import dataclass
 
 from bertline.corpus.config import CorpusConfig
+from bertline.models import sizes
 from bertline.pretrain.config import PretrainConfig
-from bertline.sources import Source
-from bertline.stages import StageConfig
-from bertline_pipelines.estimates import baselines, precedents, sizes
+from bertline.sources.files import Source
+from bertline.stage.configs import StageConfig
+from bertline_pipelines.estimates import baselines, earlier_runs
 from bertline_pipelines.estimates.baselines import NOTHING, Range
 from bertline_pipelines.estimates.devices import Device
-from bertline_pipelines.estimates.precedents import Precedents
-from bertline_pipelines.plans import Plan
+from bertline_pipelines.estimates.earlier_runs import Precedents
+from bertline_pipelines.planning.plans import Plan
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def words(dump: Source, known: Precedents) -> tuple[Range | None, str]:
     if match := baselines.WIKIPEDIA.fullmatch(dump.name):
         count = baselines.WORDS[match["language"]]
         return Range(count, count), f"{count:,.0f} words, what {match['language']}wiki-20200301 had; a newer has more"
-    if size := precedents.size(dump):
+    if size := earlier_runs.size(dump):
         rates = baselines.WORDS_A_BYTE["sample" if dump.is_sample else "dump"]
         return rates * size, f"{rates.low:g} to {rates.high:g} words a byte of {dump.name}"
     return None, f"nobody has counted the words of {dump.name} yet"

@@ -25,8 +25,8 @@ from typing import Any
 import yaml
 
 import bertline_pipelines
-from bertline import experiments
 from bertline.errors import BertlineError, ExitCode, TransientError, UserError
+from bertline.experiment import specs
 from bertline_pipelines.monitoring import manifests, pages
 
 NAME = "monitoring-demo"
@@ -89,7 +89,7 @@ def experiment(folder: Path) -> Path:
         document[section] |= values
     path = folder / f"{NAME}.yaml"
     path.write_text(yaml.safe_dump(document), encoding="utf-8")
-    experiments.load(path)
+    specs.load(path)
     return path
 
 

@@ -7,6 +7,6 @@ def toy(store: str, config: str) -> str:
     from bertline.toy.config import ToyConfig
     from bertline.toy.stage import run
 
-    from bertline.entrypoints import task
+    from bertline.stage.entrypoints import task
 
     return task(ToyConfig, run, store, config)

@@ -1,6 +1,6 @@
 from typing import ClassVar
 
-from bertline.stages import StageConfig
+from bertline.stage.configs import StageConfig
 from bertline.store.derivations import Key
 
 

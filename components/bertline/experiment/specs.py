@@ -1,0 +1,401 @@
+"""The experiment: one YAML file that says everything that changes a result.
+
+Sections: `corpus`, `vocabulary`, `models`, `pretrain`, `evaluate`. Unknown keys are refused, every value is checked
+before anything is downloaded. Defaults are those of the original experiment (StagedML's "Train Large, Then Compress"
+on mini-BERT); where they differ a comment says why.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+
+from bertline.configuration import mistakes, yamlfiles
+from bertline.errors import UserError
+from bertline.experiment.schedules import Schedule
+from bertline.sources.files import Source
+from bertline.stage.configs import Count, Operational, Real, TrainingSeed
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,39}$")]
+"""Shows in object names, pod labels and charts: letters, digits, `.`, `_`, `-`, at most 40."""
+
+Probability = Annotated[Real, Field(ge=0, le=1)]
+
+TaskName = Literal["MNLI-m", "MNLI-mm", "sample-nli"]
+
+MOST_TASKS = 10_000
+"""Of one experiment: pre-trainings and evaluations of all rounds."""
+
+# BERT appendix A.2: 1,000,000 steps * 256 sequences * 512 tokens
+BERT_TOKENS = 10**6 * 256 * 512
+
+
+class Section(BaseModel):
+    """A part of the experiment: frozen, nothing unknown in it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+S = TypeVar("S", bound=Section)
+
+
+class Articles(Section):
+    """Which articles of which dump."""
+
+    dump: Source
+    """A MediaWiki `pages-articles` dump, bz2, single stream or multistream. `sample:pydoc-topics` is English prose that
+    every Python has, made into such a dump."""
+    min_characters: int = Field(0, ge=0, le=10**9)
+    """Articles with less prose than this are dropped."""
+    skip_disambiguation: bool = True
+    """Drop disambiguation pages, as the original did."""
+    on_corrupt: Literal["fail", "skip"] = "fail"
+    """A bz2 block that can't be read: fail, or drop its pages and count the bytes."""
+    language: Literal["en", "ru", "de", "fr", "uk"] = "en"
+    """Language of templates, numbers and sentence boundaries. Not read from the dump: its `xml:lang` can be wrong."""
+    formulas: Literal["drop", "placeholder"] = "drop"
+    """A formula that isn't plain text: drop its sentence, or write the word `formula` in its place."""
+    unknown_templates: Literal["drop", "ignore"] = "drop"
+    """A template in mid-sentence whose text isn't known: drop its sentence, or only the template."""
+
+
+class Corpus(Articles):
+    """From a Wikipedia dump to MLM+NSP examples."""
+
+    sequence_length: int = Field(128, ge=16, le=512)
+    """Tokens of one example, with [CLS], two [SEP] and padding."""
+    max_predictions: Count = 20
+    """Masked positions of one example at most."""
+    masking_rate: Real = Field(0.15, gt=0, lt=1)
+    """Share of an example's tokens to predict."""
+    whole_word_masking: bool = False
+    """Mask all pieces of a word together."""
+    short_sequence_rate: Probability = 0.1
+    """Share of examples that aim at a random shorter length, so that fine-tuning's lengths aren't new to the model."""
+    duplicates: int = Field(10, ge=1)
+    """How often a document is used, each time with other cuts and masks (`dupe_factor`). The original: en 2, ru 10."""
+    shards: int = Field(256, ge=1, le=65536)
+    """Buckets that documents are spread over by hash, and so TFRecord files. Random next sentences come from the own
+    bucket; one has to fit in a worker's memory: English Wikipedia's 3 Bn tokens / 256 = 12 M tokens, 50 MB as int32."""
+    compression: Literal["none", "gzip"] = "none"
+    """gzip: a fifth of the size, several times slower to read."""
+    held_out: float = Field(0.005, ge=0, lt=0.5)
+    """Share of the documents kept out of training for the held-out loss. The original had none: its loss is on training
+    data."""
+    seed: int = Field(17, ge=0, lt=2**64)
+    """Cuts, partners and masks are functions of (seed, document, duplicate)."""
+    max_unknown: Probability = 0.01
+    """Share of [UNK] among the pieces at most: above it the vocabulary is another language's. Not in the key."""
+
+    @model_serializer(mode="wrap")
+    def _limit_not_in_the_key(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> Any:
+        fields = handler(self)
+        if info.context and info.context.get("key"):
+            fields.pop("max_unknown", None)
+        return fields
+
+    @model_validator(mode="after")
+    def _predictions_fit(self) -> Self:
+        if self.max_predictions > self.sequence_length - 3:
+            said = (
+                f"max_predictions {self.max_predictions} must be at most {self.sequence_length - 3}: sequence_length "
+                f"{self.sequence_length} less [CLS] and two [SEP]"
+            )
+            mistakes.refuse([(("max_predictions",), said)])
+        return self
+
+
+class TrainVocabulary(Section):
+    """Train a WordPiece vocabulary on the corpus' articles."""
+
+    size: int = Field(30522, ge=100, le=10**7)
+    """Pieces at most, the five special ones included; a small corpus gives fewer."""
+    max_characters: int = Field(1_000_000_000, ge=1, le=10**15)
+    """Prose to read at most, from the dump's beginning: more hardly changes the pieces."""
+
+
+class Vocabulary(Section):
+    """Where the WordPiece vocabulary comes from: `file` or `train`."""
+
+    file: Source | None = None
+    """One piece a line, BERT's vocab.txt."""
+    train: TrainVocabulary | None = None
+    """Train one instead."""
+    lower_case: bool
+    """Lower-case and strip accents before the pieces are looked up. Must be false for a cased vocabulary: the original
+    lower-cased Russian against the multilingual cased one."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.file is None) == (self.train is None):
+            raise ValueError("give either `file` (a vocab.txt) or `train` (size: …), not both and not neither")
+        return self
+
+
+class Model(Section):
+    """One BERT. The defaults are BERT-Mini's width."""
+
+    layers: int = Field(ge=1, le=1000)
+    """Transformer layers."""
+    batch_size: int = Field(ge=1, le=2**20)
+    """Sequences a gradient step."""
+    hidden: int = Field(256, ge=8, le=2**16)
+    """Width."""
+    heads: Count = 4
+    """Attention heads; must divide `hidden`."""
+    intermediate: int = Field(1024, ge=8, le=2**18)
+    """Width of the feed-forward layer."""
+    max_positions: int = Field(512, ge=16, le=2**16)
+    """Positions that have an embedding."""
+    dropout: Real = Field(0.1, ge=0, lt=1)
+    """Of hidden states and attention, in pre-training and fine-tuning."""
+    initializer_range: Real = Field(0.02, gt=0)
+    """Standard deviation of the truncated normal the weights start from."""
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Self:
+        if self.hidden % self.heads:
+            divisors = [str(heads) for heads in range(1, min(self.hidden, 64) + 1) if not self.hidden % heads]
+            said = f"hidden {self.hidden} is not divisible by heads {self.heads}; accepted: {', '.join(divisors)}"
+            mistakes.refuse([(("heads",), said)])
+        return self
+
+
+class Optimizer(Section):
+    """AdamW as BERT used it. LayerNorm and bias are never decayed (the original decayed LayerNorm by mistake)."""
+
+    weight_decay: Real = Field(0.01, ge=0)
+    beta_1: Real = Field(0.9, ge=0, lt=1)
+    beta_2: Real = Field(0.999, ge=0, lt=1)
+    epsilon: Real = Field(1e-6, gt=0)
+    clip_norm: Real = Field(1.0, gt=0)
+    """Global norm of the gradient at most."""
+
+
+class Checkpoints(Operational):
+    """How often a pre-training attempt saves itself: what a kill costs."""
+
+    every_steps: Count = 2000
+    every_minutes: Real = Field(10, gt=0)
+    """Whichever comes first."""
+
+
+class Pretrain(Section):
+    """The loop: rounds of epochs, each ending in a milestone that is evaluated."""
+
+    epochs: Count = 50
+    """Epochs in all. An epoch is `steps_per_epoch` steps, not a pass over the data."""
+    steps_per_epoch: Count = 10_000
+    """Gradient steps."""
+    epochs_per_round: Count = 10
+    """Epochs between two evaluations."""
+    learning_rate: Schedule
+    """One schedule over all epochs."""
+    optimizer: Optimizer = Optimizer()
+    next_sentence: bool = True
+    """Joint MLM and NSP loss as in BERT; false trains MLM alone."""
+    seeds: tuple[TrainingSeed, ...] = Field((1,), min_length=1)
+    """One run of every model for each: initial weights, order of the data and dropout are functions of it."""
+    held_out_examples: Count = 4096
+    """Held-out examples that each epoch's loss is measured on, at most."""
+    checkpoints: Checkpoints = Checkpoints()
+
+    @property
+    def round_ends(self) -> tuple[int, ...]:
+        """The epochs at which a round ends, the last one at `epochs`."""
+        return (*range(self.epochs_per_round, self.epochs, self.epochs_per_round), self.epochs)
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        return _distinct(seeds)
+
+    @model_validator(mode="after")
+    def _schedule_fits(self) -> Self:
+        steps = self.epochs * self.steps_per_epoch
+        too_long = {name: needed for name, needed in self.learning_rate.least_steps().items() if needed > steps}
+        for name, needed in too_long.items():
+            default = "" if name in self.learning_rate.model_fields_set else " (the default)"
+            said = (
+                f"{name} {needed:,}{default} is above the {steps:,} steps of all epochs (epochs {self.epochs} * "
+                f"steps_per_epoch {self.steps_per_epoch:,})"
+            )
+            mistakes.refuse([(("learning_rate", name), said)])
+        return self
+
+
+class TaskFiles(Section):
+    """Where a task's examples are: GLUE's tsv files."""
+
+    train: Source
+    dev: Source
+
+
+class Evaluate(Section):
+    """Fine-tuning of every milestone."""
+
+    tasks: dict[TaskName, TaskFiles] = Field(min_length=1)
+    """What to fine-tune on."""
+    epochs: Count = 3
+    """Passes over the task's training examples."""
+    batch_size: int = Field(32, ge=1, le=2**20)
+    learning_rate: Real = Field(1e-4, gt=0)
+    """Peak. The original's 2e-5 is BERT-base's; for models this small google-research/bert searched 3e-5 to 3e-4."""
+    warmup_share: Probability = 0.1
+    """Share of the steps that the learning rate rises; then it falls linearly to 0."""
+    optimizer: Optimizer = Optimizer()
+    sequence_length: int = Field(128, ge=16, le=512)
+    """Tokens of a pair at most; longer ones are cut, the longer side first."""
+    max_train_examples: Count | None = None
+    """Use only so many training examples (a random choice by seed); None uses all."""
+    seeds: tuple[TrainingSeed, ...] = Field((1,), min_length=1)
+    """One fine-tuning for each: initial head, order of examples, dropout."""
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        return _distinct(seeds)
+
+
+class Experiment(Section):
+    """The whole file."""
+
+    name: Name
+    """Names the experiment in the store, in pod labels and in the report."""
+    description: str = ""
+    """A sentence for the report."""
+    corpus: Corpus
+    vocabulary: Vocabulary
+    models: dict[Name, Model] = Field(min_length=1)
+    """By the name that charts and tables show."""
+    pretrain: Pretrain
+    evaluate: Evaluate
+
+    @model_validator(mode="after")
+    def _sections_fit(self) -> Self:
+        mistakes.refuse([*self._too_many_tasks(), *self._too_short_positions()] or self._names_that_differ_by_case())
+        return self
+
+    def _too_many_tasks(self) -> Iterator[tuple[mistakes.Location, str]]:
+        every = self.pretrain.epochs_per_round
+        rounds = -(-self.pretrain.epochs // every)
+        tasks = len(self.models) * len(self.pretrain.seeds) * rounds * (1 + len(self.evaluate.tasks))
+        if tasks > MOST_TASKS:
+            said = (
+                f"{self.pretrain.epochs:,} epochs in rounds of {every:,} are {rounds:,} rounds, with all models, seeds "
+                f"and evaluations {tasks:,} tasks; accepted: at most {MOST_TASKS:,}"
+            )
+            yield ("pretrain", "epochs_per_round"), said
+
+    def _too_short_positions(self) -> Iterator[tuple[mistakes.Location, str]]:
+        lengths = {"corpus": self.corpus.sequence_length, "evaluate": self.evaluate.sequence_length}
+        section, longest = max(lengths.items(), key=lambda each: each[1])
+        for model, values in self.models.items():
+            if values.max_positions < longest:
+                said = f"max_positions {values.max_positions} is below {section}.sequence_length {longest}"
+                yield ("models", model, "max_positions"), said
+
+    def _names_that_differ_by_case(self) -> Iterator[tuple[mistakes.Location, str]]:
+        """Case alone doesn't tell files apart everywhere; and a run is named after its model and seed."""
+        first: dict[str, str] = {}
+        for model in self.models:
+            runs = [self.run_name(model, seed) for seed in self.pretrain.seeds]
+            if again := next((run for run in runs if run.lower() in first), None):
+                said = f"two runs would be named {first[again.lower()]} and {again}; name the models otherwise"
+                yield ("models", model), said
+            first |= {run.lower(): run for run in runs}
+
+    def run_name(self, model: str, seed: int) -> str:
+        """Of all rounds of one model with one seed."""
+        return model if len(self.pretrain.seeds) == 1 else f"{model}-seed{seed}"
+
+    def sources(self) -> Iterator[Source]:
+        """Every file from outside that it names."""
+        yield self.corpus.dump
+        if self.vocabulary.file:
+            yield self.vocabulary.file
+        for files in self.evaluate.tasks.values():
+            yield from (files.train, files.dev)
+
+    def with_sources(self, change: Callable[[Source], Source]) -> Self:
+        """A copy in which every source is changed."""
+        corpus = self.corpus.model_copy(update={"dump": change(self.corpus.dump)})
+        vocabulary = self.vocabulary
+        if vocabulary.file:
+            vocabulary = vocabulary.model_copy(update={"file": change(vocabulary.file)})
+        tasks = {
+            task: files.model_copy(update={"train": change(files.train), "dev": change(files.dev)})
+            for task, files in self.evaluate.tasks.items()
+        }
+        evaluate = self.evaluate.model_copy(update={"tasks": tasks})
+        return self.model_copy(update={"corpus": corpus, "vocabulary": vocabulary, "evaluate": evaluate})
+
+    def reference_epochs(self, model: str) -> float:
+        """Epochs in which a model sees as many token slots as BERT did (appendix A of the original report).
+
+        BERT: 10^6 steps * 256 * 512 tokens. At batch 128, length 128 and 10,000 steps an epoch that is 800 epochs, at
+        batch 64 it is 1600.
+        """
+        tokens_a_step = self.models[model].batch_size * self.corpus.sequence_length
+        return float(BERT_TOKENS / tokens_a_step // self.pretrain.steps_per_epoch)
+
+
+def load(path: Path) -> Experiment:
+    """Read an experiment file; relative paths in it count from its folder.
+
+    Raises:
+        UserError: unreadable, not YAML, or not an experiment; a line for each thing that is wrong.
+    """
+    return of(read(path))
+
+
+def read(path: Path) -> yamlfiles.Document:
+    """An experiment file, not yet checked.
+
+    Raises:
+        UserError: it isn't there, can't be read, or isn't YAML.
+    """
+    try:
+        return yamlfiles.read(path)
+    except FileNotFoundError as error:
+        raise UserError(f"there is no file {path}; `bertline init` writes one to start from") from error
+
+
+def of(document: yamlfiles.Document) -> Experiment:
+    """What a file says.
+
+    Raises:
+        FileError: a line for each thing that is wrong.
+    """
+    return document.validated(Experiment, strict=True, context=_folder(document))
+
+
+def section(document: yamlfiles.Document, name: str, kind: type[S]) -> S | None:
+    """A section that is right by itself, whatever is wrong with others; None if it isn't."""
+    try:
+        return kind.model_validate_json(json.dumps(document.values.get(name)), strict=True, context=_folder(document))
+    except ValidationError:
+        return None
+
+
+def _folder(document: yamlfiles.Document) -> dict[str, Path]:
+    return {"folder": document.path.parent.absolute()}
+
+
+def _distinct(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(seeds)) != len(seeds):
+        raise ValueError(f"seeds {list(seeds)} repeat; each seed is one run")
+    return seeds

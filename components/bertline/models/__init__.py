@@ -1,0 +1,1 @@
+"""What pre-training and fine-tuning share of a model: encoder, checkpoints, FLOPs and sizes."""

@@ -1,0 +1,1 @@
+"""Files that come from outside: on a disk, on the web, in a bucket. They are identified by checksum."""

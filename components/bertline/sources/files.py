@@ -1,0 +1,258 @@
+"""Files that come from outside: dumps, vocabularies, task files. Identified by checksum where there is one.
+
+    dump: enwiki.xml.bz2                          a path, relative to the experiment file
+    dump: {url: https://…, sha1: 852dfec9…}       downloaded and checked, see `bertline.sources.downloads`
+    dump: sample:pydoc-topics                     made here, see `bertline.samples`
+
+A source's *identity* is its checksum; the URL is only where it was found. So a file may move, or be read from a mirror,
+without anything being built again. Without a checksum the URL has to serve as identity; `bertline validate` says so,
+the checksum of what came is in the manifest of what was made of it, and giving that one, or the right one, makes a new
+identity.
+
+A pod doesn't see the disk that a path is on, and its Python may make other samples. So `upload` copies what is on this
+machine into the store (`bertline.store.mirrors`) before anything runs elsewhere, and `Source.fetch` finds it there.
+"""
+
+import re
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    model_serializer,
+    model_validator,
+)
+
+from bertline import addresses
+from bertline.errors import UserError
+from bertline.process import progress
+from bertline.sources import digests
+from bertline.store import disks, mirrors
+from bertline.store.objects import ObjectStore
+
+SCHEMES = ("http", "https", "file", "sample")
+
+
+@dataclass(frozen=True)
+class Obtained:
+    """A source on local disk."""
+
+    path: Path
+    sha256: str | None
+    """Of what came, for a URL without checksum: the same URL may bring something else another time."""
+
+
+class Source(BaseModel):
+    """One file from outside."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    url: str = Field(min_length=1)
+    """Path, `http(s)://` or `sample:`. No credentials: the URL is in keys, logs and reports."""
+    sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
+    sha1: str | None = Field(None, pattern="^[0-9a-f]{40}$")
+    """What Wikimedia publishes for its dumps."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_string(cls, value: Any, info: ValidationInfo) -> Any:
+        """A bare string is a URL; a relative path counts from the experiment's folder."""
+        value = {"url": value} if isinstance(value, str) else value
+        if not isinstance(value, dict) or not isinstance(value.get("url"), str):
+            return value
+        url = value["url"]
+        if not url.strip():
+            raise ValueError("expected a path, a URL or `sample:NAME`, found nothing")
+        match scheme := urlsplit(url).scheme:
+            case "http" | "https":
+                if secret := addresses.secret(url):
+                    raise ValueError(
+                        f"there is {secret}, in this URL, and it would be in keys, logs and reports; download the file "
+                        "and give its path (`bertline submit` puts it into the store for pods). A user and password "
+                        'can also be given beside the URL, see README, "Files from the web"'
+                    )
+                return value | {"url": addresses.web(url)}
+            case "sample":
+                return value | {"url": scheme + url[len(scheme) :]}
+            case "file":
+                url = addresses.path(url)
+            case "":
+                pass
+            case _:
+                raise ValueError(f"unknown scheme {scheme!r}; accepted: a path, {', '.join(SCHEMES)}")
+        if info.context:
+            try:
+                url = str((info.context["folder"] / Path(url).expanduser()).resolve())
+            except (OSError, RuntimeError, ValueError) as error:  # `~nobody`, a link to itself, a null byte
+                raise ValueError(f"{url!r:.200} is no path: {error}") from error
+        return value | {"url": url}
+
+    @model_serializer(mode="wrap")
+    def _identity(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> Any:
+        """In a key only the identity counts."""
+        return self.identity if info.context and info.context.get("key") else handler(self)
+
+    @property
+    def identity(self) -> str:
+        """What the source is, as opposed to where it is."""
+        return f"sha256:{self.sha256}" if self.sha256 else f"sha1:{self.sha1}" if self.sha1 else self.url
+
+    @property
+    def is_local(self) -> bool:
+        """True for a path."""
+        return not urlsplit(self.url).scheme
+
+    @property
+    def is_sample(self) -> bool:
+        """True if it is made on the spot."""
+        return self.url.startswith("sample:")
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        if self.is_local or self.is_sample:
+            return self.url.rstrip("/").rpartition("/")[2]
+        parts = urlsplit(self.url)
+        return unquote(parts.path.rstrip("/").rpartition("/")[2]) or parts.netloc
+
+    def by_name(self) -> "Source":
+        """The source without this machine's folder: pods and readers know a file by its name and checksum."""
+        return self.model_copy(update={"url": self.name}) if self.is_local else self
+
+    def pinned(self) -> "Source":
+        """The source with its sha256, for those that can be read without a download.
+
+        Raises:
+            UserError: a path that isn't there, or an unknown sample.
+        """
+        if self.sha256 or not (self.is_local or self.is_sample):
+            return self
+        with tempfile.TemporaryDirectory(prefix="bertline-") as directory:
+            digest = digests.known if self.is_local else digests.read
+            return self.model_copy(update={"sha256": digest(self._local(Path(directory)), "sha256")})
+
+    def look(self, directory: Path) -> Path:
+        """The file that is on this machine, or the sample: the right one, as far as a look at its times can tell.
+
+        Raises:
+            UserError: it isn't there, or isn't the file that the checksum names.
+        """
+        path = self._local(directory)
+        self._compare(path, digests.known if self.is_local else digests.read)
+        return path
+
+    def fetch(self, directory: Path, store: ObjectStore | None = None) -> Path:
+        """Where `obtain` has it."""
+        return self.obtain(directory, store).path
+
+    def obtain(self, directory: Path, store: ObjectStore | None = None) -> Obtained:
+        """The file on local disk, every byte checked; a local one is used where it is.
+
+        Args:
+            directory: Where a file that isn't local goes.
+            store: Asked for the copy that `upload` made, unless the file is on this machine.
+
+        Raises:
+            UserError: it isn't there, or isn't the file that the checksum names.
+            DamagedError: the store's copy isn't that file.
+            TransientError: the download failed several times.
+        """
+        is_here = self.is_local and Path(self.url).is_file()
+        if store and self.sha256 and not is_here:
+            if found := mirrors.fetch(store, self.sha256, directory, self.name):
+                return Obtained(found, None)
+            if self.is_local:
+                raise UserError(
+                    f"there is no file {self.url} on this machine, and no copy of it in the store, "
+                    f"{store.uri}/{mirrors.ROOT}{self.sha256}; `bertline submit` puts one there, from the machine that "
+                    "has the file"
+                )
+        if not (self.is_local or self.is_sample):
+            return self._download(directory)
+        path = self._local(directory)
+        self._compare(path, digests.read)
+        return Obtained(path, None)
+
+    @property
+    def _checksums(self) -> dict[str, str]:
+        given = {"sha256": self.sha256, "sha1": self.sha1}
+        return {algorithm: digest for algorithm, digest in given.items() if digest}
+
+    def _compare(self, path: Path, digest: Callable[[Path, str], str]) -> None:
+        for algorithm, expected in self._checksums.items():
+            if (found := digest(path, algorithm)) != expected:
+                raise UserError(
+                    f"{self.url} isn't the expected file: {algorithm} should be {expected}, is {found}; "
+                    + (
+                        "another version of Python makes other samples: use the one that made the plan, or "
+                        "`bertline submit`, which puts its sample into the store"
+                        if self.is_sample
+                        else "correct the checksum in the experiment or the file"
+                    )
+                )
+
+    def _local(self, directory: Path) -> Path:
+        if self.is_sample:
+            from bertline import samples
+
+            with disks.sentences("write", directory):
+                return samples.write(self.url.removeprefix("sample:"), directory)
+        path = Path(self.url)
+        try:
+            is_there = path.is_file()
+        except OSError as error:  # a name that is too long, a folder that can't be entered
+            raise UserError(f"can't look at {str(path)!r:.200}: {error.strerror}") from error
+        if not is_there:
+            found = f"{path} is a folder" if path.is_dir() else f"there is no file {path}"
+            raise UserError(f"{found}; give the path of an existing file, or a URL")
+        return path
+
+    def _download(self, directory: Path) -> Obtained:
+        from bertline.sources import downloads
+
+        path = directory / (re.sub(r"[^\w.-]", "_", self.name)[-100:].lstrip(".") or "file")
+        sha256 = downloads.fetch(self.url, path, self.name, self._checksums)
+        if self._checksums:
+            return Obtained(path, None)
+        progress.say(
+            f"{self.url} has no checksum: to notice if its bytes change, write "
+            f"{{url: {self.url}, sha256: {sha256}}} in the experiment"
+        )
+        return Obtained(path, sha256)
+
+
+def measurements(*obtained: tuple[Source, Obtained]) -> dict[str, Any]:
+    """What manifests keep: the sha256 of what came from URLs without checksum, if there are any."""
+    came = {source.url: each.sha256 for source, each in obtained if each.sha256}
+    return {"downloads": came} if came else {}
+
+
+def upload(sources: Iterable[Source], store: ObjectStore) -> list[Source]:
+    """Copy what is on this machine into a store, for pods; those that had to be copied.
+
+    Pinned paths and samples (see `Source.pinned`) are; URLs are not, a pod reads them itself. What the store has
+    already isn't read again. Write the experiment's reference first (`bertline.store.references`): what nothing refers
+    to is garbage.
+
+    Raises:
+        UserError: a path isn't there and the store hasn't it either, or the file has changed since it was pinned.
+    """
+    copied = []
+    for source in dict.fromkeys(sources):
+        if source.sha256 is None or not (source.is_local or source.is_sample):
+            continue
+        if source.is_local and not Path(source.url).is_file() and mirrors.find(store, source.sha256):
+            continue
+        with tempfile.TemporaryDirectory(prefix="bertline-") as directory:
+            if mirrors.send(store, source._local(Path(directory)), source.sha256, source.name):
+                copied.append(source)
+    return copied

@@ -1,0 +1,1 @@
+"""What every stage has in common: its configuration and how it is started."""

@@ -1,0 +1,1 @@
+"""Text of any origin: paragraphs to sentences, words to pieces."""

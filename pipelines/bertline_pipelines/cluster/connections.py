@@ -1,0 +1,309 @@
+"""A connection to a cluster's API: logging in, time-outs, repetitions, and refusals as sentences.
+
+Kubernetes' own client finds the cluster and logs in; requests go through it one by one. It takes two seconds to import,
+hence at `log_in`.
+"""
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import urllib3
+
+from bertline.errors import BertlineError, TransientError, UserError
+from bertline_pipelines import tls
+
+TIMEOUT_S = (5.0, 30.0)  # to connect, and between two bytes
+ATTEMPTS = 5
+PAUSE_S = 0.5  # doubled each time
+LONGEST_PAUSE_S = 10.0
+PASSING = (408, 429, 500, 502, 503, 504)
+PAGE = 500
+
+
+class ForbiddenError(UserError):
+    """The account may not do that. Names what is missing."""
+
+
+class MissingError(UserError):
+    """There is no such object."""
+
+
+@dataclass(frozen=True)
+class Permission:
+    """Something that an account may or may not do."""
+
+    verb: str
+    resource: str
+    """`pods`, `pods/log`, `workflows`."""
+    group: str = ""
+    """The API's group; empty for Kubernetes' core."""
+    namespaced: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.verb} {self.resource}{f'.{self.group}' if self.group else ''}"
+
+    def check(self, namespace: str) -> str:
+        """The command that asks for it."""
+        name, _, part = self.resource.partition("/")
+        name += f".{self.group}" if self.group else ""
+        return (
+            f"kubectl auth can-i {self.verb} {name}{f' --subresource={part}' if part else ''}"
+            f"{f' -n {namespace}' if self.namespaced else ''}"
+        )
+
+
+def log_in(
+    context: str | None = None, *, attempts: int = ATTEMPTS, timeout_s: tuple[float, float] = TIMEOUT_S
+) -> "Connection":
+    """Log in to the cluster of kubectl's context, or to the one that this pod runs in.
+
+    Args:
+        context: Of the kubeconfig; its current one where None.
+        attempts: How often a request is sent at most.
+        timeout_s: Seconds to connect, and seconds without a byte.
+
+    Raises:
+        UserError: no kubeconfig, no such context, or the cluster doesn't accept the login.
+        TransientError: the cluster doesn't answer.
+    """
+    from kubernetes import client, config
+
+    configuration = client.Configuration()
+    configuration.retries = False  # ours have pauses
+    files = os.environ.get("KUBECONFIG") or "~/.kube/config"
+    name = context or ""
+    try:
+        if any(Path(file).expanduser().exists() for file in files.split(os.pathsep) if file):
+            config.load_kube_config(files, context, client_configuration=configuration)
+        elif context is None and "KUBERNETES_SERVICE_HOST" in os.environ:
+            config.load_incluster_config(configuration)
+            name = "the cluster of this pod"
+        else:
+            raise UserError(
+                f"no cluster: {files} doesn't exist, and this isn't a pod; get its credentials first, for example by "
+                "`make kind-up` or `gcloud container clusters get-credentials NAME`"
+            )
+    except config.ConfigException as error:
+        raise UserError(_bad_config(files, context, str(error))) from error
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UserError(f"can't read kubeconfig {files}: {error}; compare `kubectl config view`") from error
+    return Connection(client.ApiClient(configuration), name, attempts=attempts, timeout_s=timeout_s)
+
+
+class Connection:
+    """One cluster, as one account sees it. Use `log_in`."""
+
+    def __init__(self, api: Any, context: str, *, attempts: int, timeout_s: tuple[float, float]) -> None:
+        self.context = context
+        """kubectl's, where one was given."""
+        self.host: str = api.configuration.host
+        self._api = api
+        self._attempts = attempts
+        self._timeout_s = timeout_s
+
+    def close(self) -> None:
+        """Close what is open; a later request opens it again."""
+        self._api.rest_client.pool_manager.clear()
+
+    def ask(
+        self, path: str, permission: Permission, namespace: str = "", body: Any = None, **query: str
+    ) -> dict[str, Any]:
+        """One JSON document.
+
+        Args:
+            path: Of the API.
+            permission: What it takes, for the refusal.
+            namespace: Where; empty for the whole cluster.
+            body: To POST; GET where None.
+            **query: Parameters.
+
+        Raises:
+            ForbiddenError: the account may not.
+            MissingError: it isn't there.
+            UserError: the login isn't accepted, or this is no Kubernetes.
+            TransientError: no answer, whatever we tried.
+        """
+        response = self.send(path, permission, namespace, query, body=body)
+        try:
+            document = json.loads(response.data)
+        except ValueError as error:
+            raise UserError(f"{self.host} answers, but not as Kubernetes does: see `kubectl config view`") from error
+        return dict(document)
+
+    def all(self, path: str, permission: Permission, namespace: str = "", **query: str) -> list[dict[str, Any]]:
+        """All objects of a listing, page by page."""
+        items: list[dict[str, Any]] = []
+        rest: dict[str, str] = {}
+        while True:
+            page = self.ask(path, permission, namespace, **query, limit=str(PAGE), **rest)
+            items += page.get("items") or []
+            token = (page.get("metadata") or {}).get("continue")
+            if not token:
+                return items
+            rest = {"continue": token}
+
+    def exists(self, path: str, permission: Permission, namespace: str) -> bool:
+        """Whether there is such an object."""
+        try:
+            self.ask(path, permission, namespace)
+        except MissingError:
+            return False
+        return True
+
+    def may(self, permission: Permission, namespace: str) -> bool:
+        """Whether the account has a permission; everybody may ask that of himself."""
+        name, _, part = permission.resource.partition("/")
+        wanted = {"verb": permission.verb, "group": permission.group, "resource": name, "subresource": part}
+        if permission.namespaced:
+            wanted["namespace"] = namespace
+        review = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": {key: value for key, value in wanted.items() if value}},
+        }
+        asking = Permission("create", "selfsubjectaccessreviews", "authorization.k8s.io", namespaced=False)
+        answer = self.ask("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", asking, body=review)
+        return bool((answer.get("status") or {}).get("allowed"))
+
+    def send(
+        self,
+        path: str,
+        permission: Permission,
+        namespace: str,
+        query: Mapping[str, str],
+        *,
+        body: Any = None,
+        silence_s: float | None = None,
+    ) -> urllib3.BaseHTTPResponse:
+        """One request, repeated while the failure may pass.
+
+        Args:
+            path: Of the API.
+            permission: What it takes, for the refusal.
+            namespace: Where; empty for the whole cluster.
+            query: Parameters.
+            body: To POST; GET where None.
+            silence_s: For an answer that is read bit by bit: seconds without a byte. It isn't read here then.
+        """
+        from kubernetes.client import ApiException
+
+        problem: BertlineError
+        for attempt in range(self._attempts):
+            pause = min(LONGEST_PAUSE_S, PAUSE_S * 2**attempt)
+            try:
+                response: urllib3.BaseHTTPResponse = self._api.call_api(
+                    path,
+                    "GET" if body is None else "POST",
+                    query_params=list(query.items()),
+                    header_params={"Accept": "*/*"},
+                    body=body,
+                    auth_settings=["BearerToken"],
+                    _preload_content=False,
+                    _return_http_data_only=True,
+                    _request_timeout=(self._timeout_s[0], silence_s or self._timeout_s[1]),
+                )
+                if silence_s is None:
+                    _ = response.data  # may break off as well
+                return response
+            except ApiException as error:
+                problem = self._refusal(error, permission, namespace)
+                problem.__cause__ = error
+                if not isinstance(problem, TransientError):
+                    raise problem from error
+                pause = max(pause, min(LONGEST_PAUSE_S, _retry_after(error)))
+            except urllib3.exceptions.HTTPError as error:
+                problem = TransientError(
+                    f"Kubernetes at {self.host} doesn't answer ({_short(error)}): is the cluster up? "
+                    f"`kubectl{self._flag} cluster-info` asks the same"
+                )
+                problem.__cause__ = error
+            if attempt + 1 < self._attempts:
+                time.sleep(pause)
+        raise problem
+
+    @property
+    def _flag(self) -> str:
+        return f" --context {self.context}" if self.context else ""
+
+    def _refusal(self, error: Any, permission: Permission, namespace: str) -> BertlineError:
+        """What an answer that is none means."""
+        message = _message(error)
+        if error.status == 0:
+            return self._without_tls(error, message)
+        if error.status == 401 or (error.status == 403 and "system:anonymous" in message):
+            return UserError(
+                f"the cluster at {self.host} doesn't accept your login: its token is missing or has expired; log in "
+                f"again, `kubectl{self._flag} get pods` shows whether it works"
+            )
+        where = f" in namespace {namespace}" if namespace and permission.namespaced else ""
+        if error.status == 403:
+            return ForbiddenError(
+                f"your account may not {permission}{where}: ask the cluster's administrator for that right; "
+                f"`{permission.check(namespace)}` shows whether you have it"
+            )
+        if error.status == 404:
+            return MissingError(f"the cluster has nothing at {permission.resource}{where}: {message}")
+        if error.status in PASSING:
+            return TransientError(f"Kubernetes at {self.host} answers {error.status}: {message}; try again later")
+        return UserError(f"Kubernetes at {self.host} refuses to {permission}{where} ({error.status}): {message}")
+
+    def _without_tls(self, error: Any, message: str) -> BertlineError:
+        """What a failed handshake means: it comes without a status."""
+        match tls.fault(error):
+            case tls.Fault.CERTIFICATE:
+                return UserError(
+                    f"{self.host} doesn't prove that it is the cluster of the kubeconfig ({message}); if the cluster "
+                    "was made anew, get its credentials again, for example by `kind export kubeconfig`"
+                )
+            case tls.Fault.LOGIN:
+                return UserError(
+                    f"the cluster at {self.host} doesn't accept the kubeconfig's certificate ({message}); get its "
+                    "credentials again, for example by `kind export kubeconfig`"
+                )
+            case tls.Fault.SETTINGS:
+                return UserError(
+                    f"{self.host} can't be talked to by https ({message}); compare the server and the certificates in "
+                    "`kubectl config view`"
+                )
+        return TransientError(
+            f"the connection to Kubernetes at {self.host} broke off ({message}); `kubectl{self._flag} cluster-info` "
+            "asks the same"
+        )
+
+
+def _message(error: Any) -> str:
+    """What the API says, from the Status object that it sends."""
+    try:
+        said = json.loads(error.body)["message"]
+    except (ValueError, TypeError, KeyError):
+        said = error.reason or ""
+    return " ".join(str(said).split())[:300]
+
+
+def _retry_after(error: Any) -> float:
+    try:
+        return float((error.headers or {}).get("Retry-After", 0))
+    except ValueError:
+        return 0.0
+
+
+def _short(error: Exception) -> str:
+    """urllib3's message without the object at its beginning."""
+    return str(error).rpartition(">: ")[2].rpartition("): ")[2] or type(error).__name__
+
+
+def _bad_config(files: str, context: str | None, problem: str) -> str:
+    from kubernetes import config
+
+    try:
+        contexts = sorted(each["name"] for each in config.list_kube_config_contexts(files)[0])
+    except (config.ConfigException, KeyError, TypeError):
+        contexts = []
+    if context and contexts and context not in contexts:
+        return f"kubeconfig {files} has no context {context!r}; it has {', '.join(contexts)}"
+    return f"kubeconfig {files} can't be used: {problem}; see `kubectl config get-contexts`"

@@ -1,0 +1,49 @@
+"""The Kubeflow pipeline: a plan's missing tasks as a flat, static graph.
+
+No loops, conditions or artifacts of KFP: the loop was unrolled by `unrolling`, data goes through the store by key, and
+order comes from `after`. Why each of these: README, "The pipeline".
+"""
+
+import importlib
+from typing import Any
+
+from kfp import dsl
+from kfp.dsl.base_component import BaseComponent
+
+from bertline_pipelines import stages
+from bertline_pipelines.compiling import placements
+from bertline_pipelines.places.profiles import Profile
+from bertline_pipelines.planning.plans import Task
+
+
+def build(name: str, tasks: tuple[Task, ...], store_uri: str, profile: Profile | None = None) -> BaseComponent:
+    """The pipeline of these tasks; `store` is its one parameter.
+
+    Args:
+        name: The experiment's name.
+        tasks: `Plan.missing`, or a part of it whose needs are met.
+        store_uri: Default of the parameter.
+        profile: Where the tasks' pods go; None for processes on this machine.
+    """
+
+    @dsl.pipeline(name=f"bertline-{name.lower().replace('.', '-').replace('_', '-')}")
+    def experiment(store: str = store_uri) -> None:
+        made: dict[str, Any] = {}
+        for task in tasks:
+            made[task.name] = _component(task.stage)(store=store, config=task.missing)
+            made[task.name].set_display_name(task.name)
+            # KFP's cache keys on image names and parameters, not on bytes; the store is the cache.
+            made[task.name].set_caching_options(enable_caching=False)
+            if profile:
+                placements.place(made[task.name], task, name, profile)
+            made[task.name].after(*(made[before] for before in task.after if before in made))
+
+    pipeline: BaseComponent = experiment
+    return pipeline
+
+
+def _component(stage: str) -> BaseComponent:
+    """By convention: of `corpus-part` the function `corpus_part` in `bertline.corpus.component`."""
+    module = importlib.import_module(f"bertline.{stages.of(stage).package}.component")
+    component: BaseComponent = getattr(module, stage.replace("-", "_"))
+    return component

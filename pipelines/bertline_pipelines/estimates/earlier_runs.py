@@ -1,0 +1,176 @@
+"""What a store tells of work like that which is missing: manifests, and what they were asked for."""
+
+import json
+import tempfile
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from bertline.corpus.config import CorpusConfig
+from bertline.errors import BertlineError
+from bertline.sources.files import Source
+from bertline.store import attempts, derivations, realizations
+from bertline.store.objects import ObjectStore
+from bertline.store.realizations import Manifest
+from bertline.vocabulary.config import VocabularyConfig
+from bertline_pipelines.estimates import devices
+from bertline_pipelines.estimates.devices import GPUS, Device
+from bertline_pipelines.planning.plans import Plan
+
+ASKING_THREADS = 16  # manifests are small; a bucket's latency is what counts
+RECENT = 200
+"""Manifests of one stage to learn from, the newest: what was measured long ago on other machines tells little."""
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """A realization that is done, to learn from."""
+
+    config: dict[str, Any]
+    """As in the key, with every field."""
+    inputs: dict[str, str]
+    manifest: Manifest
+
+    @property
+    def is_gpu(self) -> bool:
+        """True if it was made with a GPU."""
+        return bool(self.manifest.measurements.get("gpu_present"))
+
+    @property
+    def gpu(self) -> str:
+        """Which of `devices.GPUS` it was made with."""
+        return devices.model(str(self.manifest.provenance.get("gpu") or ""))
+
+    @property
+    def processor(self) -> str:
+        """Where it was made."""
+        return str(self.manifest.provenance.get("processor") or "an unnamed processor")
+
+    @property
+    def where(self) -> str:
+        """The same, for people."""
+        if not self.is_gpu:
+            return self.processor
+        return str(self.manifest.provenance.get("gpu") or f"an unnamed GPU beside {self.processor}")
+
+    @property
+    def size(self) -> int:
+        """Bytes of its payload."""
+        return sum(file.size for file in self.manifest.files)
+
+    def measured(self, name: str) -> float:
+        """A measurement; 0 if there is none."""
+        value = self.manifest.measurements.get(name)
+        return float(value) if isinstance(value, int | float) else 0.0
+
+    def result(self, name: str) -> float:
+        """A result that is a number; 0 if there is none."""
+        value = self.manifest.results.get(name)
+        return float(value) if isinstance(value, int | float) else 0.0
+
+
+@dataclass
+class Precedents:
+    """What the store tells, read when it is asked for."""
+
+    plan: Plan
+    store: ObjectStore | None
+    _took: dict[str, float | None] = field(default_factory=dict)
+    _read: dict[str, list[Earlier]] = field(default_factory=dict)
+
+    def earlier(self, stage: str) -> list[Earlier]:
+        """What is done of a stage, the newest first."""
+        if stage not in self._read:
+            self._read[stage] = _all(self.store, stage) if self.store else []
+        return self._read[stage]
+
+    def closest(self, found: Iterable[Earlier], device: Device) -> list[Earlier]:
+        """Those measured on the right kind of device, on the very model if some were."""
+        right = [earlier for earlier in found if earlier.is_gpu == (device.gpu is not None)]
+        if device.gpu is None:
+            return [each for each in right if each.processor == device.processor] or right
+        if device.gpu == devices.UNKNOWN:
+            return right
+        return [each for each in right if each.gpu == device.gpu] or [each for each in right if each.gpu in GPUS]
+
+    def took(self, earlier: Earlier) -> float | None:
+        """Seconds from the start of the attempt that made it to its end; None if several had a share in it."""
+        manifest = earlier.manifest
+        if manifest.key not in self._took:
+            self._took[manifest.key] = _attempt(self.store, manifest) if self.store else None
+        return self._took[manifest.key]
+
+    @cached_property
+    def pieces(self) -> int | None:
+        """Size of the vocabulary; None if it isn't known before it is made."""
+        config = self.plan.graph.configs(VocabularyConfig)[0]
+        if self.store and (found := realizations.find(self.store, config.STAGE, config.derivation().key)):
+            return found.manifest.results.get("pieces")
+        if config.vocabulary.train:
+            return config.vocabulary.train.size
+        file = config.vocabulary.file
+        return lines(file) if file else None
+
+    @cached_property
+    def shapes(self) -> dict[str, tuple[int, int]]:
+        """Sequence length and predictions of a corpus, by key: a milestone knows only its corpus' key."""
+        ours = self.plan.graph.configs(CorpusConfig)[0]
+        found = {earlier.manifest.key: earlier.config["corpus"] for earlier in self.earlier("corpus")}
+        found[ours.derivation().key] = ours.corpus.model_dump(mode="json")
+        return {key: (corpus["sequence_length"], corpus["max_predictions"]) for key, corpus in found.items()}
+
+
+def _all(store: ObjectStore, stage: str) -> list[Earlier]:
+    manifests = [found for found in store.list(f"objects/{stage}/") if found.name.endswith(f"/{realizations.MANIFEST}")]
+    newest = sorted(manifests, key=lambda found: -found.modified)[:RECENT]
+
+    def earlier(name: str) -> Earlier | None:
+        place = name.removesuffix(realizations.MANIFEST)
+        try:
+            manifest = Manifest.model_validate_json(store.get(name)[0])
+            asked = json.loads(store.get(f"{place}{realizations.DERIVATION}")[0])
+            return Earlier(dict(asked["resolved"]), dict(asked["inputs"]), manifest)
+        except (BertlineError, ValueError, KeyError, TypeError):
+            return None  # damaged ones are for `bertline store verify`; there is nothing to learn from them
+
+    with ThreadPoolExecutor(ASKING_THREADS) as pool:
+        return list(filter(None, pool.map(earlier, [found.name for found in newest])))
+
+
+def _attempt(store: ObjectStore, manifest: Manifest) -> float | None:
+    if manifest.provenance.get("attempts") != 1:
+        return None
+    try:
+        events = attempts.events(store, derivations.prefix(manifest.stage, manifest.key), 1)
+        return float(events[-1]["time"]) - float(events[0]["time"])
+    except (BertlineError, LookupError, TypeError, ValueError):
+        return None
+
+
+def lines(source: Source) -> int | None:
+    """Lines of a file on this machine, or of a sample; None if it is elsewhere."""
+    with _here(source) as path:
+        if path is None:
+            return None
+        with path.open("rb") as file:
+            return sum(1 for _ in file)
+
+
+def size(source: Source) -> int | None:
+    """Bytes of a file on this machine, or of a sample; None if it is elsewhere."""
+    with _here(source) as path:
+        return None if path is None else path.stat().st_size
+
+
+@contextmanager
+def _here(source: Source) -> Iterator[Path | None]:
+    with tempfile.TemporaryDirectory(prefix="bertline-") as directory:
+        if source.is_sample:
+            yield source.fetch(Path(directory))
+        else:
+            path = Path(source.url)
+            yield path if source.is_local and path.is_file() else None

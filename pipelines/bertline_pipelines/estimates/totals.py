@@ -1,0 +1,204 @@
+"""What the missing tasks of a plan will take: hours, bytes, money. Each figure says what it rests on (`times`).
+
+A task's seconds are those of its work and its start-up: of the process or the pod, imports, tracing, staging, saving.
+Waiting for a node, pulling images, downloads from outside and lost work come on top. A sum that lacks tasks has no
+highest value: it is "at least". Bytes are those of milestones and corpus; manifests, predictions and reports are a few
+MB beside them.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bertline.store.objects import ObjectStore
+from bertline_pipelines.estimates import baselines, times, volumes
+from bertline_pipelines.estimates.baselines import NOTHING, Range
+from bertline_pipelines.estimates.devices import Device
+from bertline_pipelines.estimates.earlier_runs import Precedents
+from bertline_pipelines.planning.plans import Plan, Task
+
+HOUR = 3600.0
+UNKNOWN = Range(0, math.inf)
+
+
+@dataclass(frozen=True)
+class TaskEstimate:
+    """What is left of one task."""
+
+    name: str
+    stage: str
+    after: tuple[str, ...]
+    """Tasks that come before it."""
+    device: Device
+    steps: int
+    """Gradient steps of pre-training."""
+    seconds: Range | None
+    """With start-up; None: unknown."""
+    start_up: Range
+    """Seconds beside the work."""
+    basis: str
+    """What `seconds` rests on, or why they are unknown."""
+    written: float | None
+    """Bytes that stay in the store; None: unknown."""
+    written_basis: str
+    """What `written` rests on."""
+
+    @property
+    def uses_gpu(self) -> bool:
+        """True if it reserves a GPU."""
+        return self.device.gpu is not None
+
+    def document(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {
+            "name": self.name,
+            "stage": self.stage,
+            "gpu": self.uses_gpu,
+            "steps": self.steps,
+            "seconds": self.seconds and self.seconds.document(),
+            "start_up": self.start_up.document(),
+            "basis": self.basis,
+            "bytes": None if self.written is None else round(self.written),
+            "bytes_basis": self.written_basis,
+        }
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What is left of a plan."""
+
+    tasks: tuple[TaskEstimate, ...]
+    """Each after those that it needs."""
+    rolling_peak: float | None
+    """Bytes that rolling checkpoints take at worst, while all runs train at once; gone when they are done."""
+    currency: str
+    """Of the price."""
+
+    @property
+    def steps(self) -> int:
+        """Gradient steps of pre-training."""
+        return sum(task.steps for task in self.tasks)
+
+    @property
+    def gpu_hours(self) -> Range:
+        """Of all GPUs that are reserved."""
+        return _sum(task.seconds and task.seconds * (task.device.gpus / HOUR) for task in self.tasks if task.uses_gpu)
+
+    @property
+    def cpu_hours(self) -> Range:
+        """Of the other tasks: hours of a task, not of a core."""
+        return _sum(task.seconds and task.seconds * (1 / HOUR) for task in self.tasks if not task.uses_gpu)
+
+    @property
+    def start_up_hours(self) -> Range:
+        """Of all tasks, with and without a GPU: what of their hours isn't work."""
+        return _sum(task.start_up * (1 / HOUR) for task in self.tasks)
+
+    @property
+    def chain_hours(self) -> Range:
+        """Of the longest chain of tasks that wait for each other: with any number side by side it takes no less."""
+        ends: dict[str, Range] = {}
+        for task in self.tasks:
+            before = [ends[name] for name in task.after]
+            begun = Range(max((each.low for each in before), default=0), max((each.high for each in before), default=0))
+            ends[task.name] = begun + (task.seconds or UNKNOWN)
+        longest = ends.values()
+        return Range(
+            max((each.low for each in longest), default=0), max((each.high for each in longest), default=0)
+        ) * (1 / HOUR)
+
+    def hours(self, side_by_side: int) -> Range:
+        """From the first task's begin to the last one's end, so many at once; Graham's bounds for any order."""
+        work, chain = self.gpu_hours + self.cpu_hours, self.chain_hours
+        return Range(max(chain.low, work.low / side_by_side), min(work.high, chain.high + work.high / side_by_side))
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """Tasks that the hours lack."""
+        return tuple(task.name for task in self.tasks if task.seconds is None)
+
+    @property
+    def written(self) -> float:
+        """Bytes that stay in the store; see `unknown_written`."""
+        return sum(task.written or 0 for task in self.tasks)
+
+    @property
+    def unknown_written(self) -> tuple[str, ...]:
+        """Tasks that the bytes lack."""
+        return tuple(task.name for task in self.tasks if task.written is None)
+
+    @property
+    def cost(self) -> Range | None:
+        """Of the GPU-hours; None without a GPU, and where one has no price."""
+        tasks = [task for task in self.tasks if task.uses_gpu]
+        if not tasks or any(task.device.price is None for task in tasks):
+            return None
+        return _sum(task.seconds and task.seconds * (_price(task.device) / HOUR) for task in tasks)
+
+    def document(self) -> dict[str, Any]:
+        """For `--json`. A highest value that is null isn't known: the sum lacks the tasks in `unknown`."""
+        prices = {task.device.price for task in self.tasks if task.uses_gpu}
+        return {
+            "tasks": [task.document() for task in self.tasks],
+            "steps": self.steps,
+            "gpu_hours": self.gpu_hours.document(),
+            "cpu_hours": self.cpu_hours.document(),
+            "start_up_hours": self.start_up_hours.document(),
+            "chain_hours": self.chain_hours.document(),
+            "unknown": list(self.unknown),
+            "bytes": round(self.written),
+            "bytes_unknown": list(self.unknown_written),
+            "rolling_peak_bytes": None if self.rolling_peak is None else round(self.rolling_peak),
+            "price_per_gpu_hour": prices.pop() if len(prices) == 1 else None,
+            "currency": self.currency if self.cost else None,
+            "cost": self.cost and self.cost.document(),
+        }
+
+
+def estimate(
+    plan: Plan, store: ObjectStore | None, devices: Mapping[str, Device], *, currency: str = "USD"
+) -> Estimate:
+    """What the missing tasks will take. Reads manifests, writes nothing.
+
+    Args:
+        plan: What is missing.
+        store: Whose manifests to learn from; None has none.
+        devices: Where the tasks of each stage run, see `devices.of`.
+        currency: Of their prices.
+    """
+    known = Precedents(plan, store)
+    tasks = tuple(_task(task, known, devices[task.stage]) for task in plan.missing)
+    return Estimate(tasks, volumes.rolling_peak(plan, known), currency)
+
+
+def _task(task: Task, known: Precedents, device: Device) -> TaskEstimate:
+    """All of a task's configurations that are left; one process or pod makes them."""
+    left = [node.config for node in task.left if node.config]
+    taken = [times.of(config, known, device) for config in left]
+    amounts = [volumes.of(config, known) for config in left]
+    works = [time.work for time in taken if time.work]
+    written = [amount.written for amount in amounts if amount.written is not None]
+    start = sum((time.start for time in taken), baselines.POD_S if device.is_pod else baselines.PROCESS_S)
+    return TaskEstimate(
+        task.name,
+        task.stage,
+        task.after,
+        device,
+        task.steps,
+        sum(works, start) if len(works) == len(left) else None,
+        start,
+        "; ".join(dict.fromkeys(time.basis for time in taken)),
+        sum(written) if len(written) == len(left) else None,
+        "; ".join(dict.fromkeys(amount.basis for amount in amounts)),
+    )
+
+
+def _price(device: Device) -> float:
+    """Of all its GPUs for an hour."""
+    assert device.price is not None
+    return device.price * device.gpus
+
+
+def _sum(parts: Iterable[Range | None]) -> Range:
+    return sum((part or UNKNOWN for part in parts), NOTHING)

@@ -1,0 +1,212 @@
+"""Requests to Kubeflow's API: a time-out each, repeated if what went wrong may pass, and failures as sentences.
+
+No connection, 429, 500, 502, 503 and 504 may pass: tried again with growing pauses, in the end a TransientError.
+The rest is a UserError that says what to do.
+"""
+
+import email.utils
+import random
+import re
+import time
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+import requests.auth
+import urllib3
+
+from bertline.addresses import redacted
+from bertline.errors import TransientError, UserError
+from bertline_pipelines import tls
+
+TIMEOUT_S = (5.0, 30.0)
+ATTEMPTS = 4
+PAUSE_S = 0.5
+LONGEST_PAUSE_S = 30.0
+PASSING = frozenset({408, 429, 500, 502, 503, 504})
+PORT_FORWARD = "kubectl -n kubeflow port-forward svc/ml-pipeline 8888:8888"
+
+
+class RefusedError(UserError):
+    """The server understood the request and said no."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Connection:
+    """To one KFP server."""
+
+    def __init__(
+        self,
+        endpoint: str,
+        namespace: str,
+        token: str | None,
+        *,
+        timeout_s: tuple[float, float],
+        attempts: int,
+        pause_s: float,
+    ) -> None:
+        """Prepare; nothing is sent before the first call. The arguments are those of `Kubeflow`."""
+        host = _host(endpoint)
+        token = (token or "").strip()
+        if not re.fullmatch(r"[!-~]*", token):  # the HTTP library would print it
+            raise UserError("KFP_TOKEN isn't a token: it has spaces, line breaks or non-ASCII characters in it")
+        self.endpoint = endpoint.rstrip("/")
+        self.attempts = attempts
+        self.time = 0.0
+        """Of the last answer, in seconds since the epoch by the server's clock."""
+        self._namespace, self._timeout_s, self._pause_s = namespace, timeout_s, pause_s
+        self._session = requests.Session()
+        # A proxy from the environment can't reach a port-forward on this machine.
+        self._session.trust_env = host not in ("localhost", "127.0.0.1", "::1")
+        if token:
+            self._session.auth = _Bearer(token)
+
+    def close(self) -> None:
+        """Close it."""
+        self._session.close()
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: dict[str, str] | None = None,
+        body: dict[str, Any] | None = None,
+        attempts: int | None = None,
+    ) -> dict[str, Any]:
+        """The answer to one request.
+
+        Args:
+            method: GET or POST.
+            path: After `/apis/v2beta1/`.
+            params: In the address.
+            body: Sent as JSON.
+            attempts: How often it is sent at most, if not as usual.
+        """
+        last = attempts or self.attempts
+        for attempt in range(last):
+            try:
+                return self._read(self._send(method, path, params, body))
+            except TransientError:
+                if attempt + 1 == last:
+                    raise
+                time.sleep(self.pause(attempt))
+        raise AssertionError
+
+    def pause(self, attempt: int) -> float:
+        """Seconds after a failed attempt: more each time, and not the same for all who lost the same server."""
+        return min(LONGEST_PAUSE_S, self._pause_s * 2.0 ** min(attempt, 30)) * random.uniform(0.5, 1.0)
+
+    def _send(
+        self, method: str, path: str, params: dict[str, str] | None, body: dict[str, Any] | None
+    ) -> requests.Response:
+        where = f"{self.endpoint}/apis/v2beta1/{path}"
+        try:
+            # No redirects: they lead to login pages, and a POST would arrive as a GET.
+            return self._session.request(
+                method, where, params=params, json=body, timeout=self._timeout_s, allow_redirects=False
+            )
+        except requests.exceptions.SSLError as error:
+            match tls.fault(error):
+                case tls.Fault.CONNECTION:
+                    raise TransientError(
+                        f"the connection to Kubeflow at {self.endpoint} broke off: {_short(error)}"
+                    ) from error
+                case tls.Fault.CERTIFICATE:
+                    raise UserError(
+                        f"the certificate of {self.endpoint} isn't trusted: {_short(error)}; REQUESTS_CA_BUNDLE names "
+                        "a file of certificates that are"
+                    ) from error
+            raise UserError(
+                f"{self.endpoint} can't be talked to by https: {_short(error)}; is it http, or another port?"
+            ) from error
+        except requests.exceptions.ReadTimeout as error:
+            raise TransientError(
+                f"Kubeflow at {self.endpoint} took the request and said nothing for {self._timeout_s[1]:g} seconds"
+            ) from error
+        except requests.exceptions.RequestException as error:
+            if isinstance(error, ValueError):
+                raise UserError(f"{self.endpoint} can't be a KFP endpoint: {_short(error)}") from error
+            reason = getattr(error.args[0], "reason", None) if error.args else None
+            if isinstance(reason, (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)):
+                raise TransientError(
+                    f"nothing answers at {self.endpoint}; is the address right, and is the port-forward running? "
+                    f"{PORT_FORWARD}"
+                ) from error
+            raise TransientError(f"the connection to Kubeflow at {self.endpoint} broke: {_short(error)}") from error
+
+    def _read(self, answer: requests.Response) -> dict[str, Any]:
+        """The document, or what the status means."""
+        status = answer.status_code
+        self.time = _time(answer)
+        try:
+            document = answer.json()
+        except ValueError:
+            document = None
+        said = str(answer.reason)
+        if isinstance(document, dict):
+            said = _short(document.get("message") or document.get("error") or said)
+        if status in PASSING:
+            raise TransientError(f"Kubeflow at {self.endpoint} has a problem now ({status}): {said}")
+        if status == 401 and self._session.auth:
+            raise UserError(f"Kubeflow at {self.endpoint} refuses the token in KFP_TOKEN (401); it may have expired")
+        if status == 401:
+            raise UserError(
+                f"Kubeflow at {self.endpoint} wants a token (401); put one into the environment as KFP_TOKEN"
+            )
+        if status == 403:
+            raise UserError(
+                f"Kubeflow at {self.endpoint} doesn't permit this in namespace {self._namespace} (403): {said}; it "
+                "takes another token in KFP_TOKEN, or a permission"
+            )
+        if not isinstance(document, dict) or status < 200 or 300 <= status < 400:
+            target = answer.headers.get("Location")
+            place = f" but points to {_short(redacted(target))}" if target else " without JSON"
+            raise UserError(
+                f"{self.endpoint} isn't a KFP API: it answers {status}{place}. It may be a login page, then a token in "
+                "KFP_TOKEN helps, or the address of something else: the API is service ml-pipeline, port 8888"
+            )
+        if status >= 400:
+            raise RefusedError(f"Kubeflow at {self.endpoint} refuses this ({status}): {said}", status)
+        return document
+
+
+class _Bearer(requests.auth.AuthBase):
+    """The token in each request; not among the session's headers, which ~/.netrc overrides."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+def _host(endpoint: str) -> str:
+    """Its host; a UserError if it isn't an address."""
+    try:
+        address = urlsplit(endpoint)
+        if address.scheme in ("http", "https") and address.hostname and "@" not in address.netloc:
+            return address.hostname
+    except ValueError:  # such as half an IPv6 address
+        pass
+    raise UserError(
+        "a KFP endpoint looks like http://localhost:8888 or https://host/pipeline, without user or password, not "
+        f"{redacted(endpoint)!r}"
+    )
+
+
+def _time(answer: requests.Response) -> float:
+    """When it was given; by this machine's clock if it doesn't say."""
+    try:
+        return email.utils.parsedate_to_datetime(answer.headers.get("Date", "")).timestamp()
+    except ValueError:
+        return time.time()
+
+
+def _short(said: object) -> str:
+    """One line."""
+    return " ".join(str(said).split())[:500]

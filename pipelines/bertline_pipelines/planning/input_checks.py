@@ -1,0 +1,108 @@
+"""Cheap looks at an experiment's inputs, so that a bad one is found before any work."""
+
+import functools
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from bertline.configuration.mistakes import Location
+from bertline.corpus import passes
+from bertline.errors import UserError
+from bertline.evaluate import glue
+from bertline.experiment.specs import Corpus, Evaluate, Experiment, Vocabulary
+from bertline.sources.files import Source
+from bertline.text import wordpiece
+from bertline.wikipedia import dumps, extraction
+
+
+def inputs(
+    corpus: Corpus | None, vocabulary: Vocabulary | None, evaluate: Evaluate | None
+) -> Iterator[tuple[Location, str]]:
+    """Look at what is on this machine: both ends of the dump, the vocabulary, every line of the task files.
+
+    And let the corpus stage, whose last pass would refuse them after hours, look at its options.
+
+    Args:
+        corpus: None if this section of the experiment has other mistakes; the same for the others.
+        vocabulary: Where the pieces come from.
+        evaluate: The task files.
+
+    Yields:
+        What is wrong: where in the experiment, and why.
+    """
+    with tempfile.TemporaryDirectory(prefix="bertline-") as directory:
+        for location, look in _looks(corpus, vocabulary, evaluate, Path(directory)):
+            try:
+                look()
+            except UserError as error:
+                yield location, str(error)
+            except OSError as error:
+                yield location, f"can't read {error.filename or 'it'}: {error.strerror}"
+
+
+def _looks(
+    corpus: Corpus | None, vocabulary: Vocabulary | None, evaluate: Evaluate | None, work: Path
+) -> Iterator[tuple[Location, Callable[[], object]]]:
+    if corpus:
+        yield ("corpus",), lambda: passes.instance_options(corpus)
+        if _is_here(corpus.dump):
+            yield ("corpus", "dump"), lambda: _look_at_dump(corpus, work)
+    if vocabulary and (file := vocabulary.file) and _is_here(file):
+        yield (
+            ("vocabulary", "file"),
+            lambda: wordpiece.Tokenizer(wordpiece.read(file.look(work)), vocabulary.lower_case),
+        )
+    for task, files in evaluate.tasks.items() if evaluate else ():
+        for name, source in (("train", files.train), ("dev", files.dev)):
+            if _is_here(source):
+                yield ("evaluate", "tasks", task, name), functools.partial(_read_task, source, work)
+
+
+_LOOK = 4 << 20
+"""Bytes of a dump in which an article is looked for: some seconds, if there is none."""
+
+
+def _look_at_dump(corpus: Corpus, work: Path) -> None:
+    """Both ends, and that an article is at its beginning or in its middle: stubs and talk pages have none."""
+    dump = corpus.dump.look(work)
+    dumps.check(dump, corpus.on_corrupt)
+    size, read = dump.stat().st_size, extraction.Read()
+    for begin in {0, max(0, size // 2 - _LOOK)}:
+        part = dumps.Slice(0, begin, min(size, begin + _LOOK))
+        if any(extraction.prose(dump, part, corpus, read)):
+            return
+    raise UserError(
+        f"{dump} has no article with prose among the {read.pages:,} pages looked at, which are redirects, of other "
+        "namespaces, without text or shorter than corpus.min_characters. Expected …-pages-articles.xml.bz2; a stub "
+        "dump has no text"
+    )
+
+
+def _read_task(source: Source, work: Path) -> None:
+    glue.read(source.look(work))
+
+
+def warnings(experiment: Experiment) -> Iterator[str]:
+    """What can be meant and mostly isn't."""
+    for source in experiment.sources():
+        if not _is_here(source) and not (source.sha256 or source.sha1):
+            yield f"{source.url} has no checksum: if its bytes change, nothing is built anew; add sha256 (or sha1)"
+    pretrain, corpus = experiment.pretrain, experiment.corpus
+    if pretrain.epochs_per_round > pretrain.epochs and "epochs_per_round" in pretrain.model_fields_set:
+        yield (
+            f"pretrain.epochs_per_round {pretrain.epochs_per_round} is above pretrain.epochs {pretrain.epochs}: each "
+            "model is evaluated once, at its end"
+        )
+    wanted = round(corpus.masking_rate * corpus.sequence_length)
+    if wanted > corpus.max_predictions:
+        yield (
+            f"corpus.masking_rate {corpus.masking_rate:g} of {corpus.sequence_length} tokens is {wanted}, and "
+            f"corpus.max_predictions allows {corpus.max_predictions}: fewer tokens of long examples are masked"
+        )
+    for task, files in experiment.evaluate.tasks.items():
+        if files.train.pinned().identity == files.dev.pinned().identity:
+            yield f"evaluate.tasks.{task}: train and dev are one file: the accuracy would be on what was trained on"
+
+
+def _is_here(source: Source) -> bool:
+    return source.is_local or source.is_sample

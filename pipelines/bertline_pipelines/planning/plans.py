@@ -1,0 +1,128 @@
+"""From a graph and a store to what is left to do: the tasks, what each waits for, and which are done already.
+
+The store is asked before anything is scheduled, so a finished round costs one GET here and no pod anywhere.
+"""
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bertline.corpus.config import CorpusConfig, CorpusPartConfig
+from bertline.experiment import graphs
+from bertline.experiment.graphs import Graph, Node
+from bertline.stage.configs import StageConfig
+from bertline.store import realizations
+from bertline.store.objects import ObjectStore
+
+ASKING_THREADS = 16  # manifests are small; a bucket's latency is what counts
+
+
+@dataclass(frozen=True)
+class Task(graphs.Task):
+    """A task of the graph, or a share of one, and how much of it is left."""
+
+    after: tuple[str, ...]
+    """Tasks that have to be over before it begins."""
+    done: tuple[bool, ...] = ()
+    """Which of the nodes are realized already."""
+
+    @property
+    def configs(self) -> tuple[StageConfig, ...]:
+        """Of its nodes."""
+        return tuple(node.config for node in self.nodes if node.config)
+
+    @property
+    def left(self) -> tuple[Node, ...]:
+        """Nodes that aren't realized yet."""
+        return tuple(node for node, done in zip(self.nodes, self.done, strict=True) if not done)
+
+    @property
+    def finished(self) -> bool:
+        """True if nothing is left to do."""
+        return all(self.done)
+
+    @property
+    def missing(self) -> str:
+        """JSON list of the configurations that are left: the task's `config` argument."""
+        left = [node.config.model_dump(mode="json") for node in self.left if node.config]
+        return json.dumps(left, ensure_ascii=False, separators=(",", ":"))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All tasks of an experiment in an order that respects what they need."""
+
+    graph: Graph
+    tasks: tuple[Task, ...]
+
+    @property
+    def missing(self) -> tuple[Task, ...]:
+        """What has to run, without what is done; a task waits only for others that have to run."""
+        names = {task.name for task in self.tasks if not task.finished}
+        return tuple(
+            replace(task, after=tuple(filter(names.__contains__, task.after)))
+            for task in self.tasks
+            if task.name in names
+        )
+
+    def document(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {
+            "experiment": self.graph.experiment.name,
+            "tasks": [
+                {
+                    "name": task.name,
+                    "stage": task.stage,
+                    "state": "done" if task.finished else "missing",
+                    "after": list(task.after),
+                    "steps": task.steps,
+                    "keys": list(task.keys),
+                }
+                for task in self.tasks
+            ],
+            "steps_missing": sum(task.steps for task in self.missing),
+        }
+
+
+def plan(graph: Graph, store: ObjectStore | None, corpus_pods: int = 1) -> Plan:
+    """Compare a graph with a store. Reads manifests, writes nothing.
+
+    Args:
+        graph: Of the experiment.
+        store: Where; None takes everything for missing.
+        corpus_pods: Tasks that share each of the corpus' passes.
+    """
+    tasks = list(_tasks(graph, corpus_pods))
+    nodes = [node for task in tasks for node in task.nodes]
+    with ThreadPoolExecutor(ASKING_THREADS) as pool:
+        found = iter(list(pool.map(lambda node: store is not None and _is_done(node, store), nodes)))
+    planned = {task.name: replace(task, done=tuple(next(found) for _ in task.nodes)) for task in tasks}
+    if planned["corpus"].finished and corpus_pods > 1:  # then nobody needs its parts any more
+        return plan(graph, store)
+    return Plan(graph, tuple(planned.values()))
+
+
+def _tasks(graph: Graph, corpus_pods: int) -> Iterator[Task]:
+    for task in graph.tasks():
+        if task.stage == CorpusConfig.STAGE and corpus_pods > 1:  # one pod does both passes by itself
+            yield from _shared(task, graph.configs(CorpusConfig)[0], corpus_pods)
+        else:
+            yield Task(task.nodes, task.needs)
+
+
+def _shared(corpus: graphs.Task, config: CorpusConfig, pods: int) -> Iterator[Task]:
+    """The corpus, after tasks that do parts of its work."""
+    before = corpus.needs
+    for work in ("map", "reduce"):
+        names = tuple(f"{corpus.name}-{work}-{index + 1}" for index in range(pods))
+        for index, name in enumerate(names):
+            part = CorpusPartConfig(corpus=config, work=work, index=index, count=pods)
+            yield Task((Node.of(part, before, task=name),), before)
+        before = names
+    yield Task(corpus.nodes, before)
+
+
+def _is_done(node: Node, store: ObjectStore) -> bool:
+    return realizations.find(store, node.stage, node.key) is not None

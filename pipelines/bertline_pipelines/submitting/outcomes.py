@@ -1,0 +1,96 @@
+"""What became of a run: Kubeflow's word, held against Argo's workflow and against our own record.
+
+Kubeflow's word alone isn't enough. It calls a run that was cancelled failed, and one whose workflow was deleted it
+calls running for ever.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bertline.errors import BertlineError
+from bertline_pipelines.cluster.steps import Workflow
+from bertline_pipelines.kubeflow.api import RunNotFoundError
+from bertline_pipelines.kubeflow.runs import Run
+from bertline_pipelines.records.submissions import Submission
+
+if TYPE_CHECKING:
+    from bertline_pipelines.cluster.reader import Cluster
+    from bertline_pipelines.kubeflow.api import Kubeflow
+
+YOUNG_S = 60.0
+"""Of a run: seconds in which a workflow that isn't there may still come."""
+
+OVER = ("succeeded", "failed", "canceled", "skipped", "forgotten", "lost")
+
+
+@dataclass(frozen=True)
+class Fate:
+    """How a run is, as far as Kubeflow and Argo tell."""
+
+    state: str
+    """KFP's state in lower case; `lost` if its workflow is gone, so that nothing of it will ever run; `forgotten` if
+    the server doesn't know it; `unknown` if that can't be asked."""
+    run: Run | None = None
+    """None if it is forgotten or unknown."""
+    workflow: Workflow | None = None
+    """None if it isn't there, or can't be looked at."""
+    remarks: tuple[str, ...] = ()
+    """What couldn't be asked, and what is odd."""
+
+    @property
+    def is_over(self) -> bool:
+        """True if the run does nothing any more."""
+        return self.state in OVER
+
+
+def learn(submission: Submission, kubeflow: "Kubeflow | None", cluster: "Cluster | None") -> Fate:
+    """Ask both.
+
+    Args:
+        submission: The run.
+        kubeflow: None if it can't be reached.
+        cluster: None if it can't be reached; then Kubeflow is believed.
+    """
+    if submission.run_id is None:
+        return Fate(
+            "unknown", remarks=("whether the run was posted isn't known: `bertline submit` again finds it or posts it",)
+        )
+    remarks: list[str] = []
+    run, state = _ask_kubeflow(submission.run_id, kubeflow, remarks)
+    workflow, is_known = None, False
+    if cluster is not None and state not in ("forgotten", "succeeded"):
+        try:
+            workflow = cluster.workflow(submission.namespace, submission.run_id)
+            is_known = True
+        except BertlineError as error:
+            remarks.append(f"Argo can't be asked: {error}")
+    if run is None:
+        return Fate(state, None, workflow, tuple(remarks))
+    was_ended = submission.cancelled is not None or (workflow is not None and workflow.terminated)
+    if run.state == "FAILED" and was_ended:
+        run = dataclasses.replace(run, state="CANCELED")
+        state = "canceled"
+    elif not run.final and is_known and workflow is None and run.age_s >= YOUNG_S:
+        state = "canceled" if submission.cancelled is not None or state == "canceling" else "lost"
+        remarks.append(
+            f"Kubeflow calls the run {run.state.lower()}, but its workflow was deleted from namespace "
+            f"{submission.namespace}, so nothing of it runs any more"
+        )
+    elif not run.final and was_ended:
+        state = "canceling"
+    return Fate(state, run, workflow, tuple(remarks))
+
+
+def _ask_kubeflow(run_id: str, kubeflow: "Kubeflow | None", remarks: list[str]) -> tuple[Run | None, str]:
+    if kubeflow is None:
+        return None, "unknown"
+    try:
+        run = kubeflow.run(run_id)
+    except RunNotFoundError as error:
+        remarks.append(str(error))
+        return None, "forgotten"
+    except BertlineError as error:
+        remarks.append(str(error))
+        return None, "unknown"
+    return run, run.state.lower()
