@@ -1,4 +1,4 @@
-"""Rates of corpus build, pre-training and fine-tuning on this machine. `make bench` runs it; not a test.
+"""Rates of corpus build, pre-training and fine-tuning on this machine. `make job` runs it; not a test.
 
 Input: the sample corpus and task, or real ones where ../shared/data has them. Medians of 3, one thread and all.
 """
@@ -137,7 +137,7 @@ def fine_tuning() -> float:
         lower_case=True,
         milestone="0" * 64,
         vocabulary="0" * 64,
-        label=Label(experiment="bench", run="6L", model="6L", epoch=0),
+        label=Label(experiment="job", run="6L", model="6L", epoch=0),
     )
     with tempfile.TemporaryDirectory() as folder:
         examples = glue.read(source.fetch(Path(folder))).examples[:320]

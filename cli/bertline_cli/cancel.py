@@ -37,12 +37,12 @@ def command(
             cluster = access.try_to(
                 lambda: stack.enter_context(access.cluster(place)), remarks, "what Argo does can't be looked at"
             )
-            fate = outcomes.learn(submission, server, cluster)
+            outcome = outcomes.learn(submission, server, cluster)
     if as_json:
-        document = {"run_id": submission.run_id, "state": fate.state, "remarks": [*remarks, *fate.remarks]}
+        document = {"run_id": submission.run_id, "state": outcome.state, "remarks": [*remarks, *outcome.remarks]}
         typer.echo(json.dumps(document, indent=2))
     else:
-        typer.echo(f"run {submission.display_name} is {fate.state}; what is done is kept")
-        for remark in (*remarks, *fate.remarks):
+        typer.echo(f"run {submission.display_name} is {outcome.state}; what is done is kept")
+        for remark in (*remarks, *outcome.remarks):
             typer.echo(f"  note: {remark}")
         typer.echo(f"Next:  bertline submit EXPERIMENT.yaml {arguments.options(store, profile)}   goes on from there")

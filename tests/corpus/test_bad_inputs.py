@@ -5,7 +5,7 @@ import bz2
 import pytest
 
 from bertline.corpus import stage, units, workers
-from bertline.corpus.buckets import Spread
+from bertline.corpus.buckets import Partitioner
 from bertline.errors import DamagedError, UserError
 from bertline.store.backends import connect
 from bertline.text import wordpiece
@@ -44,7 +44,7 @@ def test_articles_that_are_all_too_short_are_refused(write, build):
 
 
 def test_a_corpus_that_is_all_held_out_is_refused(write, build):
-    held_out = [number for number in range(1, 100) if Spread(4, 0.3).bucket(number) >= 4]
+    held_out = [number for number in range(1, 100) if Partitioner(4, 0.3).bucket(number) >= 4]
     with pytest.raises(UserError, match=f"all {len(held_out)} documents are held out; lower corpus.held_out"):
         build(write(*(page(number, PROSE) for number in held_out)), held_out=0.3)
 
@@ -154,6 +154,6 @@ def test_no_document_is_alone_in_its_shard(write, build):
 
 
 def test_a_single_document_is_refused(write, build):
-    number = next(number for number in range(1, 100) if Spread(4, 0.1).bucket(number) < 4)
+    number = next(number for number in range(1, 100) if Partitioner(4, 0.1).bucket(number) < 4)
     with pytest.raises(UserError, match="one document to train on"):
         build(write(article(number, "rain")), max_unknown=1)

@@ -353,7 +353,7 @@ def test_two_states_of_a_dump_are_never_mixed(pydoc, configure, store, tmp_path,
         web.answers["/latest.xml"] = [file(old), file(new)]
         parts.run(part(config, "map", 0, 2), store)
         parts.run(part(config, "map", 1, 2), store)
-        assert units.mapped(units.Bench(config, store, tmp_path, lambda: None)) is None
+        assert units.mapped(units.Job(config, store, tmp_path, lambda: None)) is None
         # WHEN the corpus is built THEN it is that of one state, and says which
         manifest = stage.run(config, store).manifest
     finally:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bertline.corpus import buckets, passes, stage, units, workers
-from bertline.corpus.buckets import Spread
+from bertline.corpus.buckets import Partitioner
 from bertline.corpus.config import CorpusConfig
 from bertline.examples import shards
 from bertline.store.backends import connect
@@ -122,8 +122,10 @@ def test_statistics_are_those_of_the_library_functions(real, real_documents, enw
     assert results["words"] == sum(words for _, words, _ in real_documents)
     assert results["sentences"] == sum(len(document) for _, _, document in real_documents)
     assert results["tokens"] == sum(len(sentence) for _, _, document in real_documents for sentence in document)
-    spread = Spread(4, 0.1)
-    assert results["held_out_documents"] == sum(spread.bucket(identity) >= 4 for identity, _, _ in real_documents) > 0
+    partitioner = Partitioner(4, 0.1)
+    assert (
+        results["held_out_documents"] == sum(partitioner.bucket(identity) >= 4 for identity, _, _ in real_documents) > 0
+    )
     assert results["skipped_bytes"] == 0
 
 
@@ -143,7 +145,7 @@ def test_examples_are_counted_as_the_shards_hold_them(real, tmp_path):
 def test_held_out_text_is_never_trained_on(real, real_documents, vocabulary, tmp_path):
     """By every run of ten pieces that only one side's documents have."""
     realization, config = real
-    spread = Spread(config.corpus.shards, config.corpus.held_out)
+    partitioner = Partitioner(config.corpus.shards, config.corpus.held_out)
     weights = np.random.default_rng(1).integers(-(2**62), 2**62, 10)
 
     def runs(pieces):
@@ -153,7 +155,7 @@ def test_held_out_text_is_never_trained_on(real, real_documents, vocabulary, tmp
 
     of_side = {False: [], True: []}
     for identity, _, document in real_documents:
-        of_side[spread.bucket(identity) >= config.corpus.shards].append(runs(np.concatenate(document)))
+        of_side[partitioner.bucket(identity) >= config.corpus.shards].append(runs(np.concatenate(document)))
     train, held_out = (np.unique(np.concatenate(of_side[side])) for side in (False, True))
     only_train, only_held_out = np.setdiff1d(train, held_out), np.setdiff1d(held_out, train)
     for path, local in zip(realization.paths(), realization.stage(realization.paths(), tmp_path), strict=True):
@@ -175,11 +177,11 @@ def test_every_document_is_in_one_bucket_of_one_slice(real, real_documents, enwi
         outputs.append(tmp_path / f"{part.index}.safetensors")
         unit = passes.MapUnit(enwiki, part, config.corpus, tmp_path / "vocab.txt", True, outputs[-1])
         passes.map_slice(unit)
-    spread = Spread(config.corpus.shards, config.corpus.held_out)
+    partitioner = Partitioner(config.corpus.shards, config.corpus.held_out)
     found = {}
-    for bucket in range(spread.count):
+    for bucket in range(partitioner.count):
         for document in buckets.read(outputs, bucket):
-            assert spread.bucket(document.id) == bucket
+            assert partitioner.bucket(document.id) == bucket
             assert document.id not in found
             found[document.id] = [sentence.tolist() for sentence in document.sentences]
     assert found == {identity: document for identity, _, document in real_documents}

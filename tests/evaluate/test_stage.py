@@ -62,21 +62,21 @@ def test_measurements_are_numbers(evaluation):
 
 
 def test_its_metrics_are_those_of_the_manifest(watched):
-    realization, figures = watched
+    realization, gauges = watched
     results, measured = realization.manifest.results, realization.manifest.measurements
     steps = 2 * 7  # 100 examples by 16, twice
-    assert figures.labels == Labels("test", "tiny", "tiny", "evaluate", "1", "sample-nli")
-    assert (figures.step, figures.last_step, figures.epoch, figures.phase) == (steps, steps, 2, "finishing")
-    assert (figures.counts.steps, figures.counts.sequences) == (steps, 200)
-    assert 200 * 3 < figures.counts.tokens < 200 * 32
-    assert 0 < figures.counts.waited_s < figures.counts.seconds
-    per_second = (200 - 16) / figures.counts.seconds  # the first step isn't timed
+    assert gauges.labels == Labels("test", "tiny", "tiny", "evaluate", "1", "sample-nli")
+    assert (gauges.step, gauges.last_step, gauges.epoch, gauges.phase) == (steps, steps, 2, "finishing")
+    assert (gauges.counts.steps, gauges.counts.sequences) == (steps, 200)
+    assert 200 * 3 < gauges.counts.tokens < 200 * 32
+    assert 0 < gauges.counts.waited_s < gauges.counts.seconds
+    per_second = (200 - 16) / gauges.counts.seconds  # the first step isn't timed
     assert per_second == pytest.approx(measured["sequences_per_s"], rel=0.3)
-    assert figures.evaluation_accuracies == {"1": results["accuracy"]}
-    assert 0 < figures.losses["total"] < 3
-    assert figures.flops_per_second > 0
-    assert figures.memory.host_peak() == measured["host_memory_peak_bytes"]
-    assert figures.counts.checkpoints is None  # there are none: no series
+    assert gauges.evaluation_accuracies == {"1": results["accuracy"]}
+    assert 0 < gauges.losses["total"] < 3
+    assert gauges.flops_per_second > 0
+    assert gauges.memory.host_peak() == measured["host_memory_peak_bytes"]
+    assert gauges.counts.checkpoints is None  # there are none: no series
 
 
 def test_a_finished_evaluation_is_found(world, evaluation, monkeypatch):

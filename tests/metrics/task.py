@@ -3,7 +3,7 @@
 Usage: task.py KIND STORE. Kinds:
     ends       is done at once
     fails      with a mistake of the user's
-    figures    waits for a line of standard input, has its last figure then, and is done
+    gauges    waits for a line of standard input, has its last figure then, and is done
     diverges   the same, but that figure is a mistake of the user's
     stops      waits until SIGTERM stops it
     trains     multiplies matrices until it is killed; for each line of standard input it prints its steps, the
@@ -58,53 +58,53 @@ class FakeTensorFlow:
         return {"current": 1000, "peak": 5000 + self.asked}
 
 
-def train(figures):
+def train(gauges):
     matrix = np.random.default_rng(1).random((128, 128))
-    threading.Thread(target=tell, args=(figures,), daemon=True).start()
+    threading.Thread(target=tell, args=(gauges,), daemon=True).start()
     while True:
         begun = time.perf_counter()
         matrix @ matrix
-        figures.count(steps=1, sequences=8, tokens=128, seconds=time.perf_counter() - begun, waited_s=0.0, flops=1.0)
-        figures.step = figures.counts.steps
+        gauges.count(steps=1, sequences=8, tokens=128, seconds=time.perf_counter() - begun, waited_s=0.0, flops=1.0)
+        gauges.step = gauges.counts.steps
 
 
-def tell(figures):
+def tell(gauges):
     (server,) = (thread for thread in threading.enumerate() if thread.name == "metrics")
     clock = time.pthread_getcpuclockid(server.ident)
     for _ in sys.stdin:
-        said = (figures.counts.steps, time.monotonic(), time.clock_gettime(clock), threading.active_count())
+        said = (gauges.counts.steps, time.monotonic(), time.clock_gettime(clock), threading.active_count())
         print(*said, flush=True)  # noqa: T201
 
 
-def gpu(figures):
+def gpu(gauges):
     tensorflow = FakeTensorFlow()
-    figures.memory.attach(tensorflow)
-    figures.flops_per_second = 6e12
+    gauges.memory.attach(tensorflow)
+    gauges.flops_per_second = 6e12
     sys.stdin.readline()
-    print(json.dumps(figures.memory.settle()), json.dumps(provenances.provenance()), sep="\n", flush=True)  # noqa: T201
+    print(json.dumps(gauges.memory.settle()), json.dumps(provenances.provenance()), sep="\n", flush=True)  # noqa: T201
 
 
 def run(config, store):
-    figures = tasks.begin(config.STAGE, config.label, config.derivation().key)
+    gauges = tasks.begin(config.STAGE, config.label, config.derivation().key)
 
     def build(build):
         match config.kind:
             case "fails":
                 raise UserError("this can't work")
-            case "figures" | "diverges":
-                figures.evaluation_accuracies["1"] = 0.75
-                figures.await_scrape = True
+            case "gauges" | "diverges":
+                gauges.evaluation_accuracies["1"] = 0.75
+                gauges.await_scrape = True
                 sys.stdin.readline()
-                figures.evaluation_accuracies["1"] = 0.875
+                gauges.evaluation_accuracies["1"] = 0.875
                 if config.kind == "diverges":
                     raise UserError("the loss isn't finite")
             case "stops":
                 time.sleep(600)
             case "trains":
-                figures.enter("training")
-                train(figures)
+                gauges.enter("training")
+                train(gauges)
             case "gpu":
-                gpu(figures)
+                gpu(gauges)
         return Outcome({}, {})
 
     return realize(store, config.derivation(), build)

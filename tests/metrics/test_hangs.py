@@ -6,7 +6,7 @@ import time
 import pytest
 
 from bertline.metrics import collectors, gauges, servers, tasks
-from bertline.metrics.gauges import Figures, Labels
+from bertline.metrics.gauges import Gauges, Labels
 from bertline.pretrain.stage import run
 from bertline.store.backends import connect
 from support import scrapes, tiny_corpora
@@ -72,7 +72,7 @@ def test_a_stuck_loop_is_told_and_long_tracing_and_a_long_first_step_arent(tmp_p
 
 def test_a_stuck_loop_answers_while_its_thread_is_blocked(url, monkeypatch):
     """The answer comes from another thread, whatever the loop's does."""
-    monkeypatch.setattr(tasks, "_current", task := Figures(Labels("test", "6L", "6L", "pretrain", "10"), "0" * 64))
+    monkeypatch.setattr(tasks, "_current", task := Gauges(Labels("test", "6L", "6L", "pretrain", "10"), "0" * 64))
     task.enter("training")
     blocked = threading.Event()
     loop = threading.Thread(target=blocked.wait)
@@ -98,7 +98,7 @@ def clock():
 
 @pytest.fixture
 def task(clock):
-    return Figures(Labels("test", "6L", "6L", "pretrain", "10"), "0" * 64, now=clock)
+    return Gauges(Labels("test", "6L", "6L", "pretrain", "10"), "0" * 64, now=clock)
 
 
 def call(task, seconds, **more):

@@ -3,7 +3,7 @@
 import pytest
 
 from bertline.metrics import tasks
-from bertline.metrics.gauges import Figures, Labels
+from bertline.metrics.gauges import Gauges, Labels
 from bertline.pretrain import stage
 from bertline.stage.configs import Label
 from bertline.store import realizations
@@ -22,9 +22,9 @@ def test_restarts_and_repeated_steps_are_those_of_the_attempts(tmp_path):
 
     def attempt(*events):
         def build(build):
-            figures = Figures(Labels("test", "6L", "6L", "pretrain", "10"), "0" * 64)
-            stage._introduce(config, build, figures)
-            seen.append(figures)
+            gauges = Gauges(Labels("test", "6L", "6L", "pretrain", "10"), "0" * 64)
+            stage._introduce(config, build, gauges)
+            seen.append(gauges)
             for name, step in events:
                 build.attempt.record(name, step=step)
             if events:
@@ -38,12 +38,12 @@ def test_restarts_and_repeated_steps_are_those_of_the_attempts(tmp_path):
             realizations.realize(store, config.derivation(), attempt(*events))
     realizations.realize(store, config.derivation(), attempt())
 
-    assert [figures.attempt for figures in seen] == [1, 2, 3]
-    assert [figures.repeated_steps for figures in seen] == [0, 4, 6]
-    first, second, third = (figures.checkpoint_saved_at for figures in seen)
+    assert [gauges.attempt for gauges in seen] == [1, 2, 3]
+    assert [gauges.repeated_steps for gauges in seen] == [0, 4, 6]
+    first, second, third = (gauges.checkpoint_saved_at for gauges in seen)
     assert first is None  # nothing is said of a checkpoint that there isn't
     assert second == third > 1e9
-    assert [(figures.first_step, figures.last_step) for figures in seen] == 3 * [(0, 24)]
+    assert [(gauges.first_step, gauges.last_step) for gauges in seen] == 3 * [(0, 24)]
 
 
 def test_another_seed_goes_on_counting_and_another_round_begins_anew():

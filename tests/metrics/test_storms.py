@@ -12,7 +12,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from bertline.metrics import servers
-from bertline.metrics.gauges import Figures, Labels
+from bertline.metrics.gauges import Gauges, Labels
 from support import scrapes
 
 STORM = Path(__file__).with_name("storm.py")
@@ -23,8 +23,8 @@ REQUEST = b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n"
 def server(monkeypatch):
     """In this process, impatient; its `made` counts the pages that were made."""
     monkeypatch.setattr(servers, "DEADLINE_S", 0.5)
-    figures = Figures(Labels("test", "6L", "6L", "pretrain", "10"), "0" * 64)
-    pages = servers.Pages(Counting(), lambda: figures)
+    gauges = Gauges(Labels("test", "6L", "6L", "pretrain", "10"), "0" * 64)
+    pages = servers.Pages(Counting(), lambda: gauges)
     made = servers.Server("127.0.0.1", 0, pages)
     made.url, made.pages = f"http://127.0.0.1:{made.port}", pages
     yield made

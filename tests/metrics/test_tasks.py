@@ -76,7 +76,7 @@ def test_what_is_in_the_manifest_and_a_failure_end_at_once(start, kind, code):
     assert process.wait(20) == code
 
 
-@pytest.mark.parametrize(("kind", "code"), [("figures", 0), ("diverges", 2)])
+@pytest.mark.parametrize(("kind", "code"), [("gauges", 0), ("diverges", 2)])
 def test_a_last_figure_waits_for_the_scrape_that_sees_it(ready, kind, code):
     process, url = ready(kind)
     scrapes.wait(lambda: scrapes.health(url)[1]["phase"] == "finishing")  # which is no scrape
@@ -88,7 +88,7 @@ def test_a_last_figure_waits_for_the_scrape_that_sees_it(ready, kind, code):
 
 
 def test_a_page_that_was_made_before_the_last_figure_does_not_count(ready):
-    process, url = ready("figures")
+    process, url = ready("gauges")
     found = []
     while process.poll() is None:  # faster than pages are made anew
         with contextlib.suppress(OSError, http.client.HTTPException):
@@ -98,18 +98,18 @@ def test_a_page_that_was_made_before_the_last_figure_does_not_count(ready):
 
 
 def test_nobody_has_scraped_nobody_is_waited_for(ready):
-    process, _ = ready("figures", scraped=False)
+    process, _ = ready("gauges", scraped=False)
     assert process.wait(20) == 0
 
 
 def test_a_scraper_that_is_gone_is_waited_for_as_long_as_was_said(ready):
-    process, _ = ready("figures", BERTLINE_METRICS_LINGER_S="2")
+    process, _ = ready("gauges", BERTLINE_METRICS_LINGER_S="2")
     began = time.monotonic()
     assert process.wait(30) == 0
     assert time.monotonic() - began > 1.5
 
 
-@pytest.mark.parametrize(("kind", "code"), [("figures", 0), ("diverges", 2)])
+@pytest.mark.parametrize(("kind", "code"), [("gauges", 0), ("diverges", 2)])
 def test_waiting_ends_with_sigterm_and_the_tasks_own_code(ready, kind, code):
     process, url = ready(kind)
     scrapes.wait(lambda: scrapes.health(url)[1]["phase"] == "finishing")

@@ -26,7 +26,7 @@ def api(tmp_path, monkeypatch):
 
 @pytest.fixture
 def learn(tmp_path, api):
-    """The fate of a recorded run; `workflow` says whether Argo's object is still there."""
+    """The outcome of a recorded run; `workflow` says whether Argo's object is still there."""
 
     def learn(name, *, workflow=True, cancelled=None, sees_argo=True, **changes):
         recorded = recorded_runs.load(name)
@@ -50,8 +50,8 @@ def test_how_it_ended(learn, name, state):
 
 
 def test_what_was_terminated_is_on_its_way_to_the_end(learn):
-    fate = learn("nano-1", **GOING)
-    assert (fate.state, fate.is_over) == ("canceling", False)
+    outcome = learn("nano-1", **GOING)
+    assert (outcome.state, outcome.is_over) == ("canceling", False)
 
 
 def test_argo_says_that_it_was_terminated_in_messages_too():
@@ -70,9 +70,9 @@ def test_our_own_cancel_is_known_without_argo(learn, sees_argo):
 
 
 def test_a_run_whose_workflow_is_gone_is_lost(learn):
-    fate = learn("nano-2", workflow=False, **GOING)
-    assert (fate.state, fate.is_over) == ("lost", True)
-    assert "workflow was deleted" in fate.remarks[0]
+    outcome = learn("nano-2", workflow=False, **GOING)
+    assert (outcome.state, outcome.is_over) == ("lost", True)
+    assert "workflow was deleted" in outcome.remarks[0]
 
 
 def test_one_that_was_being_cancelled_is_cancelled_then(learn):
@@ -107,9 +107,9 @@ def _uninstall(api):
 @pytest.mark.parametrize("break_it", [_forbid, _fail, _uninstall])
 def test_without_argos_word_kubeflow_is_believed(learn, api, break_it):
     break_it(api)
-    fate = learn("nano-2", workflow=False, **GOING)
-    assert (fate.state, fate.is_over) == ("running", False)
-    assert fate.remarks[0].startswith("Argo can't be asked: ")
+    outcome = learn("nano-2", workflow=False, **GOING)
+    assert (outcome.state, outcome.is_over) == ("running", False)
+    assert outcome.remarks[0].startswith("Argo can't be asked: ")
 
 
 def test_the_workflow_of_another_run_is_not_its_own(learn, api):

@@ -76,7 +76,7 @@ class KfpServer:
         server = self
 
         class Handler(_Handler):
-            bench = server
+            job = server
 
         self.stopping.clear()
         self._http = ThreadingHTTPServer(("127.0.0.1", port), Handler)
@@ -183,37 +183,37 @@ class KfpServer:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    bench: KfpServer
+    job: KfpServer
 
     def setup(self) -> None:
         super().setup()
-        self.bench.connections.add(self.connection)
+        self.job.connections.add(self.connection)
 
     def finish(self) -> None:
-        self.bench.connections.discard(self.connection)
+        self.job.connections.discard(self.connection)
         super().finish()
 
     def do_GET(self) -> None:
         content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         address = urlsplit(self.path)
-        prefix = f"{self.bench.prefix}/apis/v2beta1"
+        prefix = f"{self.job.prefix}/apis/v2beta1"
         path = address.path.removeprefix(prefix)
-        failure = self.bench.failure(f"{self.command} {path}")
+        failure = self.job.failure(f"{self.command} {path}")
         if failure == "hang":
-            self.bench.stopping.wait(60)
+            self.job.stopping.wait(60)
         if failure in ("hang", "drop"):
             self.close_connection = True
         elif failure == "html" or path == address.path:
             self._send(200, "text/html", b"<html><body>Sign in</body></html>")
         elif isinstance(failure, int):
             self._refuse(failure, "a failure that the test asked for")
-        elif self.bench.token and self.headers.get("Authorization") != f"Bearer {self.bench.token}":
+        elif self.job.token and self.headers.get("Authorization") != f"Bearer {self.job.token}":
             self._refuse(401, "Request header error: there is no valid user identity")
         else:
             query = {name: values[0] for name, values in parse_qs(address.query).items()}
             try:
                 for _ in range(2 if failure == "twice" else 1):
-                    document = self.bench.answer(self.command, path, query, json.loads(content or "null"))
+                    document = self.job.answer(self.command, path, query, json.loads(content or "null"))
             except Refusal as refusal:
                 self._refuse(refusal.status, str(refusal))
                 return

@@ -23,7 +23,7 @@ from bertline.corpus.segments import Document
 from bertline.store import disks
 
 
-class Spread:
+class Partitioner:
     """Which bucket a document belongs to: a function of its id, the same in every worker.
 
     Buckets [0, shards) are for training. Those after it hold the held-out documents, among themselves, so that their
@@ -72,9 +72,9 @@ class Layout:
     """Documents that aren't held out."""
 
     @classmethod
-    def of(cls, paths: Iterable[Path], spread: Spread) -> "Layout":
+    def of(cls, paths: Iterable[Path], partitioner: Partitioner) -> "Layout":
         """Reads the ids in all slices' files."""
-        found: list[list[npt.NDArray[np.uint64]]] = [[] for _ in range(spread.count)]
+        found: list[list[npt.NDArray[np.uint64]]] = [[] for _ in range(partitioner.count)]
         for path in paths:
             with safetensors.safe_open(path, framework="numpy") as file:
                 ends, identities = file.get_tensor("ends")[:, 0], file.get_tensor("document_ids")
@@ -83,8 +83,8 @@ class Layout:
                     found[bucket].append(part)
         counts = [len(np.unique(np.concatenate(parts))) if parts else 0 for parts in found]
         pages = sum(len(part) for parts in found for part in parts)
-        sources = (*_joined(counts[: spread.shards]), *_joined(counts[spread.shards :], spread.shards))
-        return cls(sources, pages - sum(counts), sum(counts[: spread.shards]))
+        sources = (*_joined(counts[: partitioner.shards]), *_joined(counts[partitioner.shards :], partitioner.shards))
+        return cls(sources, pages - sum(counts), sum(counts[: partitioner.shards]))
 
 
 def _joined(counts: Sequence[int], first: int = 0) -> list[tuple[int, ...]]:
@@ -103,16 +103,16 @@ def _joined(counts: Sequence[int], first: int = 0) -> list[tuple[int, ...]]:
     return sources
 
 
-def write(path: Path, documents: Sequence[Document], spread: Spread) -> None:
+def write(path: Path, documents: Sequence[Document], partitioner: Partitioner) -> None:
     """Write one slice's documents. Of two with one id the later one counts, but both are kept, to be counted."""
     placed = sorted(
-        ((spread.bucket(document.id), document.id, document) for document in documents), key=lambda each: each[:2]
+        ((partitioner.bucket(document.id), document.id, document) for document in documents), key=lambda each: each[:2]
     )
     buckets = np.array([bucket for bucket, _, _ in placed], np.int64)
     counts = np.array([len(document.sentences) for _, _, document in placed], np.int32)
     sentences = [sentence for _, _, document in placed for sentence in document.sentences]
     lengths = np.array([len(sentence) for sentence in sentences], np.int32)
-    document_ends = np.searchsorted(buckets, np.arange(spread.count), side="right")
+    document_ends = np.searchsorted(buckets, np.arange(partitioner.count), side="right")
     sentence_ends = np.concatenate([[0], np.cumsum(counts)])[document_ends]
     token_ends = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])[sentence_ends]
     content = safetensors.numpy.save(
@@ -125,7 +125,7 @@ def write(path: Path, documents: Sequence[Document], spread: Spread) -> None:
         }
     )
     # Not save_file: a full disk is an OSError here, and there an exception of safetensors' own.
-    with disks.sentences("write", path):
+    with disks.explained("write", path):
         path.write_bytes(content)
 
 

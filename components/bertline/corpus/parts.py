@@ -25,16 +25,16 @@ def run(config: CorpusPartConfig, store: ObjectStore) -> Realization:
 
 def _build(config: CorpusPartConfig, build: Build) -> Outcome:
     begun = time.perf_counter()
-    bench = units.Bench(config.corpus, build.store, build.work, build.check, config.index, config.count)
+    job = units.Job(config.corpus, build.store, build.work, build.check, config.index, config.count)
     if find(build.store, CorpusConfig.STAGE, config.corpus.derivation().key):
         progress.say("the corpus is complete: nothing is left for this part")
     else:
         with workers.pool() as pool:
             if config.work == "map":
-                units.map_slices(bench, pool)
-            elif slices := units.mapped(bench):
+                units.map_slices(job, pool)
+            elif slices := units.mapped(job):
                 try:
-                    units.reduce_buckets(bench, pool, slices)
+                    units.reduce_buckets(job, pool, slices)
                 except units.DamagedSlicesError:
                     progress.say("damaged slices are left, with this part's shards, to the corpus task")
             else:  # every part that reduces would do the same slices again: better one task does
@@ -44,7 +44,7 @@ def _build(config: CorpusPartConfig, build: Build) -> Outcome:
         {
             "seconds": time.perf_counter() - begun,
             "workers": workers.count(),
-            "units": len(bench.seconds),
-            "worker_s": sum(bench.seconds),
+            "units": len(job.seconds),
+            "worker_s": sum(job.seconds),
         },
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from bertline.corpus import buckets, instances
-from bertline.corpus.buckets import Spread
+from bertline.corpus.buckets import Partitioner
 from bertline.corpus.instances import InstanceOptions
 from bertline.corpus.segments import Document
 from bertline.examples import shards
@@ -117,7 +117,7 @@ def map_slice(unit: MapUnit) -> Counts:
     # A slice has some thousand names at most; the rare ones would only fill the receipts.
     counts.dropped_templates = Counter(dict(extraction.most_frequent(read.dropped_templates, NAMES)))
     counts.pages, counts.articles, counts.skipped_bytes = read.pages, read.articles, read.skipped_bytes
-    buckets.write(unit.output, documents, Spread(unit.corpus.shards, unit.corpus.held_out))
+    buckets.write(unit.output, documents, Partitioner(unit.corpus.shards, unit.corpus.held_out))
     return counts
 
 
@@ -144,9 +144,9 @@ def reduce_bucket(unit: ReduceUnit) -> Shard:
     options = instance_options(corpus, held_out=unit.bucket >= corpus.shards)
     documents = [document for source in unit.sources for document in buckets.read(unit.slices, source)]
     made = instances.make(documents, options, _vocabulary(unit.vocabulary), bucket=unit.bucket)
-    with disks.sentences("write", unit.output):
+    with disks.explained("write", unit.output):
         stats = shards.write(unit.output, made, corpus.compression)
-    name = Spread(corpus.shards, corpus.held_out).name(unit.bucket, corpus.compression)
+    name = Partitioner(corpus.shards, corpus.held_out).name(unit.bucket, corpus.compression)
     return Shard(File(path=name, size=stats.bytes, sha256=stats.sha256), stats.examples, len(documents))
 
 

@@ -42,14 +42,14 @@ def _check(config: CorpusConfig, counts: Counts) -> None:
 def _build(config: CorpusConfig, build: Build) -> Outcome:
     begun = time.perf_counter()
     corpus = config.corpus
-    bench = units.Bench(config, build.store, build.work, build.check)
+    job = units.Job(config, build.store, build.work, build.check)
     with workers.pool() as pool:
         for left in range(TRIES - 1, -1, -1):
-            slices = units.map_slices(bench, pool)
+            slices = units.map_slices(job, pool)
             counts = sum((receipt.counts for receipt in slices), Counts())
             _check(config, counts)
             try:
-                shards = units.reduce_buckets(bench, pool, slices)
+                shards = units.reduce_buckets(job, pool, slices)
                 break
             except units.DamagedSlicesError:
                 if not left:
@@ -78,7 +78,7 @@ def _build(config: CorpusConfig, build: Build) -> Outcome:
         {
             "seconds": time.perf_counter() - begun,
             "workers": workers.count(),
-            "units": len(bench.seconds),
+            "units": len(job.seconds),
             "worker_s": worker_s,
             "words_per_worker_s": counts.words / worker_s,
         }

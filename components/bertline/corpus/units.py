@@ -17,7 +17,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bertline.corpus import passes, workers
-from bertline.corpus.buckets import Layout, Spread
+from bertline.corpus.buckets import Layout, Partitioner
 from bertline.corpus.config import CorpusConfig
 from bertline.corpus.passes import Counts, MapUnit, ReduceUnit
 from bertline.errors import DamagedError, UserError
@@ -90,7 +90,7 @@ AnyReceipt = TypeVar("AnyReceipt", bound=Receipt)
 
 
 @dataclass(frozen=True)
-class Bench:
+class Job:
     """Where one process does units: of which corpus, its own scratch, and which share of the units."""
 
     config: CorpusConfig
@@ -125,26 +125,26 @@ class Bench:
         self.seconds.append(receipt.seconds)
 
 
-def mapped(bench: Bench) -> list[MapReceipt] | None:
+def mapped(job: Job) -> list[MapReceipt] | None:
     """The receipts of all slices, None if one is missing. Doesn't need the dump."""
-    return _covering(_receipts(bench, MAP, MapReceipt))
+    return _covering(_receipts(job, MAP, MapReceipt))
 
 
-def map_slices(bench: Bench, pool: Executor) -> list[MapReceipt]:
+def map_slices(job: Job, pool: Executor) -> list[MapReceipt]:
     """Do the share's slices that aren't done; the receipts of all that are done now.
 
     Raises:
         UserError: the dump is damaged or not a dump; the vocabulary doesn't fit.
     """
-    receipts = _receipts(bench, MAP, MapReceipt)
+    receipts = _receipts(job, MAP, MapReceipt)
     if whole := _covering(receipts):
         return whole
-    corpus = bench.config.corpus
-    obtained = corpus.dump.obtain(bench.work, bench.store)
+    corpus = job.config.corpus
+    obtained = corpus.dump.obtain(job.work, job.store)
     dump = obtained.path
     dumps.check(dump, corpus.on_corrupt)
-    vocabulary = bench.vocabulary()
-    wordpiece.Tokenizer(wordpiece.read(vocabulary), bench.config.lower_case)  # refuses a vocabulary that doesn't fit
+    vocabulary = job.vocabulary()
+    wordpiece.Tokenizer(wordpiece.read(vocabulary), job.config.lower_case)  # refuses a vocabulary that doesn't fit
 
     size = dump.stat().st_size
     parts = dumps.slices(dump, max(SMALLEST_SLICE, min(LARGEST_SLICE, size // SLICES)))
@@ -156,21 +156,19 @@ def map_slices(bench: Bench, pool: Executor) -> list[MapReceipt]:
         for index, receipt in receipts.items()
         if edges.get(index) == receipt.slice and (size, obtained.sha256) == (receipt.dump_bytes, receipt.dump_sha256)
     }
-    share = [part for part in parts if bench.has(part.index)]
+    share = [part for part in parts if job.has(part.index)]
     units = [
-        MapUnit(
-            dump, part, corpus, vocabulary, bench.config.lower_case, bench.work / f"{MAP}{part.index:05d}.safetensors"
-        )
+        MapUnit(dump, part, corpus, vocabulary, job.config.lower_case, job.work / f"{MAP}{part.index:05d}.safetensors")
         for part in share
         if part.index not in receipts
     ]
-    (bench.work / MAP).mkdir(parents=True, exist_ok=True)
+    (job.work / MAP).mkdir(parents=True, exist_ok=True)
     total = sum(part.end - part.begin for part in share)
     done = total - sum(unit.part.end - unit.part.begin for unit in units)
     with progress.bar("reading the dump", total, "B", done) as advance:
         for unit, counts, seconds in workers.finished(pool, passes.map_slice, units):
             index, edge = unit.part.index, (unit.part.begin, unit.part.end)
-            file = staging.put(bench.store, bench.prefix, unit.output, f"{MAP}{unit.output.name}")
+            file = staging.put(job.store, job.prefix, unit.output, f"{MAP}{unit.output.name}")
             receipts[index] = MapReceipt(
                 file=file,
                 seconds=seconds,
@@ -179,9 +177,9 @@ def map_slices(bench: Bench, pool: Executor) -> list[MapReceipt]:
                 dump_sha256=obtained.sha256,
                 counts=counts,
             )
-            bench.sign(f"{MAP}{index:05d}.json", receipts[index])
+            job.sign(f"{MAP}{index:05d}.json", receipts[index])
             check_spelling(corpus, sum((receipt.counts for receipt in receipts.values()), Counts()), SURELY)
-            if bench.store.local_path(f"{bench.prefix}{file.path}") is not None:
+            if job.store.local_path(f"{job.prefix}{file.path}") is not None:
                 unit.output.unlink()  # the store's copy serves as well
             advance(edge[1] - edge[0])
     return [receipt for _, receipt in sorted(receipts.items())]
@@ -201,25 +199,25 @@ def check_spelling(corpus: Corpus, counts: Counts, times: int = 1) -> None:
         )
 
 
-def reduce_buckets(bench: Bench, pool: Executor, slices: list[MapReceipt]) -> list[ReduceReceipt]:
+def reduce_buckets(job: Job, pool: Executor, slices: list[MapReceipt]) -> list[ReduceReceipt]:
     """Do the share's buckets that aren't done, from all slices; the receipts of all that are done now, by bucket.
 
     Raises:
         DamagedSlicesError: slices have to be done again.
         UserError: random next sentences need a second document, and there is none.
     """
-    corpus = bench.config.corpus
-    spread = Spread(corpus.shards, corpus.held_out)
+    corpus = job.config.corpus
+    partitioner = Partitioner(corpus.shards, corpus.held_out)
     dump_sha256 = slices[0].dump_sha256
     receipts = {
         bucket: receipt
-        for bucket, receipt in _receipts(bench, REDUCE, ReduceReceipt).items()
+        for bucket, receipt in _receipts(job, REDUCE, ReduceReceipt).items()
         if receipt.dump_sha256 == dump_sha256
     }
-    share = list(filter(bench.has, range(spread.count)))
+    share = list(filter(job.has, range(partitioner.count)))
     if missing := [bucket for bucket in share if bucket not in receipts]:
-        paths, vocabulary = _local(bench, slices), bench.vocabulary()
-        layout = Layout.of(paths, spread)
+        paths, vocabulary = _local(job, slices), job.vocabulary()
+        layout = Layout.of(paths, partitioner)
         if layout.trained == 1:
             raise UserError(
                 f"{corpus.dump.url} has one document to train on, and random next sentences need a second one; take a "
@@ -228,13 +226,13 @@ def reduce_buckets(bench: Bench, pool: Executor, slices: list[MapReceipt]) -> li
         if layout.repeated:
             progress.say(f"{layout.repeated:,} articles are left out, as later ones have the same page ids")
         units = [
-            ReduceUnit(bucket, layout.sources[bucket], paths, corpus, vocabulary, bench.work / f"bucket-{bucket:05d}")
+            ReduceUnit(bucket, layout.sources[bucket], paths, corpus, vocabulary, job.work / f"bucket-{bucket:05d}")
             for bucket in missing
         ]
         with progress.bar("making examples", len(share), "shards", len(share) - len(units)) as advance:
             for unit, shard, seconds in workers.finished(pool, passes.reduce_bucket, units):
                 if shard.examples:
-                    bench.store.upload(unit.output, f"{bench.prefix}{shard.file.path}")
+                    job.store.upload(unit.output, f"{job.prefix}{shard.file.path}")
                 unit.output.unlink()
                 receipt = ReduceReceipt(
                     file=shard.file,
@@ -243,13 +241,13 @@ def reduce_buckets(bench: Bench, pool: Executor, slices: list[MapReceipt]) -> li
                     documents=shard.documents,
                     dump_sha256=dump_sha256,
                 )
-                bench.sign(f"{REDUCE}{unit.bucket:05d}.json", receipt)
+                job.sign(f"{REDUCE}{unit.bucket:05d}.json", receipt)
                 receipts[unit.bucket] = receipt
                 advance(1)
     return [receipt for _, receipt in sorted(receipts.items())]
 
 
-def _local(bench: Bench, slices: list[MapReceipt]) -> tuple[Path, ...]:
+def _local(job: Job, slices: list[MapReceipt]) -> tuple[Path, ...]:
     """The slices' files on local disk, in the dump's order: those that this process made are there.
 
     Raises:
@@ -257,15 +255,15 @@ def _local(bench: Bench, slices: list[MapReceipt]) -> tuple[Path, ...]:
     """
 
     def fetch(receipt: MapReceipt) -> Path | None:
-        path = bench.work / receipt.file.path
+        path = job.work / receipt.file.path
         if path.exists():
             return path
         try:
-            (path,) = staging.fetch(bench.store, bench.prefix, [receipt.file], bench.work)
+            (path,) = staging.fetch(job.store, job.prefix, [receipt.file], job.work)
         except DamagedError as error:
             progress.say(f"{error}; its slice of the dump is done again")
             path.unlink(missing_ok=True)
-            bench.store.delete(f"{bench.prefix}{receipt.file.path.removesuffix('.safetensors')}.json")
+            job.store.delete(f"{job.prefix}{receipt.file.path.removesuffix('.safetensors')}.json")
             return None
         return path
 
@@ -274,7 +272,7 @@ def _local(bench: Bench, slices: list[MapReceipt]) -> tuple[Path, ...]:
     whole = tuple(path for path in paths if path is not None)
     if len(whole) < len(paths):
         raise DamagedSlicesError(
-            f"{len(paths) - len(whole)} intermediate files of {bench.store.uri}/{bench.prefix} are damaged, also after "
+            f"{len(paths) - len(whole)} intermediate files of {job.store.uri}/{job.prefix} are damaged, also after "
             "they were made again: is its disk sound?"
         )
     return whole
@@ -297,14 +295,14 @@ def _covering(receipts: Mapping[int, MapReceipt]) -> list[MapReceipt] | None:
     return None
 
 
-def _receipts(bench: Bench, folder: str, kind: type[AnyReceipt]) -> dict[int, AnyReceipt]:
+def _receipts(job: Job, folder: str, kind: type[AnyReceipt]) -> dict[int, AnyReceipt]:
     """What is done, whoever did it. A fresh build asks once, not once a unit."""
-    objects = {found.name.removeprefix(bench.prefix): found.size for found in bench.store.list(bench.prefix)}
+    objects = {found.name.removeprefix(job.prefix): found.size for found in job.store.list(job.prefix)}
     names = [name for name in objects if name.startswith(folder) and name.endswith(".json")]
 
     def read(name: str) -> AnyReceipt | None:
         try:
-            receipt = kind.model_validate_json(bench.store.get(f"{bench.prefix}{name}")[0])
+            receipt = kind.model_validate_json(job.store.get(f"{job.prefix}{name}")[0])
         except (NotFoundError, ValidationError):
             return None  # just deleted, or another program's
         return receipt if receipt.is_backed(objects) else None

@@ -23,7 +23,7 @@ from bertline.evaluate.checkpoints import Keeper
 from bertline.evaluate.config import EvaluateConfig
 from bertline.experiment import schedules
 from bertline.experiment.specs import Model
-from bertline.metrics.gauges import Figures
+from bertline.metrics.gauges import Gauges
 from bertline.models import encoders, flops
 
 UNDECAYED = (r"(bias|gamma|beta):0$",)
@@ -92,12 +92,12 @@ def fine_tune(
     pairs: Pairs,
     config: EvaluateConfig,
     advance: Callable[[], None] = lambda: None,
-    figures: Figures | None = None,
+    gauges: Gauges | None = None,
     keeper: Keeper | None = None,
 ) -> Pace:
     """`config.epochs` passes over the pairs, from where `keeper` knows of an earlier attempt.
 
-    Calls `advance` after each step, and tells `figures` of it.
+    Calls `advance` after each step, and tells `gauges` of it.
 
     Raises:
         UserError: the loss became infinite or no number.
@@ -109,7 +109,7 @@ def fine_tune(
     train, losses = _train_step(classifier, optimizer, config.seed)
     resumed = keeper.restore(_state(classifier, optimizer)) if keeper else 0
     optimizer.iterations.assign(resumed)  # rates, bias correction and dropout follow from it
-    show = _Show(figures, classifier, config, resumed, steps) if figures else None
+    show = _Show(gauges, classifier, config, resumed, steps) if gauges else None
     sequences, since, first = 0, time.perf_counter(), True
     begun, done, seen = since, 0, (resumed, 0.0)
     for number, order in enumerate(orders, start=1):
@@ -163,26 +163,26 @@ class _Show:
     """Tells the metrics of a fine-tuning."""
 
     def __init__(
-        self, figures: Figures, classifier: Classifier, config: EvaluateConfig, resumed: int, steps: int
+        self, gauges: Gauges, classifier: Classifier, config: EvaluateConfig, resumed: int, steps: int
     ) -> None:
         self._figures, self._resumed, self._config, self._classes = (
-            figures,
+            gauges,
             resumed,
             config,
             classifier.head.num_classes,
         )
         self._rates = learning_rates(config.learning_rate, config.warmup_share, steps)  # [steps]
-        figures.step, figures.first_step, figures.epoch = resumed, 0, 0
-        figures.last_step, figures.batch_size = steps, config.batch_size
-        figures.parameters = classifier.network.count_params()
+        gauges.step, gauges.first_step, gauges.epoch = resumed, 0, 0
+        gauges.last_step, gauges.batch_size = steps, config.batch_size
+        gauges.parameters = classifier.network.count_params()
 
     def step(self, batch: Batch, seconds: float, waited_s: float) -> None:
         """One is done. The first one's time isn't training's: TensorFlow traced and planned."""
-        figures, done = self._figures, self._figures.step or 0
+        gauges, done = self._figures, self._figures.step or 0
         first = done == self._resumed
         size, length = batch.word_ids.shape
-        figures.learning_rate, figures.step = float(self._rates[done]), done + 1
-        figures.count(
+        gauges.learning_rate, gauges.step = float(self._rates[done]), done + 1
+        gauges.count(
             steps=1,
             sequences=size,
             tokens=int(batch.mask.sum()),
@@ -191,7 +191,7 @@ class _Show:
             flops=0.0 if first else size * flops.fine_tuning(self._config.model, length, self._classes),
         )
         if first:
-            figures.enter("training")
+            gauges.enter("training")
 
     def loss(self, mean: float) -> None:
         """Of the last steps."""

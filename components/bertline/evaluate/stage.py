@@ -20,7 +20,7 @@ from bertline.evaluate.batches import Ints, Pairs
 from bertline.evaluate.config import EvaluateConfig
 from bertline.evaluate.glue import Example, Examples
 from bertline.metrics import tasks
-from bertline.metrics.gauges import Figures
+from bertline.metrics.gauges import Gauges
 from bertline.models import rolling
 from bertline.plurals import counted
 from bertline.process import processors, progress, signals
@@ -42,14 +42,14 @@ def run(config: EvaluateConfig, store: ObjectStore) -> Realization:
         UserError: a task file isn't in its format, the milestone has another vocabulary, or fine-tuning diverges.
     """
     derivation = config.derivation()
-    figures = tasks.begin(config.STAGE, config.label, derivation.key, config.task)
-    return realizations.realize(store, derivation, functools.partial(_build, config, figures))
+    gauges = tasks.begin(config.STAGE, config.label, derivation.key, config.task)
+    return realizations.realize(store, derivation, functools.partial(_build, config, gauges))
 
 
-def _build(config: EvaluateConfig, figures: Figures, build: Build) -> Outcome:
+def _build(config: EvaluateConfig, gauges: Gauges, build: Build) -> Outcome:
     began = time.monotonic()
     signals.keeps(checkpoints.where(config.task, rolling.step(build.store, build.prefix) or 0))
-    figures.attempt = build.attempt.number
+    gauges.attempt = build.attempt.number
     milestone = realizations.require(build.store, "pretrain", config.milestone)
     tokenizer = _tokenizer(config, milestone, build)
     wanted = [(config.files.train, build.work / "train"), (config.files.dev, build.work / "dev")]
@@ -61,13 +61,13 @@ def _build(config: EvaluateConfig, figures: Figures, build: Build) -> Outcome:
     testing = batches.encode(dev.examples, tokenizer, config.sequence_length)
     [weights] = milestone.stage(["encoder.safetensors"], build.work / "milestone", label="fetching the milestone")
 
-    predictions, loss, pace = _fine_tune(config, build, figures, weights, tokenizer.vocabulary.size, training, testing)
-    figures.enter("finishing")
+    predictions, loss, pace = _fine_tune(config, build, gauges, weights, tokenizer.vocabulary.size, training, testing)
+    gauges.enter("finishing")
 
     _write(build.payload / "predictions.tsv", dev.examples, predictions)
     correct = int((predictions == testing.labels).sum())
-    figures.evaluation_accuracies[str(config.seed)] = correct / len(testing)
-    figures.await_scrape = True  # it comes at the very end
+    gauges.evaluation_accuracies[str(config.seed)] = correct / len(testing)
+    gauges.await_scrape = True  # it comes at the very end
     progress.say(f"{config.task}: {correct / len(testing):.1%} of {len(testing):,} right (seed {config.seed})")
     results = {
         "task": config.task,
@@ -81,7 +81,7 @@ def _build(config: EvaluateConfig, figures: Figures, build: Build) -> Outcome:
     }
     seconds = time.monotonic() - began
     measurements = {"seconds": seconds, "sequences_per_s": pace.sequences_per_s}
-    return Outcome(results, measurements | figures.memory.settle() | files.measurements(*obtained))
+    return Outcome(results, measurements | gauges.memory.settle() | files.measurements(*obtained))
 
 
 def _tokenizer(config: EvaluateConfig, milestone: Realization, build: Build) -> wordpiece.Tokenizer:
@@ -114,14 +114,14 @@ def _say_what_is_left_out(train: Examples, dev: Examples) -> None:
 def _fine_tune(
     config: EvaluateConfig,
     build: Build,
-    figures: Figures,
+    gauges: Gauges,
     weights: Path,
     vocabulary_size: int,
     training: Pairs,
     testing: Pairs,
 ) -> tuple[Ints, float, "Pace"]:
     """Predicted labels of the testing pairs [pairs], their loss, and how fast training was."""
-    figures.enter("starting")
+    gauges.enter("starting")
     import tensorflow as tf
 
     from bertline.evaluate import classifier
@@ -130,7 +130,7 @@ def _fine_tune(
     encoders.use_threads(processors.threads())
     if tf.config.list_physical_devices("GPU"):
         tf.config.experimental.reset_memory_stats("GPU:0")  # an earlier seed of this process may have needed more
-    figures.memory.attach(tf)
+    gauges.memory.attach(tf)
 
     model = classifier.build(config.model, vocabulary_size, len(glue.LABELS), config.seed)
     values, _ = encoders.load(weights)
@@ -140,11 +140,11 @@ def _fine_tune(
     keeper = checkpoints.Keeper(build, config.task)
 
     def note() -> str:
-        return f"loss {figures.losses['total']:.3f}" if figures.losses else ""
+        return f"loss {gauges.losses['total']:.3f}" if gauges.losses else ""
 
     with progress.bar(f"fine-tuning on {config.task}", steps, "steps", keeper.saved, note) as advance:
-        pace = classifier.fine_tune(model, training, config, lambda: advance(1), figures, keeper)
-    figures.enter("evaluating")
+        pace = classifier.fine_tune(model, training, config, lambda: advance(1), gauges, keeper)
+    gauges.enter("evaluating")
     with progress.bar(f"evaluating on {config.task}", len(testing), "examples") as advance:
 
         def batch(examples: int) -> None:

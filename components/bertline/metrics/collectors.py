@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 
 import bertline
 from bertline.metrics import memories
-from bertline.metrics.gauges import PHASES, Figures, Labels
+from bertline.metrics.gauges import PHASES, Gauges, Labels
 from bertline.models import flops
 from bertline.store.provenances import processor
 
@@ -24,7 +24,7 @@ GPU = "0"
 """The device as this process counts: it trains on its first one."""
 
 
-def _gauges(now: Figures) -> Iterator[tuple[str, str, Values]]:
+def _gauges(now: Gauges) -> Iterator[tuple[str, str, Values]]:
     memory, device, allocated = now.memory, now.memory.device(), now.memory.allocated()
     yield "training_step", "Gradient steps done.", now.step
     yield "training_first_step", "Steps that were done when this round began.", now.first_step
@@ -62,7 +62,7 @@ def _gauges(now: Figures) -> Iterator[tuple[str, str, Values]]:
         yield "gpu_utilization_ratio", "Share of the time in which a kernel ran.", ("gpu", {GPU: device.utilization})
 
 
-def _counters(now: Figures) -> Iterator[tuple[str, str, Values]]:
+def _counters(now: Gauges) -> Iterator[tuple[str, str, Values]]:
     counts = now.counts
     yield "training_steps", "Gradient steps.", counts.steps
     yield "training_sequences", "Sequences trained on.", counts.sequences
@@ -78,7 +78,7 @@ def _counters(now: Figures) -> Iterator[tuple[str, str, Values]]:
 class TaskCollector(Collector):
     """All families of the task at work."""
 
-    def __init__(self, find: Callable[[], Figures | None]) -> None:
+    def __init__(self, find: Callable[[], Gauges | None]) -> None:
         self._find = find
 
     def collect(self) -> Iterator[Metric]:
@@ -99,14 +99,14 @@ class TaskCollector(Collector):
                     yield family
 
 
-def registry(find: Callable[[], Figures | None]) -> CollectorRegistry:
+def registry(find: Callable[[], Gauges | None]) -> CollectorRegistry:
     """Of one process."""
     made = CollectorRegistry(auto_describe=False)
     made.register(TaskCollector(find))
     return made
 
 
-def _info(now: Figures) -> Metric:
+def _info(now: Gauges) -> Metric:
     told = {
         "image": os.environ.get("BERTLINE_IMAGE") or "",
         "version": bertline.__version__,
@@ -120,6 +120,6 @@ def _info(now: Figures) -> Metric:
     return family
 
 
-def _utilization(now: Figures) -> Value:
+def _utilization(now: Gauges) -> Value:
     peak = flops.PEAKS.get(now.memory.gpu_name or "")
     return now.flops_per_second / peak if peak and now.flops_per_second is not None else None

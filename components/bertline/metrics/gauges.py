@@ -59,7 +59,7 @@ class Counts:
 
 
 @dataclass
-class Figures:
+class Gauges:
     """One task, or one of its parts."""
 
     labels: Labels

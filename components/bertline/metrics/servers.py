@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from bertline.metrics.gauges import Figures
+from bertline.metrics.gauges import Gauges
 
 CONNECTIONS = 64
 DEADLINE_S = 5.0
@@ -51,7 +51,7 @@ class Answer:
 class Pages:
     """`/metrics`, as text or as OpenMetrics, and `/healthz`."""
 
-    def __init__(self, registry: Collector, find: Callable[[], Figures | None]) -> None:
+    def __init__(self, registry: Collector, find: Callable[[], Gauges | None]) -> None:
         self._registry, self._find = registry, find
         self._made: dict[str, Answer] = {}
         self._seen_at: float | None = None

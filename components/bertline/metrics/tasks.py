@@ -1,11 +1,11 @@
-"""The figures of this process' task, and their server.
+"""The gauges of this process' task, and their server.
 
 BERTLINE_METRICS_ADDRESS   where to listen, as 0.0.0.0:9109, [::]:9109 or 127.0.0.1:0 (any free port); unset: nowhere
-BERTLINE_METRICS_LINGER_S  how long a task that has ended may wait for the scrape that sees its last figures: a little
+BERTLINE_METRICS_LINGER_S  how long a task that has ended may wait for the scrape that sees its last gauges: a little
                            more than the time between two. 0 if unset
 
 Few tasks wait: those whose last figure nobody could have scraped yet and nobody will compute from the rest, see
-`Figures.await_scrape`. And only if somebody has scraped them before, only until that scrape, and not if told to stop.
+`Gauges.await_scrape`. And only if somebody has scraped them before, only until that scrape, and not if told to stop.
 All others end at once: their last and peak values are in the manifest.
 """
 
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from bertline.errors import ExitCode, UserError
 from bertline.metrics import gpus
-from bertline.metrics.gauges import Counts, Figures, Labels
+from bertline.metrics.gauges import Counts, Gauges, Labels
 from bertline.metrics.memories import Memory
 from bertline.process import progress
 from bertline.stage import entrypoints
@@ -30,20 +30,20 @@ if TYPE_CHECKING:
 ADDRESS = "BERTLINE_METRICS_ADDRESS"
 LINGER = "BERTLINE_METRICS_LINGER_S"
 
-_current: Figures | None = None
+_current: Gauges | None = None
 _sampler: gpus.Sampler | None = None
 _server: "servers.Server | None" = None
 _pages: "servers.Pages | None" = None
 _asked = False
 
 
-def current() -> Figures | None:
+def current() -> Gauges | None:
     """Of the task at work, or of the one that ended last."""
     return _current
 
 
-def begin(stage: str, label: Label, key: str, task: str = "") -> Figures:
-    """A task, or the next one of the same process, begins: figures of its own, and a server if one is asked for.
+def begin(stage: str, label: Label, key: str, task: str = "") -> Gauges:
+    """A task, or the next one of the same process, begins: gauges of its own, and a server if one is asked for.
 
     Raises:
         UserError: the environment's address or seconds aren't any.
@@ -53,7 +53,7 @@ def begin(stage: str, label: Label, key: str, task: str = "") -> Figures:
         _sampler = gpus.Sampler()
     _sampler.forget_peak()
     labels = Labels(label.experiment, label.run, label.model, stage, str(label.epoch), task)
-    made = Figures(labels, key, Memory(_sampler), Counts())
+    made = Gauges(labels, key, Memory(_sampler), Counts())
     if _current and _current.labels == labels:  # another seed: counters mustn't fall
         made.counts = replace(_current.counts)
         made.evaluation_accuracies = _current.evaluation_accuracies

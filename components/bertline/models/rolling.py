@@ -45,7 +45,7 @@ def put(build: Build, step: int, values: "Arrays", document: dict[str, Any]) -> 
     name = f"{ROLLING}{step:09d}.safetensors"
     path = build.work / name
     try:
-        with disks.sentences("write", path):
+        with disks.explained("write", path):
             path.parent.mkdir(exist_ok=True)
             encoders.save(path, values)
         file = staging.put(build.impatient, build.prefix, path, name)

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from bertline.experiment.specs import Checkpoints
-from bertline.metrics.gauges import Figures
+from bertline.metrics.gauges import Gauges
 from bertline.models import encoders, rolling
 from bertline.models.encoders import Arrays
 from bertline.process import progress, signals
@@ -66,12 +66,12 @@ class Saver:
     """Saves in the background by steps and by minutes, whichever comes first."""
 
     def __init__(
-        self, build: Build, policy: Checkpoints, figures: Figures, now: Callable[[], float] = time.monotonic
+        self, build: Build, policy: Checkpoints, gauges: Gauges, now: Callable[[], float] = time.monotonic
     ) -> None:
-        self._build, self._policy, self._figures, self._now = build, policy, figures, now
-        counts = figures.counts
+        self._build, self._policy, self._figures, self._now = build, policy, gauges, now
+        counts = gauges.counts
         counts.checkpoints, counts.checkpoint_failures, counts.checkpoint_pause_s = 0, 0, 0.0
-        figures.checkpoint_interval_s = 60.0 * policy.every_minutes
+        gauges.checkpoint_interval_s = 60.0 * policy.every_minutes
         self._saved_at = now()
         self._changed = threading.Condition()
         self._waiting: _Job | None = None
@@ -147,7 +147,7 @@ class Saver:
 
     def _write(self, job: _Job) -> Exception | None:
         """Save it, or say why that failed."""
-        begun, figures, counts = time.monotonic(), self._figures, self._figures.counts
+        begun, gauges, counts = time.monotonic(), self._figures, self._figures.counts
         try:
             size = rolling.put(self._build, job.step, job.values, job.document)
         except Exception as error:  # noqa: BLE001 - whatever it is, training is worth more than a checkpoint
@@ -158,7 +158,7 @@ class Saver:
             self._said_at = -math.inf
             progress.say(f"the checkpoint of step {job.step:,} is saved; the one before it couldn't be for a while")
         seconds = time.monotonic() - begun
-        figures.checkpoint_seconds, figures.checkpoint_bytes, figures.checkpoint_saved_at = seconds, size, time.time()
+        gauges.checkpoint_seconds, gauges.checkpoint_bytes, gauges.checkpoint_saved_at = seconds, size, time.time()
         counts.checkpoints = 1 + (counts.checkpoints or 0)
         self._build.attempt.record(
             "checkpoint",

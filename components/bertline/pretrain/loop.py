@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bertline.errors import UserError
-from bertline.metrics.gauges import Figures
+from bertline.metrics.gauges import Gauges
 from bertline.pretrain.checkpoints import Progress, Saver
 from bertline.pretrain.config import PretrainConfig
 from bertline.pretrain.inputs import Batch
@@ -32,7 +32,7 @@ class Loop:
     saved: Mapping[str, Any]
     """Variables that a checkpoint holds, by name."""
     held_out: list[Batch]
-    figures: Figures
+    gauges: Gauges
     _noted: tuple[int, float] = (0, 0.0)
     """Sequences and seconds at the log's last line."""
 
@@ -47,7 +47,7 @@ class Loop:
             UserError: the loss isn't finite any more.
             TransientError: another attempt has taken over.
         """
-        config, reached, figures = self.config, self.reached, self.figures
+        config, reached, gauges = self.config, self.reached, self.gauges
         first, last = config.begin_epoch + 1, config.end_epoch
         label = f"epoch {last}" if first == last else f"epochs {first} to {last}"
         done, total = reached.step - config.begin_step, config.end_step - config.begin_step
@@ -61,7 +61,7 @@ class Loop:
                     self.trainer.prepare(chunk)
                     prepared = begun = time.perf_counter()
                     signals.postpone()  # from here on there is something to save
-                    figures.enter("training")
+                    gauges.enter("training")
                 waited_s = time.perf_counter() - begun
                 metrics = self.trainer.train(chunk, _of(chunk, rates, reached.step - config.begin_step), reached.step)
                 seconds = time.perf_counter() - begun
@@ -86,7 +86,7 @@ class Loop:
         reached = self.reached
         bad = np.flatnonzero(~np.isfinite(metrics[:, 0]))
         if len(bad):  # nothing good comes after it
-            self.figures.losses, self.figures.accuracies = by_kind(self.trainer.named(metrics[bad[0]]))
+            self.gauges.losses, self.gauges.accuracies = by_kind(self.trainer.named(metrics[bad[0]]))
             raise self._diverged("the loss isn't finite at", reached.step + int(bad[0]), rates)
         tokens = int(chunk["input_mask"].sum())
         reached.tokens += tokens
@@ -97,7 +97,7 @@ class Loop:
 
     def _diverged(self, what: str, step: int, rates: np.ndarray[Any, Any]) -> UserError:
         rate = float(rates[step - self.config.begin_step])
-        self.figures.await_scrape = True  # the alert needs to see it once
+        self.gauges.await_scrape = True  # the alert needs to see it once
         self.build.attempt.record("diverged", step=step, learning_rate=rate)
         kept = ". The last milestone is kept" if self.config.milestone else ""
         return UserError(
@@ -107,15 +107,15 @@ class Loop:
 
     def _note(self) -> str:
         """For the log's lines: as the last call of several steps was, and how fast since the last line."""
-        figures, counts = self.figures, self.figures.counts
-        if not figures.losses or figures.learning_rate is None:
+        gauges, counts = self.gauges, self.gauges.counts
+        if not gauges.losses or gauges.learning_rate is None:
             return ""
         (sequences, seconds), self._noted = self._noted, (counts.sequences, counts.seconds)
         rate = (counts.sequences - sequences) / max(counts.seconds - seconds, 1e-9)
-        losses = ", ".join(f"{kind.upper()} {loss:.3f}" for kind, loss in figures.losses.items() if kind != "total")
+        losses = ", ".join(f"{kind.upper()} {loss:.3f}" for kind, loss in gauges.losses.items() if kind != "total")
         return (
-            f"step {self.reached.step:,}, loss {figures.losses['total']:.3f} ({losses}), "
-            f"learning rate {figures.learning_rate:.2e}, {rate:,.1f} sequences/s"
+            f"step {self.reached.step:,}, loss {gauges.losses['total']:.3f} ({losses}), "
+            f"learning rate {gauges.learning_rate:.2e}, {rate:,.1f} sequences/s"
         )
 
     def _show(
@@ -129,12 +129,12 @@ class Loop:
         waited_s: float,
     ) -> None:
         """What the metrics show: a few assignments, nothing that waits."""
-        figures, config = self.figures, self.config
+        gauges, config = self.gauges, self.config
         steps, size, length = chunk["input_ids"].shape
-        figures.step = self.reached.step
-        figures.learning_rate = float(rates[self.reached.step - config.begin_step - 1])
-        figures.losses, figures.accuracies = by_kind(self.trainer.named(metrics.mean(axis=0)))
-        figures.count(
+        gauges.step = self.reached.step
+        gauges.learning_rate = float(rates[self.reached.step - config.begin_step - 1])
+        gauges.losses, gauges.accuracies = by_kind(self.trainer.named(metrics.mean(axis=0)))
+        gauges.count(
             steps=steps,
             sequences=steps * size,
             tokens=tokens,
@@ -149,26 +149,26 @@ class Loop:
         means = self.trainer.named(np.array(reached.sums) / self.config.steps_per_epoch)
         result: dict[str, Any] = {"epoch": epoch, "step": reached.step, "train": means}
         if self.held_out:
-            self.figures.enter("evaluating")
+            self.gauges.enter("evaluating")
             result["held_out"] = self.trainer.measure(self.held_out)
-            self.figures.held_out_losses, self.figures.held_out_accuracies = by_kind(result["held_out"])
-            self.figures.enter("training")
+            self.gauges.held_out_losses, self.gauges.held_out_accuracies = by_kind(result["held_out"])
+            self.gauges.enter("training")
         # Each loss is that of the step before its own update, so the last update was not looked at yet.
         after = result.get("held_out") or self.trainer.measure([{name: values[-1] for name, values in chunk.items()}])
         if not np.isfinite(after["loss"]):
-            self.figures.losses, self.figures.accuracies = by_kind(after)
+            self.gauges.losses, self.gauges.accuracies = by_kind(after)
             raise self._diverged("the loss isn't finite after", reached.step - 1, rates)
         held_out = f", held-out MLM loss {result['held_out']['mlm_loss']:.3f}" if self.held_out else ""
         progress.say(f"epoch {epoch} of {self.config.end_epoch}: loss {means['loss']:.3f}{held_out}")
         reached.epochs.append(result)
-        self.figures.epoch = epoch
+        self.gauges.epoch = epoch
         reached.epoch_wall_clock_s.append(reached.wall_clock_s)
         reached.sums = []
         self.build.attempt.record("epoch", epoch=epoch, step=reached.step, wall_clock_s=reached.wall_clock_s)
 
     def _save_and_stop(self) -> None:
         self.saver.save(self.reached, self.saved)
-        self.figures.enter("saving")
+        self.gauges.enter("saving")
         step = self.reached.step
         if self.saver.wait():
             raise signals.Stopped(f"told to stop; saved at step {step:,}; the same command goes on")

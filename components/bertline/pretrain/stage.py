@@ -17,7 +17,7 @@ import numpy as np
 from bertline.errors import DamagedError, UserError
 from bertline.examples import shards
 from bertline.metrics import tasks
-from bertline.metrics.gauges import Figures
+from bertline.metrics.gauges import Gauges
 from bertline.models import rolling
 from bertline.pretrain import inputs
 from bertline.pretrain.config import PretrainConfig
@@ -43,14 +43,14 @@ def run(config: PretrainConfig, store: ObjectStore) -> Realization:
         Stopped: told to stop; a checkpoint was saved.
     """
     derivation = config.derivation()
-    figures = tasks.begin(config.STAGE, config.label, derivation.key)
-    return realize(store, derivation, lambda build: _build(config, build, figures))
+    gauges = tasks.begin(config.STAGE, config.label, derivation.key)
+    return realize(store, derivation, lambda build: _build(config, build, gauges))
 
 
-def _build(config: PretrainConfig, build: Build, figures: Figures) -> Outcome:
+def _build(config: PretrainConfig, build: Build, gauges: Gauges) -> Outcome:
     threads = processors.threads()
     signals.keeps(f"saved at step {rolling.step(build.store, build.prefix) or config.begin_step:,}")
-    _introduce(config, build, figures)
+    _introduce(config, build, gauges)
     corpus = require(build.store, "corpus", config.corpus)
     pieces = int(require(build.store, "vocabulary", config.vocabulary).manifest.results["pieces"])
     milestone = require(build.store, "pretrain", config.milestone) if config.milestone else None
@@ -65,7 +65,7 @@ def _build(config: PretrainConfig, build: Build, figures: Figures) -> Outcome:
     held_out = _held_out(config, corpus, build)
 
     progress.say("starting TensorFlow")
-    figures.enter("starting")
+    gauges.enter("starting")
     import tensorflow as tf
 
     from bertline.models import encoders
@@ -77,14 +77,14 @@ def _build(config: PretrainConfig, build: Build, figures: Figures) -> Outcome:
     trainer = Trainer(config.model, config.optimizer, pieces, next_sentence=config.next_sentence, seed=config.seed)
     saved = dict(trainer.encoder_variables) | dict(trainer.state)
     reached = _restore(config, build, milestone, trainer, saved)
-    figures.memory.attach(tf)  # which has its devices by now
-    figures.step, figures.parameters = reached.step, trainer.parameters()["total"]
-    figures.epoch = reached.step // config.steps_per_epoch
+    gauges.memory.attach(tf)  # which has its devices by now
+    gauges.step, gauges.parameters = reached.step, trainer.parameters()["total"]
+    gauges.epoch = reached.step // config.steps_per_epoch
     steps = bounds(config, reached.step, _steps_a_call())
     read = inputs.chunks(order, lambda shard: _features(local[shard]), config.model.batch_size, steps)
-    with closing(Saver(build, config.checkpoints, figures)) as saver, closing(inputs.ahead(read)) as chunks:
-        Loop(config, build, trainer, reached, saver, saved, held_out, figures).run(chunks)
-        figures.enter("finishing")
+    with closing(Saver(build, config.checkpoints, gauges)) as saver, closing(inputs.ahead(read)) as chunks:
+        Loop(config, build, trainer, reached, saver, saved, held_out, gauges).run(chunks)
+        gauges.enter("finishing")
 
     encoders.save(build.payload / ENCODER, encoders.arrays(trainer.encoder_variables))
     encoders.save(build.payload / STATE, encoders.arrays(trainer.state))
@@ -110,7 +110,7 @@ def _build(config: PretrainConfig, build: Build, figures: Figures) -> Outcome:
     }
     return Outcome(
         results,
-        measurements | figures.memory.settle() | _lost(_events(build), config.begin_step, _wall_clock(milestone)),
+        measurements | gauges.memory.settle() | _lost(_events(build), config.begin_step, _wall_clock(milestone)),
     )
 
 
@@ -174,14 +174,14 @@ def _steps_a_call() -> int:
     return STEPS_A_CALL["gpu" if tf.config.list_physical_devices("GPU") else "cpu"]
 
 
-def _introduce(config: PretrainConfig, build: Build, figures: Figures) -> None:
+def _introduce(config: PretrainConfig, build: Build, gauges: Gauges) -> None:
     """What the metrics can show before anything is trained, earlier attempts at the round included."""
-    figures.first_step, figures.last_step = config.begin_step, config.end_step
-    figures.batch_size, figures.attempt = config.model.batch_size, build.attempt.number
+    gauges.first_step, gauges.last_step = config.begin_step, config.end_step
+    gauges.batch_size, gauges.attempt = config.model.batch_size, build.attempt.number
     logs = _events(build)
-    figures.repeated_steps = _lost(logs, config.begin_step, 0.0)["lost_steps"]
+    gauges.repeated_steps = _lost(logs, config.begin_step, 0.0)["lost_steps"]
     saved = [event["time"] for events in logs for event in events if event["event"] == "checkpoint"]
-    figures.checkpoint_saved_at = max(saved, default=None)
+    gauges.checkpoint_saved_at = max(saved, default=None)
 
 
 def _events(build: Build) -> list[list[dict[str, Any]]]:
@@ -191,7 +191,7 @@ def _events(build: Build) -> list[list[dict[str, Any]]]:
         try:
             logs.append(attempts.events(build.store, build.prefix, number))
         except (DamagedError, NotFoundError):
-            logs.append([])  # nothing but figures are made of it
+            logs.append([])  # nothing but gauges are made of it
     return logs
 
 

@@ -31,7 +31,7 @@ YOUNG_S = 3.0  # FAT counts in 2 s
 def known(path: Path, algorithm: str) -> str:
     """The file's digest in hexadecimal, from the cache if it is certain."""
     path = path.resolve()
-    with disks.sentences("read", path):
+    with disks.explained("read", path):
         now = _state(path.stat())
     if now["size"] < WORTH_NOTING:
         return read(path, algorithm)
@@ -40,7 +40,7 @@ def known(path: Path, algorithm: str) -> str:
         return noted
     began = time.time()
     digest = read(path, algorithm)
-    with disks.sentences("read", path):
+    with disks.explained("read", path):
         after = _state(path.stat())
     if after == now and began - max(now["mtime_ns"], now["ctime_ns"]) / 1e9 > YOUNG_S:
         _note(entry, now | {"path": str(path), "digest": digest})
@@ -50,7 +50,7 @@ def known(path: Path, algorithm: str) -> str:
 def read(path: Path, algorithm: str) -> str:
     """The same, from the bytes."""
     digest = hashlib.new(algorithm)
-    with disks.sentences("read", path), path.open("rb") as file:
+    with disks.explained("read", path), path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         with progress.bar(f"checking {path.name}" if size >= WORTH_SHOWING else None, size, "B") as advance:
             while chunk := file.read(CHUNK):

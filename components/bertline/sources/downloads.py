@@ -131,7 +131,7 @@ class _Download:
                 progress.bar(f"downloading {self._label}", self._total, "B", self._received) as advance,
             ):
                 for piece in self._pieces(answer):
-                    with disks.sentences("write", self._path):
+                    with disks.explained("write", self._path):
                         file.write(piece)
                     for digest in self.digests.values():
                         digest.update(piece)
@@ -198,7 +198,7 @@ class _Download:
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[Any]:
-        with disks.sentences("write", self._path), self._path.open("ab" if self._received else "wb") as file:
+        with disks.explained("write", self._path), self._path.open("ab" if self._received else "wb") as file:
             yield file
 
     def _pieces(self, answer: requests.Response) -> Iterator[bytes]:

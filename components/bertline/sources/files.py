@@ -204,7 +204,7 @@ class Source(BaseModel):
         if self.is_sample:
             from bertline import samples
 
-            with disks.sentences("write", directory):
+            with disks.explained("write", directory):
                 return samples.write(self.url.removeprefix("sample:"), directory)
         path = Path(self.url)
         try:

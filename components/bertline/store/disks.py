@@ -21,7 +21,7 @@ AWAY = {errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.EH
 
 
 @contextlib.contextmanager
-def sentences(doing: str, path: Path) -> Iterator[None]:
+def explained(doing: str, path: Path) -> Iterator[None]:
     """Turn OSErrors into errors that say what to do.
 
     Args:
@@ -46,7 +46,7 @@ def sentences(doing: str, path: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def output(path: Path) -> Iterator[None]:
     """The same for a file or folder that a user names: that it can't even be made is a mistake in the name."""
-    with sentences("write", path):
+    with explained("write", path):
         try:
             yield
         except FileNotFoundError as error:

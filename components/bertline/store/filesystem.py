@@ -41,7 +41,7 @@ class FileSystemStore:
         return content, _version(content)
 
     def stat(self, name: str) -> Stat | None:  # noqa: D102
-        with disks.sentences("read", self._path(name)):
+        with disks.explained("read", self._path(name)):
             try:
                 found = self._path(name).stat()
             except ABSENT:
@@ -96,7 +96,7 @@ class FileSystemStore:
 
     def delete(self, name: str) -> None:  # noqa: D102
         path = self._path(name)
-        with disks.sentences("delete", path):
+        with disks.explained("delete", path):
             try:
                 path.unlink()
             except ABSENT:
@@ -116,7 +116,7 @@ class FileSystemStore:
             os.replace(target.name, place)
 
     def download(self, name: str, path: Path, progress: Progress = no_progress) -> None:  # noqa: D102
-        with self._reading(name) as source, disks.sentences("write", path), path.open("wb") as target:
+        with self._reading(name) as source, disks.explained("write", path), path.open("wb") as target:
             _copy(source, target, progress)
 
     def local_path(self, name: str) -> Path | None:  # noqa: D102
@@ -131,7 +131,7 @@ class FileSystemStore:
     @contextmanager
     def _reading(self, name: str) -> Iterator[IO[bytes]]:
         path = self._path(name)
-        with disks.sentences("read", path):
+        with disks.explained("read", path):
             try:
                 file = path.open("rb")
             except ABSENT as error:
@@ -155,7 +155,7 @@ class FileSystemStore:
     @contextmanager
     def _lock(self) -> Iterator[None]:
         """One `replace` at a time: a directory has no compare-and-swap. The kernel frees a killed process's lock."""
-        with disks.sentences("write", self.root / LOCK):
+        with disks.explained("write", self.root / LOCK):
             self.root.mkdir(parents=True, exist_ok=True)
             with (self.root / LOCK).open("wb") as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
@@ -169,7 +169,7 @@ def _version(content: bytes) -> Version:
 def _names(root: Path, folder: str) -> list[str]:
     """Names of all files below a folder, in order. A folder that can't be read must not pass for an empty one."""
     names = []
-    with disks.sentences("read", root / folder):
+    with disks.explained("read", root / folder):
         for parent, _, files in os.walk(root / folder, onerror=_unless_gone):
             relative = Path(parent).relative_to(root)
             names += [(relative / file).as_posix() for file in files]

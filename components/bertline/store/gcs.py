@@ -132,7 +132,7 @@ class GoogleCloudStore:
                 raise NotFoundError(f"{self.uri}/{name} is not there")
             blob.chunk_size = self._chunk
             # The blob knows its generation: all chunks are of one state, even if somebody overwrites the object.
-            with disks.sentences("write", path), path.open("wb") as file:
+            with disks.explained("write", path), path.open("wb") as file:
                 if blob.size:  # a range of nothing can't be asked for
                     blob.download_to_file(_Writer(file, progress), **self._options)
 

@@ -31,17 +31,17 @@ def send(store: ObjectStore, path: Path, sha256: str, label: str) -> bool:
         UserError: the file isn't, or is no longer, the one that the checksum names.
     """
     name = f"{ROOT}{sha256}"
-    with disks.sentences("read", path):
+    with disks.explained("read", path):
         before = path.stat()
     found = store.stat(name)
     if found and found.size == before.st_size:
         return False
-    with progress.bar(f"checking {label}", before.st_size, "B") as advance, disks.sentences("read", path):
+    with progress.bar(f"checking {label}", before.st_size, "B") as advance, disks.explained("read", path):
         if (sha256_found := staging.checksum(path, advance)) != sha256:
             raise UserError(f"{_changed(label, path)}: sha256 was {sha256}, is {sha256_found}; {AGAIN}")
     with progress.bar(f"uploading {label}", before.st_size, "B") as advance:
         store.upload(path, name, advance)
-    with disks.sentences("read", path):
+    with disks.explained("read", path):
         after = path.stat()
     if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
         store.delete(name)  # nobody knows which bytes went up

@@ -159,7 +159,7 @@ class S3Store:
             if found is None:
                 raise NotFoundError(f"{self.uri}/{name} is not there")
             size, etag = found["ContentLength"], found["ETag"]
-            with disks.sentences("write", path), path.open("wb") as file:
+            with disks.explained("write", path), path.open("wb") as file:
                 failures = 0
                 while file.tell() < size:
                     try:

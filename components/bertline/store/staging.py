@@ -94,12 +94,12 @@ def _fetch(store: ObjectStore, prefix: str, file: File, directory: Path, advance
     try:
         if path is None:
             path = directory / file.path
-            with disks.sentences("write", path):
+            with disks.explained("write", path):
                 path.parent.mkdir(parents=True, exist_ok=True)
             store.download(name, path, advance)
             size, sha256 = path.stat().st_size, checksum(path)
         else:
-            with disks.sentences("read", path):
+            with disks.explained("read", path):
                 size, sha256 = path.stat().st_size, checksum(path, advance)
     except (NotFoundError, FileNotFoundError) as error:
         raise DamagedError(f"{store.uri}/{name} is missing, though its manifest lists it") from error

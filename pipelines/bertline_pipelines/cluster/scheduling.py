@@ -1,4 +1,4 @@
-"""Obstacles between a pod and the nodes: by our own reckoning where the nodes are known, else in the scheduler's words.
+"""Why no node takes a pod: computed where the nodes are known, else in the scheduler's own words.
 
 `pending` makes sentences of them; each says what to do.
 """

@@ -74,7 +74,7 @@ class Earlier:
 
 
 @dataclass
-class Precedents:
+class EarlierRuns:
     """What the store tells, read when it is asked for."""
 
     plan: Plan

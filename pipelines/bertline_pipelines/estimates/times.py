@@ -24,7 +24,7 @@ from bertline.vocabulary.config import VocabularyConfig
 from bertline_pipelines.estimates import baselines, devices, earlier_runs, volumes
 from bertline_pipelines.estimates.baselines import NOTHING, Range
 from bertline_pipelines.estimates.devices import Device
-from bertline_pipelines.estimates.earlier_runs import Earlier, Precedents
+from bertline_pipelines.estimates.earlier_runs import Earlier, EarlierRuns
 
 CLASSES = 3  # of MNLI
 
@@ -40,7 +40,7 @@ class Time:
     """Beside the work, within the stage's process."""
 
 
-def of(config: StageConfig, known: Precedents, device: Device) -> Time:
+def of(config: StageConfig, known: EarlierRuns, device: Device) -> Time:
     """How long one result takes on a device."""
     match config:
         case PretrainConfig():
@@ -61,7 +61,7 @@ def of(config: StageConfig, known: Precedents, device: Device) -> Time:
 DEMOS = "`make demo` and `make demo-real` on two virtual x86-64 cores"
 
 
-def _pretrain(config: PretrainConfig, known: Precedents, device: Device) -> Time:
+def _pretrain(config: PretrainConfig, known: EarlierRuns, device: Device) -> Time:
     sequences = float((config.end_step - config.begin_step) * config.model.batch_size)
     shape = known.shapes[config.corpus]
     asked = config.derivation().resolved
@@ -89,7 +89,7 @@ def _pretrain(config: PretrainConfig, known: Precedents, device: Device) -> Time
     return _by_flops(held_out * operations, baselines.PRETRAINING_FLOPS_PER_THREAD, device, start)
 
 
-def _evaluate(config: EvaluateConfig, known: Precedents, device: Device) -> Time:
+def _evaluate(config: EvaluateConfig, known: EarlierRuns, device: Device) -> Time:
     asked = config.derivation().resolved
     everything = known.earlier(config.STAGE)
     examples, counted = _train_examples(config, asked, everything)
@@ -139,7 +139,7 @@ def _train_examples(config: EvaluateConfig, asked: Any, earlier: Sequence[Earlie
     return (count, counted) if most is None or most >= count else (most, "as many examples as the experiment allows")
 
 
-def _corpus(config: CorpusConfig, known: Precedents, device: Device) -> Time:
+def _corpus(config: CorpusConfig, known: EarlierRuns, device: Device) -> Time:
     words, counted = volumes.words(config.corpus.dump, known)
     if words is None:
         return Time(None, f"unknown: {counted}")
@@ -172,7 +172,7 @@ def _words_per_s(earlier: Earlier) -> float:
     return earlier.measured("words_per_s") / (earlier.measured("workers") or 1)
 
 
-def _vocabulary(config: VocabularyConfig, known: Precedents) -> Time:
+def _vocabulary(config: VocabularyConfig, known: EarlierRuns) -> Time:
     earlier = known.earlier(config.STAGE)
     if config.vocabulary.file:
         from_files = [each for each in earlier if each.config["vocabulary"].get("file")]
@@ -192,7 +192,7 @@ def _vocabulary(config: VocabularyConfig, known: Precedents) -> Time:
     return Time(characters / baselines.VOCABULARY_CHARACTERS_PER_S, f"{baselines.VOCABULARY_BASIS}; {counted}")
 
 
-def _alike(found: Sequence[Earlier], what: str, otherwise: Range, basis: str, known: Precedents) -> Time:
+def _alike(found: Sequence[Earlier], what: str, otherwise: Range, basis: str, known: EarlierRuns) -> Time:
     """As long as others of the kind took: it depends little on the experiment."""
     times = [seconds for each in found if (seconds := known.took(each) or each.measured("seconds")) > 0]
     if not times:
@@ -238,7 +238,7 @@ def _scaled(seconds: float, earlier: Earlier, device: Device) -> Range:
     if device.gpu is None or device.gpu == devices.UNKNOWN or earlier.gpu == device.gpu:
         return _exactly(seconds)
     faster = devices.speed(earlier.gpu, device.gpu)
-    assert faster is not None  # see `Precedents.closest`
+    assert faster is not None  # see `EarlierRuns.closest`
     return _exactly(seconds) / faster
 
 

@@ -15,7 +15,7 @@ from bertline.store.objects import ObjectStore
 from bertline_pipelines.estimates import baselines, times, volumes
 from bertline_pipelines.estimates.baselines import NOTHING, Range
 from bertline_pipelines.estimates.devices import Device
-from bertline_pipelines.estimates.earlier_runs import Precedents
+from bertline_pipelines.estimates.earlier_runs import EarlierRuns
 from bertline_pipelines.planning.plans import Plan, Task
 
 HOUR = 3600.0
@@ -167,12 +167,12 @@ def estimate(
         devices: Where the tasks of each stage run, see `devices.of`.
         currency: Of their prices.
     """
-    known = Precedents(plan, store)
+    known = EarlierRuns(plan, store)
     tasks = tuple(_task(task, known, devices[task.stage]) for task in plan.missing)
     return Estimate(tasks, volumes.rolling_peak(plan, known), currency)
 
 
-def _task(task: Task, known: Precedents, device: Device) -> TaskEstimate:
+def _task(task: Task, known: EarlierRuns, device: Device) -> TaskEstimate:
     """All of a task's configurations that are left; one process or pod makes them."""
     left = [node.config for node in task.left if node.config]
     taken = [times.of(config, known, device) for config in left]

@@ -10,7 +10,7 @@ from bertline.stage.configs import StageConfig
 from bertline_pipelines.estimates import baselines, earlier_runs
 from bertline_pipelines.estimates.baselines import NOTHING, Range
 from bertline_pipelines.estimates.devices import Device
-from bertline_pipelines.estimates.earlier_runs import Precedents
+from bertline_pipelines.estimates.earlier_runs import EarlierRuns
 from bertline_pipelines.planning.plans import Plan
 
 
@@ -26,7 +26,7 @@ class Volume:
 NEGLIGIBLE = Volume(0.0, "a few MB at most")
 
 
-def of(config: StageConfig, known: Precedents) -> Volume:
+def of(config: StageConfig, known: EarlierRuns) -> Volume:
     """What a result takes in the store."""
     match config:
         case PretrainConfig():
@@ -39,7 +39,7 @@ def of(config: StageConfig, known: Precedents) -> Volume:
     return NEGLIGIBLE
 
 
-def corpus(config: CorpusConfig, known: Precedents) -> Volume:
+def corpus(config: CorpusConfig, known: EarlierRuns) -> Volume:
     """All shards of a corpus."""
     amount, counted = words(config.corpus.dump, known)
     if amount is None:
@@ -58,7 +58,7 @@ def corpus(config: CorpusConfig, known: Precedents) -> Volume:
     return Volume(None, "unknown: no compressed corpus of this shape is in the store, and no table has it")
 
 
-def words(dump: Source, known: Precedents) -> tuple[Range | None, str]:
+def words(dump: Source, known: EarlierRuns) -> tuple[Range | None, str]:
     """Words of a dump's prose, and who says so."""
     for each in known.earlier("corpus"):
         if each.config["corpus"].get("dump") == dump.identity:
@@ -73,7 +73,7 @@ def words(dump: Source, known: Precedents) -> tuple[Range | None, str]:
     return None, f"nobody has counted the words of {dump.name} yet"
 
 
-def staging(known: Precedents, device: Device) -> Range:
+def staging(known: EarlierRuns, device: Device) -> Range:
     """Seconds in which a pod fetches the corpus from a bucket; on this machine it is read in place."""
     if not device.is_pod:
         return NOTHING
@@ -81,7 +81,7 @@ def staging(known: Precedents, device: Device) -> Range:
     return Range(size or 0, size or 0) / baselines.STAGING_BYTES_PER_S
 
 
-def rolling_peak(plan: Plan, known: Precedents) -> float | None:
+def rolling_peak(plan: Plan, known: EarlierRuns) -> float | None:
     """A run trains one round at a time; its new checkpoint is there before the old one goes: two of them."""
     largest: dict[str, int] = {}
     for task in plan.missing:

@@ -35,7 +35,7 @@ def scratch() -> Iterator[Path]:
         UserError: the place for temporary files can't be written to.
     """
     _sweep()
-    with disks.sentences("write", Path(tempfile.gettempdir())):
+    with disks.explained("write", Path(tempfile.gettempdir())):
         made = Path(tempfile.mkdtemp(prefix=PREFIX))
     try:
         with (made / "new").open("w") as file:

@@ -163,18 +163,18 @@ def _has_ended(last: Submission, kubeflow: Kubeflow, profile: Profile) -> bool:
             blind,
             f"whether the workflow of {last.display_name} is still there can't be looked at",
         )
-        fate = outcomes.learn(last, kubeflow, cluster)
-        for sentence in (*blind, *fate.remarks):
+        outcome = outcomes.learn(last, kubeflow, cluster)
+        for sentence in (*blind, *outcome.remarks):
             progress.say(sentence)
-        if fate.state == "canceling":
+        if outcome.state == "canceling":
             progress.say(f"{last.display_name} is being cancelled; waiting until it has ended")
         until = time.monotonic() + ENDING_S
-        while fate.state == "canceling":
+        while outcome.state == "canceling":
             if time.monotonic() > until:
                 raise TransientError(
                     f"run {last.display_name} is being cancelled, and hasn't ended within {ENDING_S:.0f} s; run the "
                     f"same command again. If it never ends, delete it: {kubeflow.url(last.run_id or '')}"
                 )
             time.sleep(ENDING_POLL_S)
-            fate = outcomes.learn(last, kubeflow, cluster)
-    return fate.is_over
+            outcome = outcomes.learn(last, kubeflow, cluster)
+    return outcome.is_over

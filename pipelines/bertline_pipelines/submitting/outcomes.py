@@ -25,7 +25,7 @@ OVER = ("succeeded", "failed", "canceled", "skipped", "forgotten", "lost")
 
 
 @dataclass(frozen=True)
-class Fate:
+class RunOutcome:
     """How a run is, as far as Kubeflow and Argo tell."""
 
     state: str
@@ -44,7 +44,7 @@ class Fate:
         return self.state in OVER
 
 
-def learn(submission: Submission, kubeflow: "Kubeflow | None", cluster: "Cluster | None") -> Fate:
+def learn(submission: Submission, kubeflow: "Kubeflow | None", cluster: "Cluster | None") -> RunOutcome:
     """Ask both.
 
     Args:
@@ -53,7 +53,7 @@ def learn(submission: Submission, kubeflow: "Kubeflow | None", cluster: "Cluster
         cluster: None if it can't be reached; then Kubeflow is believed.
     """
     if submission.run_id is None:
-        return Fate(
+        return RunOutcome(
             "unknown", remarks=("whether the run was posted isn't known: `bertline submit` again finds it or posts it",)
         )
     remarks: list[str] = []
@@ -66,7 +66,7 @@ def learn(submission: Submission, kubeflow: "Kubeflow | None", cluster: "Cluster
         except BertlineError as error:
             remarks.append(f"Argo can't be asked: {error}")
     if run is None:
-        return Fate(state, None, workflow, tuple(remarks))
+        return RunOutcome(state, None, workflow, tuple(remarks))
     was_ended = submission.cancelled is not None or (workflow is not None and workflow.terminated)
     if run.state == "FAILED" and was_ended:
         run = dataclasses.replace(run, state="CANCELED")
@@ -79,7 +79,7 @@ def learn(submission: Submission, kubeflow: "Kubeflow | None", cluster: "Cluster
         )
     elif not run.final and was_ended:
         state = "canceling"
-    return Fate(state, run, workflow, tuple(remarks))
+    return RunOutcome(state, run, workflow, tuple(remarks))
 
 
 def _ask_kubeflow(run_id: str, kubeflow: "Kubeflow | None", remarks: list[str]) -> tuple[Run | None, str]:

@@ -22,7 +22,7 @@ from bertline_pipelines.records import histories, submissions
 from bertline_pipelines.records.histories import Failure, History
 from bertline_pipelines.records.submissions import Submission, SubmittedTask
 from bertline_pipelines.submitting import outcomes
-from bertline_pipelines.submitting.outcomes import Fate
+from bertline_pipelines.submitting.outcomes import RunOutcome
 
 CLOCKS_S = 60.0
 """By how much the clocks of Kubeflow and of a pod may differ."""
@@ -71,7 +71,7 @@ class Status:
 
     submission: Submission
     state: str
-    """Of the run, see `Fate`; `succeeded` also if all that it holds is done, whatever Kubeflow says."""
+    """Of the run, see `RunOutcome`; `succeeded` also if all that it holds is done, whatever Kubeflow says."""
     url: str
     tasks: tuple[TaskStatus, ...]
     remarks: tuple[str, ...]
@@ -134,16 +134,16 @@ class Observer:
         """Everything as it is now. Who can't be asked, the store included, is among the remarks."""
         remarks: list[str] = []
         answers = self._ask_store(self._reread, remarks)
-        fate = outcomes.learn(self._submission, self._kubeflow, self._cluster)
-        remarks += fate.remarks
+        outcome = outcomes.learn(self._submission, self._kubeflow, self._cluster)
+        remarks += outcome.remarks
         pods, reasons = self._ask_cluster(remarks)
         answers = answers and self._ask_store(self._read, remarks)
-        view = _View(fate, pods, reasons, self._histories, self._cluster is not None)
+        view = _View(outcome, pods, reasons, self._histories, self._cluster is not None)
         tasks = tuple(view.status(task) for task in self._submission.tasks)
         unfinished = {task.name for task in tasks if task.state != "done"}
         planned = {task.name: task for task in self._submission.tasks}
         tasks = tuple(view.waiting(task, planned, unfinished) for task in tasks)
-        state = fate.state
+        state = outcome.state
         if answers and all(task.state == "done" for task in tasks if planned[task.name].included):
             if state in outcomes.OVER and state != "succeeded":
                 remarks.append(f"Kubeflow calls the run {state}, but all that it was to make is in the store")
@@ -183,17 +183,17 @@ class _View:
 
     def __init__(
         self,
-        fate: Fate,
+        outcome: RunOutcome,
         pods: "tuple[Pod, ...]",
         reasons: dict[str, Reason],
         histories: dict[str, History],
         sees_pods: bool,
     ) -> None:
-        self._fate, self._reasons, self._histories, self._sees_pods = fate, reasons, histories, sees_pods
+        self._fate, self._reasons, self._histories, self._sees_pods = outcome, reasons, histories, sees_pods
         self._pods = {pod.task: pod for pod in pods if pod.task}
         self._drivers = {pod.kfp_task: pod for pod in pods if pod.is_driver}
-        self._held = _held(fate)
-        self._is_cancelled = fate.state in ("canceled", "canceling")
+        self._held = _held(outcome)
+        self._is_cancelled = outcome.state in ("canceled", "canceling")
 
     def status(self, task: SubmittedTask) -> TaskStatus:
         """Of one task by itself."""
@@ -316,12 +316,12 @@ class _View:
         return self._pods.get(labels.label(name))
 
 
-def _held(fate: Fate) -> dict[str, Reason]:
+def _held(outcome: RunOutcome) -> dict[str, Reason]:
     """By KFP's task name, of tasks whose pod couldn't be made, or is gone: only Argo knows why."""
     from bertline_pipelines.cluster import failures, pending
 
     held = {}
-    for step in fate.workflow.steps if fate.workflow else ():
+    for step in outcome.workflow.steps if outcome.workflow else ():
         if step.phase == "Pending" and step.message:
             held[step.kfp_task] = pending.why_held(step)
         elif step.phase in ("Failed", "Error") and step.message:
