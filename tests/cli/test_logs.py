@@ -26,7 +26,7 @@ from support.kubernetes_api import NOW, Log, pod, unschedulable
 
 BREAKS = """
 import sys
-from bertline.entrypoints import main
+from bertline.stage.entrypoints import main
 from bertline.store.realizations import realize
 from bertline.vocabulary.config import VocabularyConfig
 

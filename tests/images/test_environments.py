@@ -15,8 +15,8 @@ TENSORFLOW = [pytest.mark.slow, pytest.mark.timeout(1800)]  # 300 MB to download
 LIGHT = "from bertline.{package} import stage"
 TRAINING = """
 import numpy as np
-from bertline import encoders
-from bertline.experiments import Model
+from bertline.models import encoders
+from bertline.experiment.specs import Model
 from bertline.{package} import stage, {more}
 encoder = encoders.build(Model(layers=2, batch_size=2, hidden=8, heads=2, intermediate=16, max_positions=16), 30)
 encoders.initialize(encoders.named(encoder.trainable_variables), 0.02, seed=1)

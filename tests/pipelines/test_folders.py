@@ -16,7 +16,7 @@ from bertline_pipelines.running import folders
 HOLD = """
 import sys, time
 from pathlib import Path
-from bertline_pipelines import folders
+from bertline_pipelines.running import folders
 with folders.{what} as folder:
     print(folder, flush=True)
     time.sleep(60)

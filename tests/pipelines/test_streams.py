@@ -7,7 +7,7 @@ import pytest
 
 WRITES = """
 import sys
-from bertline_pipelines import streams
+from bertline_pipelines.running import streams
 sys.stderr = streams.lasting(sys.stderr)
 shown = streams.lasting(sys.stdout)
 for number in range(3):
