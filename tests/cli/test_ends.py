@@ -2,12 +2,9 @@
 
 import datetime
 import os
-import subprocess
-import sys
 import threading
 import time
 import uuid
-from pathlib import Path
 
 import pytest
 import yaml
@@ -16,17 +13,19 @@ from bertline.experiment import specs
 from bertline.store import references
 from bertline.store.backends import connect
 from bertline.store.realizations import Outcome, realize
+from bertline_cli import watching
 from bertline_pipelines.places import profiles
 from bertline_pipelines.planning import unrolling
 from bertline_pipelines.records import submissions
 from bertline_pipelines.submitting import launching
-from support import kubernetes_api
+from support import commands, kubernetes_api
 from support.kfp_server import KfpServer
 from support.recorded_runs import WORKFLOWS, RecordedRun
 from support.tcp_proxies import TcpProxy
 from support.tiny_experiments import write
 
-COMMAND = Path(sys.executable).with_name("bertline")
+PAUSE_S = 0.25
+HASTE = watching.POLL_S / PAUSE_S
 
 
 class Case:
@@ -82,15 +81,20 @@ class Case:
     def start(self, command, *options):
         """A command at work; `said` grows with its output."""
         place = () if command == "dashboard" else ("--profile", self.profile)  # which would look for Grafana
-        process = subprocess.Popen(
-            [COMMAND, command, self.experiment, *place, *options],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=self.environment, cwd=self.folder,
-        )  # fmt: skip
+        ours, theirs = os.pipe()
+        process = commands.Process(
+            [command, self.experiment, *place, *options],
+            env=self.environment,
+            cwd=self.folder,
+            streams=(theirs, theirs, theirs),
+            haste=HASTE,
+        )
+        os.close(theirs)
         process.said = []
 
         def read():
-            with process.stdout:
-                process.said.extend(process.stdout)
+            with open(ours) as printed:
+                process.said.extend(printed)
 
         process.reader = threading.Thread(target=read, daemon=True)
         process.reader.start()
@@ -169,7 +173,7 @@ def test_followers_wait_for_a_store_that_is_away(case, command, how):
             time.sleep(0.1)
         return
     case.finish()
-    time.sleep(5)
+    time.sleep(10 * PAUSE_S)  # it would have said more
     case.proxy.restore()
     assert end(follower) == 0, follower.said
     said = [line for line in follower.said if "can't reach" in line]

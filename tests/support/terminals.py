@@ -4,12 +4,10 @@ import fcntl
 import os
 import pty
 import struct
-import subprocess
-import sys
 import termios
-from pathlib import Path
+import threading
 
-COMMAND = Path(sys.executable).with_name("bertline")
+from support import commands
 
 
 def on_a_terminal(columns: int, *arguments: str) -> list[str]:
@@ -17,17 +15,21 @@ def on_a_terminal(columns: int, *arguments: str) -> list[str]:
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
     environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
-    process = subprocess.Popen([COMMAND, *arguments], stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
+    shown = bytearray()
+    reader = threading.Thread(target=_read, args=(ours, shown))
+    reader.start()
+    process = commands.Process(arguments, env=environment, streams=(theirs, theirs, theirs))
     os.close(theirs)
-    shown = b""
-    while True:
-        try:
-            read = os.read(ours, 1 << 16)
-        except OSError:  # EIO: nobody has the other side any more
-            break
-        if not read:
-            break
-        shown += read
-    process.wait()
+    process.wait(120)
+    reader.join()
     os.close(ours)
     return shown.decode().splitlines()
+
+
+def _read(terminal: int, into: bytearray) -> None:
+    while True:
+        try:
+            read = os.read(terminal, 1 << 16)
+        except OSError:  # EIO: nobody has the other side any more
+            return
+        into += read

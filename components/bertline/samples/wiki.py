@@ -7,6 +7,7 @@ signatures, tables.
 """
 
 import bz2
+import functools
 import hashlib
 import pathlib
 import re
@@ -32,7 +33,12 @@ def write_pydoc_dump(path: str | pathlib.Path) -> None:
     Args:
         path: where to; usually ends in `.xml.bz2`. An existing file is replaced.
     """
-    pathlib.Path(path).write_bytes(bz2.compress(_dump().encode(), 9))
+    pathlib.Path(path).write_bytes(_compressed())
+
+
+@functools.cache  # a plan asks for it a dozen times
+def _compressed() -> bytes:
+    return bz2.compress(_dump().encode(), 9)
 
 
 def _dump() -> str:
