@@ -2,7 +2,7 @@
 
 import pytest
 
-from support import commands
+from support import forks
 
 
 @pytest.fixture
@@ -10,6 +10,6 @@ def bertline(tmp_path):
     """Run `bertline …` in an empty folder."""
 
     def run(*arguments, timeout=120, **environment):
-        return commands.run(arguments, cwd=tmp_path, timeout=timeout, **environment)
+        return forks.run(arguments, cwd=tmp_path, timeout=timeout, **environment)
 
     return run

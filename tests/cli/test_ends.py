@@ -18,14 +18,13 @@ from bertline_pipelines.places import profiles
 from bertline_pipelines.planning import unrolling
 from bertline_pipelines.records import submissions
 from bertline_pipelines.submitting import launching
-from support import commands, kubernetes_api
+from support import forks, kubernetes_api, paces
 from support.kfp_server import KfpServer
 from support.recorded_runs import WORKFLOWS, RecordedRun
 from support.tcp_proxies import TcpProxy
 from support.tiny_experiments import write
 
-PAUSE_S = 0.25
-HASTE = watching.POLL_S / PAUSE_S
+PAUSE_S = watching.POLL_S / paces.HASTE
 
 
 class Case:
@@ -82,12 +81,12 @@ class Case:
         """A command at work; `said` grows with its output."""
         place = () if command == "dashboard" else ("--profile", self.profile)  # which would look for Grafana
         ours, theirs = os.pipe()
-        process = commands.Process(
+        process = forks.Process(
             [command, self.experiment, *place, *options],
             env=self.environment,
             cwd=self.folder,
             streams=(theirs, theirs, theirs),
-            haste=HASTE,
+            first=paces.short_pauses,
         )
         os.close(theirs)
         process.said = []

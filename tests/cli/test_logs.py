@@ -19,7 +19,7 @@ from bertline_pipelines.cluster import log_framing
 from bertline_pipelines.compiling import labels
 from bertline_pipelines.kubeflow.api import Kubeflow
 from bertline_pipelines.records import task_logs
-from support import commands, kubernetes_api, tiny_pipelines
+from support import forks, kubernetes_api, paces, tiny_pipelines
 from support.experiments_at_work import Work
 from support.kfp_server import KfpServer
 from support.kubernetes_api import NOW, Log, pod, unschedulable
@@ -157,7 +157,7 @@ class Follower:
     """`bertline logs -f` in a process of its own; what it says, as it says it."""
 
     def __init__(self, *arguments, **environment):
-        self.process = commands.Process(["logs", *arguments, "-f"], env=os.environ | environment, haste=10)
+        self.process = forks.Process(["logs", *arguments, "-f"], env=os.environ | environment, first=paces.short_pauses)
         self.said, self.printed = [], []
         for stream, lines in ((self.process.stderr, self.said), (self.process.stdout, self.printed)):
             threading.Thread(target=self._read, args=(stream, lines), daemon=True).start()

@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from urllib.parse import urlsplit
 
@@ -16,12 +14,12 @@ from bertline.store import attempts, realizations
 from bertline.store.backends import connect
 from bertline.store.leases import Lease
 from bertline.store.objects import NotFoundError
-from support import tiny_corpora
+from support import forks, paces, tiny_corpora
 from support.tcp_proxies import TcpProxy
 
 ENDS_S = 900
-FASTEST = 1200
-"""Steps a second where nobody else is at work; a training has to last longer than the outage."""
+FASTEST = 1 / paces.STEP_S
+"""Steps a second; a training has to last longer than the outage."""
 
 
 @pytest.fixture
@@ -46,18 +44,18 @@ class Training:
             }
         )
         self.prefix = self.config.derivation().prefix
-        self.process = self.start(uri, "outage", AWS_ENDPOINT_URL=proxy.url)
+        self.process = self.start(uri, "outage", paces.slow_steps, AWS_ENDPOINT_URL=proxy.url)
 
-    def start(self, uri, name, **environment):
+    def start(self, uri, name, first=None, **environment):
         self.folder.mkdir(exist_ok=True)
-        with (self.folder / f"{name}.log").open("wb") as log:
-            return subprocess.Popen(
-                [sys.executable, "-m", "bertline.pretrain", "--store", uri, "--config", self.config.model_dump_json()],
-                env=os.environ
-                | {"BERTLINE_THREADS": "1", "BERTLINE_PROGRESS": str(self.folder / f"{name}.jsonl")}
-                | environment,
-                stdout=log,
-                stderr=subprocess.STDOUT,
+        own = {"BERTLINE_THREADS": "1", "BERTLINE_PROGRESS": str(self.folder / f"{name}.jsonl")}
+        with (self.folder / f"{name}.log").open("wb") as log, open(os.devnull) as nothing:
+            return forks.Process(
+                ["--store", uri, "--config", self.config.model_dump_json()],
+                program="bertline.pretrain",
+                env=os.environ | own | environment,
+                streams=(nothing.fileno(), log.fileno(), log.fileno()),
+                first=first,
             )
 
     @property
@@ -128,7 +126,7 @@ def train(s3_uri, proxy, tmp_path, close):
     ],
 )
 def test_training_goes_on_through_an_outage_to_the_same_bits(train, proxy, tmp_path, kind, seconds):
-    training = train((seconds + 6) * FASTEST // 2)
+    training = train(int((seconds + 6) * FASTEST / 2))
     # GIVEN a training that has saved, WHEN the store can't be reached for a while
     training.wait_until(lambda: training.saved >= 100)
     begun, before = time.monotonic(), training.step

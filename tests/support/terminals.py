@@ -7,7 +7,7 @@ import struct
 import termios
 import threading
 
-from support import commands
+from support import forks
 
 
 def on_a_terminal(columns: int, *arguments: str) -> list[str]:
@@ -18,7 +18,7 @@ def on_a_terminal(columns: int, *arguments: str) -> list[str]:
     shown = bytearray()
     reader = threading.Thread(target=_read, args=(ours, shown))
     reader.start()
-    process = commands.Process(arguments, env=environment, streams=(theirs, theirs, theirs))
+    process = forks.Process(arguments, env=environment, streams=(theirs, theirs, theirs))
     os.close(theirs)
     process.wait(120)
     reader.join()

@@ -1,7 +1,7 @@
-"""`bertline …` in a process that is forked from one which has imported all of it: it begins in milliseconds.
+"""Processes that are forked from one which has imported all they need: they begin in milliseconds, not in seconds.
 
-It is a process as its users have it, with a folder, an environment, standard streams, signals and an exit code of its
-own. What a start itself does is tested with the real command, and so is `bertline run`, whose tasks are processes too.
+Each is a process as its users have it, with a folder, an environment, standard streams, signals and an exit code of its
+own. What a start itself does is tested with the real command, and so are tasks of `bertline run`.
 Run as a script this is the process that forks.
 """
 
@@ -12,45 +12,45 @@ import importlib
 import json
 import os
 import pkgutil
+import runpy
 import select
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-COMMAND = Path(sys.executable).with_name("bertline")
-OTHERS = ("kfp.compiler", "google.cloud.storage", "rich.live")
-"""What commands import only when they need it, besides modules of the pipelines."""
+COMMAND = str(Path(sys.executable).with_name("bertline"))
 
 
 class Process:
-    """A command at work, as `subprocess.Popen` has it."""
+    """A program at work, as `subprocess.Popen` has it."""
 
     def __init__(
         self,
         arguments: Sequence[object],
         *,
+        program: str = "bertline",
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
         streams: tuple[int, int, int] | None = None,
-        haste: float = 1.0,
+        first: Callable[[], None] | None = None,
     ) -> None:
-        """Start `bertline …`.
+        """Start it.
 
         Args:
-            arguments: What comes after `bertline`.
+            arguments: What comes after the program's name.
+            program: `bertline`, or a component's module, `bertline.pretrain`.
             cwd: Its folder.
             env: All of its environment.
             streams: Descriptors of stdin, stdout and stderr; otherwise there are text files `stdout` and `stderr`.
-            haste: How many times shorter its pauses are, for instance between two looks at a run.
+            first: A function of a module in tests/support that is called in the new process before anything else.
         """
         self.returncode: int | None = None
-        self.args = [COMMAND, *map(str, arguments)]
+        self.args = [COMMAND if program == "bertline" else program, *map(str, arguments)]
         ours: list[int] = []
         if streams is None:
             (out, theirs_out), (err, theirs_err) = os.pipe(), os.pipe()
@@ -59,15 +59,15 @@ class Process:
             ours = list(streams)
         self._channel, theirs = socket.socketpair()
         with theirs:
-            socket.send_fds(_server(), [b"\n"], [theirs.fileno()])
+            socket.send_fds(_server(program != "bertline"), [b"\n"], [theirs.fileno()])
         socket.send_fds(self._channel, [b"\n"], streams)
         for stream in ours:
             os.close(stream)
         request = {
-            "arguments": list(map(str, self.args)),
+            "arguments": self.args,
             "cwd": str(cwd or Path.cwd()),
             "env": dict(env or os.environ),
-            "haste": haste,
+            "first": [first.__module__, first.__name__] if first else None,
         }
         self._channel.sendall(json.dumps(request).encode() + b"\n")
         self._answers = self._channel.makefile()
@@ -75,7 +75,7 @@ class Process:
 
     def poll(self) -> int | None:
         """The exit code, if it has ended."""
-        return self.wait(0) if self.returncode is not None or select.select([self._channel], [], [], 0)[0] else None
+        return self.wait() if self.returncode is not None or select.select([self._channel], [], [], 0)[0] else None
 
     def wait(self, timeout: float | None = None) -> int:
         """Its exit code, negative after a signal."""
@@ -100,7 +100,7 @@ class Process:
 def run(
     arguments: Sequence[object], *, cwd: Path, timeout: int = 120, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end; what it printed."""
+    """Run `bertline …` to its end; what it printed."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, open(os.devnull) as nothing:
         process = Process(
             arguments,
@@ -120,10 +120,11 @@ def run(
 
 
 @functools.cache
-def _server() -> socket.socket:
-    """Our side of the process that forks."""
+def _server(has_tensorflow: bool) -> socket.socket:
+    """Our side of the process that forks: one for commands, one for what trains."""
     ours, theirs = socket.socketpair()
-    process = subprocess.Popen([sys.executable, __file__, str(theirs.fileno())], pass_fds=[theirs.fileno()])
+    command = [sys.executable, "-m", "support.forks", str(theirs.fileno()), *["tensorflow"] * has_tensorflow]
+    process = subprocess.Popen(command, pass_fds=[theirs.fileno()], cwd=Path(__file__).parents[1])
     theirs.close()
 
     def end() -> None:
@@ -134,8 +135,7 @@ def _server() -> socket.socket:
     return ours
 
 
-def _serve(server: socket.socket) -> None:
-    """Fork for each request, until nobody asks any more."""
+def _import_commands() -> None:
     import bertline_cli
     import bertline_pipelines
     from bertline import samples
@@ -143,11 +143,21 @@ def _serve(server: socket.socket) -> None:
     for package in (bertline_pipelines, bertline_cli):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             importlib.import_module(module.name)
-    for name in OTHERS:
+    for name in ("kfp.compiler", "google.cloud.storage", "rich.live"):  # imported where they are needed
         importlib.import_module(name)
     with tempfile.TemporaryDirectory() as folder:
         for name in samples.NAMES:
             samples.write(name, Path(folder))  # a process makes each once
+
+
+def _import_tensorflow() -> None:
+    """Nothing of it has run before a fork: its threads would be missing there."""
+    for name in ("pretrain.stage", "pretrain.trainer", "pretrain.checkpoints", "evaluate.stage", "evaluate.classifier"):
+        importlib.import_module(f"bertline.{name}")
+
+
+def _serve(server: socket.socket) -> None:
+    """Fork for each request, until nobody asks any more."""
     gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody has to wait for them
     while True:
@@ -161,7 +171,7 @@ def _serve(server: socket.socket) -> None:
 
 
 def _answer(channel: socket.socket) -> NoReturn:
-    """Fork a command, tell its pid, wait for it and tell its exit code."""
+    """Fork a program, tell its pid, wait for it and tell its exit code."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     _, streams, _, _ = socket.recv_fds(channel, 1, 3)
     with channel.makefile() as requests:
@@ -179,25 +189,30 @@ def _answer(channel: socket.socket) -> NoReturn:
 
 
 def _become(request: dict[str, Any], streams: Sequence[int]) -> NoReturn:
-    """Be the command."""
-    from bertline_cli.main import main
-
+    """Be the program."""
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["env"])
-    if (haste := request["haste"]) != 1:
-        sleep = time.sleep
-        time.sleep = lambda seconds: sleep(seconds / haste)
     sys.argv = request["arguments"]
     sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)
     sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
     sys.stderr = os.fdopen(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)
-    main()
-    raise AssertionError("main ends the process")
+    if request["first"]:
+        module, function = request["first"]
+        getattr(importlib.import_module(module), function)()
+    if sys.argv[0] == COMMAND:
+        from bertline_cli.main import main
+
+        main()
+    else:
+        runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+    raise AssertionError("a program ends its process")
 
 
 if __name__ == "__main__":
-    _serve(socket.socket(fileno=int(sys.argv[1])))
+    number, *kind = sys.argv[1:]
+    (_import_tensorflow if kind else _import_commands)()
+    _serve(socket.socket(fileno=int(number)))
