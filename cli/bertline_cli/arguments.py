@@ -83,7 +83,8 @@ def load(path: Path) -> tuple["Experiment", "Graph"]:
     """
     from bertline.configuration.yamlfiles import FileError
     from bertline.experiment import specs
-    from bertline.experiment.specs import Corpus, Evaluate, Vocabulary
+    from bertline.experiment.corpora import Corpus
+    from bertline.experiment.specs import Evaluate, Vocabulary
     from bertline_cli import displays
     from bertline_pipelines.planning import input_checks, unrolling
 

@@ -11,7 +11,7 @@ import pytest
 from bertline import samples
 from bertline.corpus import stage, workers
 from bertline.corpus.config import CorpusConfig
-from bertline.experiment.specs import Articles
+from bertline.experiment.corpora import Articles
 from bertline.store.backends import connect
 from bertline.store.derivations import Derivation
 from bertline.store.realizations import Outcome, realize

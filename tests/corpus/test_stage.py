@@ -10,7 +10,9 @@ import pytest
 from bertline.corpus import buckets, passes, stage, units, workers
 from bertline.corpus.buckets import Partitioner
 from bertline.corpus.config import CorpusConfig
+from bertline.errors import UserError
 from bertline.examples import shards
+from bertline.sources.files import Source
 from bertline.store.backends import connect
 from bertline.text import sentences, wordpiece
 from bertline.wikipedia import dumps, extraction
@@ -234,7 +236,7 @@ def test_the_bytes_change_only_with_the_algorithm_version(tiny, build):
     assert manifest.results["held_out_examples"] > 0
     digest = hashlib.sha256(made.encode()).hexdigest()
     expected = "52f108f7bd5c26f86787def766b252684325f0a9c313242f9db65e322410cf2c"
-    assert (CorpusConfig.ALGORITHM_VERSION, digest) == (2, expected)
+    assert (CorpusConfig.ALGORITHM_VERSION, digest) == (3, expected)
 
 
 def test_a_damaged_intermediate_file_is_made_again(tiny, configure, outcome, reference, tmp_path, monkeypatch):
@@ -249,3 +251,54 @@ def test_a_damaged_intermediate_file_is_made_again(tiny, configure, outcome, ref
     path = store.local_path(name)
     path.write_bytes(path.read_bytes()[:-1] + b"\x7f")
     assert outcome(stage.run(config, store)) == reference(tiny)
+
+
+# What the experiment chooses
+
+
+def test_a_table_of_templates_counts_by_its_content(tmp_path, configure, outcome):
+    text = "It is {{my far|5}} away from here. " * 3
+    pages = "".join(
+        f"<page><title>A{number}</title><ns>0</ns><id>{number}</id><revision><text>{text}</text></revision></page>"
+        for number in range(1, 30)
+    )
+    dump = tmp_path / "wiki.xml"
+    dump.write_text(f"<mediawiki>{pages}</mediawiki>")
+    store = connect(str(tmp_path / "store"))
+
+    def made(name, content):
+        (tmp_path / name).write_text(content)
+        config = configure(dump, store)
+        source = Source(url=str(tmp_path / name)).pinned()
+        config = config.model_copy(update={"corpus": config.corpus.model_copy(update={"templates": source})})
+        return stage.run(config, store).manifest
+
+    known = made("a.yaml", '"{1} feet": [my far]\n')
+    assert known == made("b.yaml", '"{1} feet": [my far]\n'), "another path is the same table"
+    hidden = made("a.yaml", '"": [my far]\n')
+    assert known.results["words"] == 29 * 21
+    assert hidden.results["words"] == 29 * 15
+    assert known.results["dropped_templates"] == hidden.results["dropped_templates"] == {}
+    with pytest.raises(UserError, match=r"no article with prose"):
+        stage.run(configure(dump, store), store)
+
+
+def test_examples_for_mlm_alone_are_full_and_have_no_second_segment(pydoc, build, tmp_path):
+    realization = build(pydoc, next_sentence=False, duplicates=1)
+    paths = realization.stage(realization.paths("train-"), tmp_path)
+    examples = [shards.read(path) for path in paths]
+    assert not any(each.segment_ids.any() or each.next_sentence_labels.any() for each in examples)
+    lengths = np.concatenate([each.input_mask.sum(axis=1) for each in examples])
+    assert lengths.mean() > 100, "packed over the ends of documents"
+    assert realization.manifest.results["examples"] < build(pydoc, duplicates=1).manifest.results["examples"]
+
+
+def test_ngrams_are_masked_together(pydoc, build, vocabulary, tmp_path):
+    def neighbours(**changes):
+        realization = build(pydoc, duplicates=1, whole_word_masking=True, **changes)
+        examples = [shards.read(path) for path in realization.stage(realization.paths("train-"), tmp_path)]
+        positions = np.concatenate([each.masked_lm_positions for each in examples])
+        chosen = np.concatenate([each.masked_lm_weights for each in examples]) > 0
+        return ((np.diff(positions, axis=1) == 1) & chosen[:, 1:]).sum() / chosen.sum()
+
+    assert neighbours(max_ngram=3) > 1.3 * neighbours()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import bertline_pipelines
 from bertline.corpus import passes
 from bertline.errors import UserError
-from bertline.experiment.specs import Corpus
+from bertline.experiment.corpora import Corpus
 from bertline_cli import arguments
 from bertline_pipelines.planning import input_checks
 

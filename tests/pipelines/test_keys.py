@@ -6,7 +6,7 @@ import pytest
 from pydantic import Field
 
 from bertline.corpus.config import CorpusConfig
-from bertline.experiment.specs import Corpus
+from bertline.experiment.corpora import Corpus
 from bertline.store import references
 from support import goldens
 

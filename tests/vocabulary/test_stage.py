@@ -90,7 +90,7 @@ def test_it_changes_only_with_the_algorithm_version(tmp_path, build):
     )
     realization, _ = build({"dump": str(dump)}, train={"size": 100})
     expected = "967aae5518f5d0a1afd5644b06f7cd966a86a57b5133826aabed47370fe066bf"
-    assert (VocabularyConfig.ALGORITHM_VERSION, realization.manifest.results["sha256"]) == (2, expected)
+    assert (VocabularyConfig.ALGORITHM_VERSION, realization.manifest.results["sha256"]) == (3, expected)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ CASES = {
     "L''''amour'''' is": ["L'amour' is"],
     "A [[link]], a [[target|label]], a [[link]]s and [[:Category:X|one]].": ["A link, a label, a links and one."],
     "A [[Foo (bar)|]] b.": ["A Foo b."],
-    "Text.[[Category:X]] [[Категория:Y]]\n[[de:Wort]]": ["Text."],
+    "Text.[[Category:X]]\n[[Категория:Y]] [[Категория:Z|*]]\n[[de:Wort]]": ["Text."],
     "[[File:x.jpg|thumb|A [[nested|caption]] with [http://x link]]]\nText.": ["Text."],
     "[[Файл:x.jpg|мини|Подпись [[ссылка]].]]Текст.": ["Текст."],
     'A<ref>{{cite|x=[[y]]}}</ref> b<ref name=z /> c<ref name="w">w</ref>.': ["A b c."],

@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from bertline.experiment import specs
+from bertline.experiment import corpora
 from bertline.text import sentences
 from bertline.wikipedia import dumps, extraction
 
@@ -24,7 +24,8 @@ def read(path, **choice):
     reading = extraction.Read()
     part = dumps.slices(path, 1 << 40)[0]
     found = [
-        paragraphs for _, paragraphs in extraction.prose(path, part, specs.Articles(dump=str(path), **choice), reading)
+        paragraphs
+        for _, paragraphs in extraction.prose(path, part, corpora.Articles(dump=str(path), **choice), reading)
     ]
     return found, reading
 

@@ -3,6 +3,7 @@
 import pytest
 
 from bertline.wikipedia import articles
+from bertline.wikipedia.readings import Reading
 
 APOSTROPHES = {
     "The ''Iliad'''s description is long.": "The Iliad's description is long.",
@@ -146,14 +147,14 @@ def test_a_sentence_with_a_formula_is_left_out():
 
 
 def test_a_word_can_stand_for_a_formula():
-    assert articles.prose(FORMULAS, articles.Reading(formulas="placeholder")) == [
+    assert articles.prose(FORMULAS, Reading(formulas="placeholder")) == [
         "Let x be a mass. Here formula is energy. Then formula where E is energy. The end."
     ]
 
 
 def test_a_sentence_lacks_nothing_where_a_template_is_not_known():
     text = "He saw {{zzz|x}} there. He left.{{fnote}} The {{zzz}}, he said, is old.\n\nIt is {{zzz}} old. Fine."
-    drop = articles.Reading(unknown_templates="drop")
+    drop = Reading(unknown_templates="drop")
     assert articles.prose(text, drop) == ["He left.", "Fine."]
     assert articles.prose("A (B; {{zzz|b}}, C) d.", drop) == ["A (B, C) d."]
     assert articles.prose("A word.{{fnote|x}} {{fnote}} Next one.", drop) == ["A word. Next one."]

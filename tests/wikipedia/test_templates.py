@@ -4,7 +4,9 @@ import collections
 
 import pytest
 
+from bertline.errors import UserError
 from bertline.wikipedia import articles, template_tables, templates
+from bertline.wikipedia.readings import Reading
 
 ENGLISH = {
     "{{convert|6|ft|4|in|cm|0}}": "6 feet 4 inches",
@@ -77,7 +79,7 @@ OTHERS = {
     ],
 )
 def test_a_template_shows_what_a_reader_sees(language, wikitext, expected):
-    reading = articles.Reading(language=language, unknown_templates="drop")
+    reading = Reading(templates.of(language), unknown_templates="drop")
     assert articles.prose(f"Word {wikitext} word.", reading) == [f"Word {expected} word."]
 
 
@@ -100,22 +102,66 @@ def test_arguments_are_read_by_name_and_position():
 
 
 def test_a_name_of_another_language_is_known_where_the_own_has_none():
-    assert templates.entry("Нп5", "de").shows
-    assert templates.entry("citation", "fr").shows
-    assert templates.entry("citation", "en").hidden
-    assert not templates.entry("zzz", "en").shows
+    assert templates.of("de").entry("Нп5").shows
+    assert templates.of("fr").entry("citation").shows
+    assert templates.of("en").entry("citation").hidden
+    assert templates.of("es").entry("Template:Convert").shows
+    assert not templates.of("en").entry("zzz").shows
+    assert not templates.of("en", text=False).entry("convert").shows
+    assert templates.of("en", text=False).entry("coord").hidden
 
 
 def test_every_line_of_the_tables_can_be_rendered():
-    names = {name for table in template_tables.TABLES.values() for name in table}
+    names = {name for table in template_tables.own().values() for name in table.names}
     assert len(names) > 1000
-    for language, table in template_tables.TABLES.items():
-        for name, spec in table.items():
-            assert not spec.startswith("@") or spec in templates._FUNCTIONS, (language, name, spec)
-            assert name == " ".join(name.lower().split()), (language, name)
-            entry = templates.entry(name, language)
+    for language, table in template_tables.own().items():
+        for name in table.names:
+            entry = templates.of(language).entry(name)
+            assert entry.shows or entry.hidden
             for inner in (f"{name}", f"{name}|5|km|x", f"{name}|text=5|{{|[", f"{name}|a=", f"{name}|9e99999|0/0"):
                 entry.render(inner, language)
+    for name in template_tables.FUNCTIONS:
+        templates.Entry("x", name).render("x|5|km", "en")
+
+
+@pytest.fixture
+def written(tmp_path):
+    def write(text):
+        path = tmp_path / "templates.yaml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_a_table_of_ones_own_is_asked_first(written):
+    path = written('"<b>{1}</b>[ ({note})]": [Shout_out, convert]\n"": ["My box*"]\n"@convert": [Messen]\n')
+    text = "He {{shout out|cried}}, {{Shout out|x|note=y}} {{convert|5}} and {{messen|5|km}} {{my boxes|no}}far."
+    assert articles.prose(text, Reading(templates.of("en", path), unknown_templates="drop")) == [
+        "He cried, x (y) 5 and 5 km far."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "said"),
+    [
+        ('"{1}": [a]\n"@convrt": [b]', 2, "did you mean @convert"),
+        ('"@number x": [b]', 1, "@number alone"),
+        ('"{1": [b]', 1, "bracket"),
+        ('"[{1}": [b]', 1, "bracket"),
+        ('"{1}": nowrap', 1, "list of templates' names, as"),
+        ('"{1}":\n  - a\n  - 5', 3, "quotes"),
+        ('"{1}": [Foo bar]\n"":\n  - foo_bar', 3, "twice"),
+        ('"{1}": [a]\n"{1}": [b]', 2, "given twice"),
+        ("- a", 1, "list"),
+        ("{1}: [a]", 1, "key"),
+    ],
+)
+def test_what_is_wrong_in_a_table_is_told_with_its_line(written, text, line, said):
+    with pytest.raises(UserError) as error:
+        template_tables.read(written(text))
+    assert [problem["line"] for problem in error.value.problems] == [line]
+    assert said in str(error.value)
 
 
 def test_what_is_dropped_in_sentences_is_counted_by_name():

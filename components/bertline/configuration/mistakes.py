@@ -52,16 +52,16 @@ def sentence(found: ErrorDetails, location: Location, model: type[BaseModel], te
     if kind == "missing":
         return f"{where} is missing{_described(model, found['loc'])}"
     if kind == "extra_forbidden":
-        return f"{where} is not a key here{_accepted(str(location[-1]), _keys(model, found['loc']))}"
+        return f"{where} is not a key here{accepted(str(location[-1]), _keys(model, found['loc']))}"
     if kind == "union_tag_invalid":
         tag, known = str(context["tag"]), re.findall(r"'([^']*)'", str(context["expected_tags"]))
-        return f"{where}.{str(context['discriminator']).strip(chr(39))}: {tag!r} is not known{_accepted(tag, known)}"
+        return f"{where}.{str(context['discriminator']).strip(chr(39))}: {tag!r} is not known{accepted(tag, known)}"
     if kind == "union_tag_not_found":
         name = str(context["discriminator"]).strip("'")
         return f"{where} needs `{name}`: expected a section with that key, found {shown(value)}"
     if kind in ("literal_error", "enum"):
         known = re.findall(r"'([^']*)'", str(context["expected"]))
-        return f"{where}: found {shown(value)}{_accepted(str(value), known)}"
+        return f"{where}: found {shown(value)}{accepted(str(value), known)}"
     if kind == "json_invalid":
         return "a text holds half a character (\\ud…), or sections are nested too deep"
     if kind == REFUSED:
@@ -148,7 +148,7 @@ def _pattern(pattern: str) -> str:
     return PATTERNS.get(pattern, f"something that matches {pattern}")
 
 
-def _accepted(given: str, known: Sequence[str]) -> str:
+def accepted(given: str, known: Sequence[str]) -> str:
     """The values that are known, and the one that was probably meant."""
     close = difflib.get_close_matches(given, known, 1, SIMILAR)
     meant = f"; did you mean {close[0]}?" if close else ""

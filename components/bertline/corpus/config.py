@@ -4,7 +4,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from bertline.experiment.specs import Corpus
+from bertline.experiment.corpora import Corpus
 from bertline.stage.configs import StageConfig
 from bertline.store.derivations import Key
 
@@ -26,7 +26,7 @@ class CorpusConfig(StageConfig):
     """
 
     STAGE: ClassVar[str] = "corpus"
-    ALGORITHM_VERSION: ClassVar[int] = 2
+    ALGORITHM_VERSION: ClassVar[int] = 3
     INPUTS: ClassVar[tuple[str, ...]] = ("vocabulary",)
 
     corpus: Corpus

@@ -16,7 +16,7 @@ from bertline.corpus.buckets import Partitioner
 from bertline.corpus.instances import InstanceOptions
 from bertline.corpus.segments import Document
 from bertline.examples import shards
-from bertline.experiment.specs import Corpus
+from bertline.experiment.corpora import Corpus
 from bertline.store import disks
 from bertline.store.staging import File
 from bertline.text import sentences, wordpiece
@@ -36,6 +36,8 @@ class MapUnit:
     vocabulary: Path
     lower_case: bool
     output: Path
+    templates: Path | None = None
+    """The file of `corpus.templates`."""
 
 
 @dataclass
@@ -106,7 +108,7 @@ def map_slice(unit: MapUnit) -> Counts:
                 counts.unknown += sum(int((ids == unknown).sum()) for ids in tokens)
         waiting.clear()
 
-    for identity, paragraphs in extraction.prose(unit.dump, unit.part, unit.corpus, read):
+    for identity, paragraphs in extraction.prose(unit.dump, unit.part, unit.corpus, read, unit.templates):
         counts.words += sum(len(paragraph.split()) for paragraph in paragraphs)
         waiting.append(
             (identity, [each for part in paragraphs for each in sentences.split(part, unit.corpus.language)])
@@ -134,6 +136,8 @@ def instance_options(corpus: Corpus, *, held_out: bool = False) -> InstanceOptio
         short_seq_prob=corpus.short_sequence_rate,
         dupe_factor=1 if held_out else corpus.duplicates,
         whole_word_masking=corpus.whole_word_masking,
+        max_ngram_size=corpus.max_ngram,
+        next_sentence=corpus.next_sentence,
         seed=corpus.seed,
     )
 

@@ -21,7 +21,7 @@ from bertline.corpus.buckets import Layout, Partitioner
 from bertline.corpus.config import CorpusConfig
 from bertline.corpus.passes import Counts, MapUnit, ReduceUnit
 from bertline.errors import DamagedError, UserError
-from bertline.experiment.specs import Corpus
+from bertline.experiment.corpora import Corpus
 from bertline.process import progress
 from bertline.store import staging
 from bertline.store.objects import NotFoundError, ObjectStore
@@ -143,6 +143,7 @@ def map_slices(job: Job, pool: Executor) -> list[MapReceipt]:
     obtained = corpus.dump.obtain(job.work, job.store)
     dump = obtained.path
     dumps.check(dump, corpus.on_corrupt)
+    templates = corpus.templates.fetch(job.work, job.store) if corpus.templates else None
     vocabulary = job.vocabulary()
     wordpiece.Tokenizer(wordpiece.read(vocabulary), job.config.lower_case)  # refuses a vocabulary that doesn't fit
 
@@ -158,7 +159,15 @@ def map_slices(job: Job, pool: Executor) -> list[MapReceipt]:
     }
     share = [part for part in parts if job.has(part.index)]
     units = [
-        MapUnit(dump, part, corpus, vocabulary, job.config.lower_case, job.work / f"{MAP}{part.index:05d}.safetensors")
+        MapUnit(
+            dump,
+            part,
+            corpus,
+            vocabulary,
+            job.config.lower_case,
+            job.work / f"{MAP}{part.index:05d}.safetensors",
+            templates,
+        )
         for part in share
         if part.index not in receipts
     ]
@@ -218,7 +227,7 @@ def reduce_buckets(job: Job, pool: Executor, slices: list[MapReceipt]) -> list[R
     if missing := [bucket for bucket in share if bucket not in receipts]:
         paths, vocabulary = _local(job, slices), job.vocabulary()
         layout = Layout.of(paths, partitioner)
-        if layout.trained == 1:
+        if layout.trained == 1 and corpus.next_sentence:
             raise UserError(
                 f"{corpus.dump.url} has one document to train on, and random next sentences need a second one; take a "
                 "larger dump"

@@ -8,31 +8,25 @@ on mini-BERT); where they differ a comment says why.
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
-    SerializationInfo,
-    SerializerFunctionWrapHandler,
     StringConstraints,
     ValidationError,
     field_validator,
-    model_serializer,
     model_validator,
 )
 
 from bertline.configuration import mistakes, yamlfiles
 from bertline.errors import UserError
+from bertline.experiment.corpora import Corpus
 from bertline.experiment.schedules import Schedule
 from bertline.sources.files import Source
-from bertline.stage.configs import Count, Operational, Real, TrainingSeed
+from bertline.stage.configs import Count, Operational, Probability, Real, Section, TrainingSeed
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,39}$")]
 """Shows in object names, pod labels and charts: letters, digits, `.`, `_`, `-`, at most 40."""
-
-Probability = Annotated[Real, Field(ge=0, le=1)]
 
 TaskName = Literal["MNLI-m", "MNLI-mm", "sample-nli"]
 
@@ -43,79 +37,7 @@ MOST_TASKS = 10_000
 BERT_TOKENS = 10**6 * 256 * 512
 
 
-class Section(BaseModel):
-    """A part of the experiment: frozen, nothing unknown in it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
-
-
 S = TypeVar("S", bound=Section)
-
-
-class Articles(Section):
-    """Which articles of which dump."""
-
-    dump: Source
-    """A MediaWiki `pages-articles` dump, bz2, single stream or multistream. `sample:pydoc-topics` is English prose that
-    every Python has, made into such a dump."""
-    min_characters: int = Field(0, ge=0, le=10**9)
-    """Articles with less prose than this are dropped."""
-    skip_disambiguation: bool = True
-    """Drop disambiguation pages, as the original did."""
-    on_corrupt: Literal["fail", "skip"] = "fail"
-    """A bz2 block that can't be read: fail, or drop its pages and count the bytes."""
-    language: Literal["en", "ru", "de", "fr", "uk"] = "en"
-    """Language of templates, numbers and sentence boundaries. Not read from the dump: its `xml:lang` can be wrong."""
-    formulas: Literal["drop", "placeholder"] = "drop"
-    """A formula that isn't plain text: drop its sentence, or write the word `formula` in its place."""
-    unknown_templates: Literal["drop", "ignore"] = "drop"
-    """A template in mid-sentence whose text isn't known: drop its sentence, or only the template."""
-
-
-class Corpus(Articles):
-    """From a Wikipedia dump to MLM+NSP examples."""
-
-    sequence_length: int = Field(128, ge=16, le=512)
-    """Tokens of one example, with [CLS], two [SEP] and padding."""
-    max_predictions: Count = 20
-    """Masked positions of one example at most."""
-    masking_rate: Real = Field(0.15, gt=0, lt=1)
-    """Share of an example's tokens to predict."""
-    whole_word_masking: bool = False
-    """Mask all pieces of a word together."""
-    short_sequence_rate: Probability = 0.1
-    """Share of examples that aim at a random shorter length, so that fine-tuning's lengths aren't new to the model."""
-    duplicates: int = Field(10, ge=1)
-    """How often a document is used, each time with other cuts and masks (`dupe_factor`). The original: en 2, ru 10."""
-    shards: int = Field(256, ge=1, le=65536)
-    """Buckets that documents are spread over by hash, and so TFRecord files. Random next sentences come from the own
-    bucket; one has to fit in a worker's memory: English Wikipedia's 3 Bn tokens / 256 = 12 M tokens, 50 MB as int32."""
-    compression: Literal["none", "gzip"] = "none"
-    """gzip: a fifth of the size, several times slower to read."""
-    held_out: float = Field(0.005, ge=0, lt=0.5)
-    """Share of the documents kept out of training for the held-out loss. The original had none: its loss is on training
-    data."""
-    seed: int = Field(17, ge=0, lt=2**64)
-    """Cuts, partners and masks are functions of (seed, document, duplicate)."""
-    max_unknown: Probability = 0.01
-    """Share of [UNK] among the pieces at most: above it the vocabulary is another language's. Not in the key."""
-
-    @model_serializer(mode="wrap")
-    def _limit_not_in_the_key(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> Any:
-        fields = handler(self)
-        if info.context and info.context.get("key"):
-            fields.pop("max_unknown", None)
-        return fields
-
-    @model_validator(mode="after")
-    def _predictions_fit(self) -> Self:
-        if self.max_predictions > self.sequence_length - 3:
-            said = (
-                f"max_predictions {self.max_predictions} must be at most {self.sequence_length - 3}: sequence_length "
-                f"{self.sequence_length} less [CLS] and two [SEP]"
-            )
-            mistakes.refuse([(("max_predictions",), said)])
-        return self
 
 
 class TrainVocabulary(Section):
@@ -286,8 +208,14 @@ class Experiment(Section):
 
     @model_validator(mode="after")
     def _sections_fit(self) -> Self:
-        mistakes.refuse([*self._too_many_tasks(), *self._too_short_positions()] or self._names_that_differ_by_case())
+        found = [*self._too_many_tasks(), *self._too_short_positions(), *self._missing_next_sentences()]
+        mistakes.refuse(found or self._names_that_differ_by_case())
         return self
+
+    def _missing_next_sentences(self) -> Iterator[tuple[mistakes.Location, str]]:
+        if self.pretrain.next_sentence and not self.corpus.next_sentence:
+            said = "corpus.next_sentence is false, so there are none to train on: write next_sentence: false here too"
+            yield ("pretrain", "next_sentence"), said
 
     def _too_many_tasks(self) -> Iterator[tuple[mistakes.Location, str]]:
         every = self.pretrain.epochs_per_round
@@ -325,6 +253,8 @@ class Experiment(Section):
     def sources(self) -> Iterator[Source]:
         """Every file from outside that it names."""
         yield self.corpus.dump
+        if self.corpus.templates:
+            yield self.corpus.templates
         if self.vocabulary.file:
             yield self.vocabulary.file
         for files in self.evaluate.tasks.values():
@@ -332,7 +262,8 @@ class Experiment(Section):
 
     def with_sources(self, change: Callable[[Source], Source]) -> Self:
         """A copy in which every source is changed."""
-        corpus = self.corpus.model_copy(update={"dump": change(self.corpus.dump)})
+        templates = self.corpus.templates and change(self.corpus.templates)
+        corpus = self.corpus.model_copy(update={"dump": change(self.corpus.dump), "templates": templates})
         vocabulary = self.vocabulary
         if vocabulary.file:
             vocabulary = vocabulary.model_copy(update={"file": change(vocabulary.file)})

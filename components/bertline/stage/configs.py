@@ -39,6 +39,15 @@ TrainingSeed = Annotated[int, Field(ge=0, lt=2**47)]
 """The key of dropout's generators has 64 bits, 16 of which tell layers apart and one of which is the sign."""
 
 
+Probability = Annotated[Real, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """A part of the experiment: frozen, nothing unknown in it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+
 class Operational(BaseModel):
     """Settings that change how a stage runs and never what it makes: they aren't part of the key."""
 

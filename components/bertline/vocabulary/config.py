@@ -2,7 +2,8 @@
 
 from typing import ClassVar
 
-from bertline.experiment.specs import Articles, Vocabulary
+from bertline.experiment.corpora import Articles
+from bertline.experiment.specs import Vocabulary
 from bertline.stage.configs import StageConfig
 
 
@@ -16,7 +17,7 @@ class VocabularyConfig(StageConfig):
     """
 
     STAGE: ClassVar[str] = "vocabulary"
-    ALGORITHM_VERSION: ClassVar[int] = 2
+    ALGORITHM_VERSION: ClassVar[int] = 3
     INPUTS: ClassVar[tuple[str, ...]] = ()
 
     vocabulary: Vocabulary

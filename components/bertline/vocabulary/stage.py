@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from bertline.errors import UserError
-from bertline.experiment.specs import Articles, TrainVocabulary
+from bertline.experiment.corpora import Articles
+from bertline.experiment.specs import TrainVocabulary
 from bertline.process import progress
 from bertline.sources import files
 from bertline.store.objects import ObjectStore
@@ -41,7 +42,9 @@ def _build(config: VocabularyConfig, build: Build) -> Outcome:
         assert config.articles is not None
         source, obtained = config.articles.dump, config.articles.dump.obtain(build.work, build.store)
         dumps.check(obtained.path, config.articles.on_corrupt)
-        texts = _Texts(obtained.path, config.articles, config.vocabulary.train)
+        own = config.articles.templates
+        templates = own.fetch(build.work, build.store) if own else None
+        texts = _Texts(obtained.path, config.articles, config.vocabulary.train, templates)
         vocabulary = training.train(iter(texts), config.vocabulary.train.size, lower_case, min_frequency=2)
         results = {"characters": texts.characters, "articles": texts.read.articles}
     wordpiece.Tokenizer(vocabulary, lower_case)
@@ -53,8 +56,8 @@ def _build(config: VocabularyConfig, build: Build) -> Outcome:
 class _Texts:
     """Paragraphs from the dump's beginning, `max_characters` of them at most."""
 
-    def __init__(self, dump: Path, articles: Articles, options: TrainVocabulary) -> None:
-        self._dump, self._articles, self._options = dump, articles, options
+    def __init__(self, dump: Path, articles: Articles, options: TrainVocabulary, templates: Path | None) -> None:
+        self._dump, self._articles, self._options, self._templates = dump, articles, options, templates
         self.characters = 0
         self.read = extraction.Read()
 
@@ -62,7 +65,7 @@ class _Texts:
         size = self._dump.stat().st_size
         with progress.bar("reading the dump for its words", size, "B") as advance:
             for part in dumps.slices(self._dump, SLICE):
-                for _, paragraphs in extraction.prose(self._dump, part, self._articles, self.read):
+                for _, paragraphs in extraction.prose(self._dump, part, self._articles, self.read, self._templates):
                     for paragraph in paragraphs:
                         yield paragraph
                         self.characters += len(paragraph)

@@ -15,27 +15,12 @@ has few levels. Markup that isn't closed loses its token and keeps its text. Not
 import html
 import re
 from collections import Counter
-from dataclasses import dataclass
-from typing import Literal
 
+from bertline.experiment.corpora import Amount
 from bertline.text import sentences
 from bertline.wikipedia import links, marks, structure
-from bertline.wikipedia.marks import FORMULA, GUARD, HOLE
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How wikitext is read."""
-
-    language: str = "en"
-    """Wikipedia's code: which templates show what, how numbers are written and where sentences end."""
-    hidden_namespaces: frozenset[str] = links.HIDDEN_NAMESPACES
-    """In lower case; links to them aren't part of the text."""
-    formulas: Literal["drop", "placeholder"] = "drop"
-    """What becomes of a formula that isn't plain text: its sentence goes, or the word `formula` stands for it."""
-    unknown_templates: Literal["drop", "ignore"] = "ignore"
-    """What becomes of a template in mid-sentence whose text isn't known: its sentence goes, or only the template."""
-
+from bertline.wikipedia.marks import CAPTION, CAPTION_END, CELL, FORMULA, GUARD, HOLE
+from bertline.wikipedia.readings import Reading
 
 _DEFAULT = Reading()
 
@@ -88,8 +73,9 @@ _COMMA_AT_END = re.compile(r"[,;] ?(?=\.(?:\s|$))")
 def prose(wikitext: str, reading: Reading = _DEFAULT, dropped: Counter[str] | None = None) -> list[str]:
     """The paragraphs of prose of a page, in order, without markup and with single spaces.
 
-    Headings end a paragraph and are left out. A list item is a paragraph if it reads like prose: it has 8
-    words or more, ends as a sentence does and isn't in a section of references. The others are names and titles.
+    Headings end a paragraph and are left out, as tables and captions are. A list item is a paragraph if it reads like
+    prose: it has 8 words or more and ends as a sentence does. The others are names and titles. What stands in a list in
+    a section of references is left out. The reading may say otherwise on all these.
     A sentence is left out in which something is missing that a reader sees: a formula, or the text of a template that
     isn't known.
 
@@ -98,7 +84,7 @@ def prose(wikitext: str, reading: Reading = _DEFAULT, dropped: Counter[str] | No
         reading: how it is read.
         dropped: counts, by name, the templates whose text is missing in a sentence.
     """
-    text = structure.plain(wikitext, reading.language, Counter() if dropped is None else dropped)
+    text = structure.plain(wikitext, reading, Counter() if dropped is None else dropped)
     return _paragraphs(_without_inline_markup(text, reading), reading)
 
 
@@ -109,7 +95,7 @@ def _without_inline_markup(text: str, reading: Reading) -> str:
     text = _LINE_START.sub(f"\n{GUARD}", text)
     # Before the links in double brackets, for `[[File:…|[http://… label]]]`; and after, for `[http://… [[label]]]`.
     text = _EXTERNAL.sub(r"\1", text)
-    text = links.without_links(text, reading.hidden_namespaces)
+    text = links.without_links(text, reading)
     text = _EXTERNAL.sub(r"\1", text)
     text = _URL.sub("", text)
     if "<" in text:
@@ -125,16 +111,19 @@ def _without_inline_markup(text: str, reading: Reading) -> str:
 def _paragraphs(text: str, reading: Reading) -> list[str]:
     paragraphs: list[str] = []
     current: list[str] = []  # lines of the paragraph that isn't finished
+    captions: list[str] = []  # of pictures within it
     reference_level = 0  # of the section of references that a line is in; 0 outside
     after_formula = False  # whether the paragraph goes on behind a blank line
     for raw in text.split("\n"):
         line = raw.strip()
+        if CAPTION in line:
+            line = _without_captions(line, captions)
         if "''" in line:
             line = _without_quotes(line)
         first = line[:1]
-        if first and (first not in "*#:;=|!{-\ufdd0" or (first == GUARD and line.strip(_BLANK))):
+        if first and (first not in "*#:;=|!{-\ufdd0\ufde8" or (first == GUARD and line.strip(_BLANK))):
             if after_formula and not line.lstrip(GUARD)[:1].islower():
-                _finish(current, paragraphs, reading)
+                _finish(current, captions, paragraphs, reading)
             after_formula = False
             current.append(line.lstrip(GUARD) if first == GUARD else line)
             continue
@@ -149,25 +138,53 @@ def _paragraphs(text: str, reading: Reading) -> list[str]:
         if after_formula and line.strip(_BLANK) == "":
             continue
         after_formula = False
-        _finish(current, paragraphs, reading)
+        _finish(current, captions, paragraphs, reading)
         if is_heading:
             level = len(line) - len(line.lstrip("="))
             if not reference_level or level <= reference_level:
-                title = line.strip(_AROUND_TITLES).lower()
-                reference_level = level if title in _REFERENCE_SECTIONS else 0
-        elif first and first in "*#:;":
-            item = _tidy(line.lstrip("*#:; "), reading)
-            if item and not reference_level and (first == ":" or _reads_like_prose(item)):
-                paragraphs.append(item)
-    _finish(current, paragraphs, reading)
+                title = line.strip(_AROUND_TITLES)
+                reference_level = level if title.lower() in _REFERENCE_SECTIONS else 0
+                if reading.headings == "all" and not reference_level:
+                    _add(_tidy(title, reading), "all", paragraphs)
+        elif first and first in "*#:;" and not reference_level:
+            _add(_tidy(line.lstrip("*#:; "), reading), "all" if first == ":" else reading.list_items, paragraphs)
+        elif first == CELL and not reference_level:
+            _add(_tidy(line, reading), reading.tables, paragraphs)
+    _finish(current, captions, paragraphs, reading)
     return paragraphs
 
 
-def _finish(lines: list[str], paragraphs: list[str], reading: Reading) -> None:
+def _finish(lines: list[str], captions: list[str], paragraphs: list[str], reading: Reading) -> None:
     if lines:
         if paragraph := _tidy(" ".join(lines), reading):
             paragraphs.append(paragraph)
         lines.clear()
+    if captions:
+        for caption in captions:
+            _add(_tidy(caption, reading), reading.captions, paragraphs)
+        captions.clear()
+
+
+def _add(text: str, amount: Amount, paragraphs: list[str]) -> None:
+    """Keep a text that isn't a paragraph, if so much is wanted."""
+    if text and (amount == "all" or (amount == "prose" and _reads_like_prose(text))):
+        paragraphs.append(text)
+
+
+_CAPTIONS = re.compile(f"{CAPTION}([^{CAPTION}{CAPTION_END}]*){CAPTION_END}")
+
+
+def _without_captions(line: str, captions: list[str]) -> str:
+    """The line without the captions, which are added to the others; they may be within each other."""
+
+    def take(match: re.Match[str]) -> str:
+        captions.append(_without_quotes(match[1]) if "''" in match[1] else match[1])
+        return ""
+
+    count = 1
+    while count:
+        line, count = _CAPTIONS.subn(take, line)
+    return line
 
 
 def _reads_like_prose(item: str) -> bool:

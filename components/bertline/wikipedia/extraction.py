@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bertline.experiment.specs import Articles
+from bertline.experiment.corpora import Articles
 from bertline.wikipedia import articles, dumps, pages, siteinfo
+from bertline.wikipedia import templates as known
+from bertline.wikipedia.readings import Reading
 
 
 @dataclass
@@ -27,19 +29,31 @@ def most_frequent(names: Counter[str], count: int) -> list[tuple[str, int]]:
     return sorted(names.items(), key=lambda item: (-item[1], item[0]))[:count]
 
 
-def prose(dump: Path, part: dumps.Slice, choice: Articles, read: Read) -> Iterator[tuple[int, list[str]]]:
+def prose(
+    dump: Path, part: dumps.Slice, choice: Articles, read: Read, templates: Path | None = None
+) -> Iterator[tuple[int, list[str]]]:
     """Page id and paragraphs of each article that the slice owns, in the order of the dump.
 
+    Args:
+        dump: on local disk.
+        part: of it.
+        choice: which articles, and what of them.
+        read: is told what was met.
+        templates: the file of `choice.templates` on local disk.
+
     Raises:
-        UserError: a damaged block, unless `choice.on_corrupt` is "skip".
+        UserError: a damaged block, unless `choice.on_corrupt` is "skip"; a table of templates that can't be read.
     """
+    for page, paragraphs in found(dump, part, choice, read, templates):
+        yield page.id, paragraphs
+
+
+def found(
+    dump: Path, part: dumps.Slice, choice: Articles, read: Read, templates: Path | None = None
+) -> Iterator[tuple[pages.Page, list[str]]]:
+    """The same with the whole page."""
     damage = dumps.Damage()
-    reading = articles.Reading(
-        language=choice.language,
-        hidden_namespaces=siteinfo.hidden_namespaces(dump),
-        formulas=choice.formulas,
-        unknown_templates=choice.unknown_templates,
-    )
+    how = reading(dump, choice, templates)
     for xml in dumps.pages(dump, part, choice.on_corrupt, damage):
         read.pages += 1
         page = pages.parse(xml)
@@ -47,9 +61,23 @@ def prose(dump: Path, part: dumps.Slice, choice: Articles, read: Read) -> Iterat
             continue
         if choice.skip_disambiguation and articles.is_disambiguation(page.text):
             continue
-        paragraphs = articles.prose(page.text, reading, read.dropped_templates)
+        paragraphs = articles.prose(page.text, how, read.dropped_templates)
         if not paragraphs or sum(map(len, paragraphs)) < choice.min_characters:
             continue
         read.articles += 1
-        yield page.id, paragraphs
+        yield page, paragraphs
     read.skipped_bytes += damage.skipped_bytes
+
+
+def reading(dump: Path, choice: Articles, templates: Path | None = None) -> Reading:
+    """How a dump's wikitext is read."""
+    return Reading(
+        templates=known.of(choice.language, templates, text=choice.template_text == "shown"),
+        namespaces=siteinfo.namespaces(dump),
+        formulas=choice.formulas,
+        unknown_templates=choice.unknown_templates,
+        list_items=choice.list_items,
+        tables=choice.tables,
+        captions=choice.captions,
+        headings=choice.headings,
+    )

@@ -1,37 +1,38 @@
-"""Pass 2 of wikitext: links become what they show. They nest in the captions of pictures, 16 deep at most."""
+"""Pass 2 of wikitext: links become what they show. They nest in the captions of pictures, 16 deep at most.
+
+Names of namespaces come from the dump. Old ones that wikis still accept and no dump tells are known by what they lead
+to: a picture has a file's ending, and a line of links to namespaces is no prose.
+"""
 
 import re
+from collections.abc import Sequence
 
-from bertline.wikipedia.marks import GUARD
-
-# MediaWiki's own names work on every wiki.
-_CANONICAL = "file image media category"
-# Older names, which every wiki of a language accepts and no dump tells. Names of today come from the dump.
-_FORMER = (
-    "файл изображение медиа категория категорія зображення datei bild kategorie medium fichier média catégorie "
-    "archivo imagen categoría ficheiro imagem categoria immagine bestand afbeelding categorie plik grafika "
-    "kategoria soubor fil bilde kategori tiedosto kuva luokka dosya resim fájl kép kategória fișier αρχείο εικόνα "
-    "κατηγορία קובץ קטגוריה ملف تصنيف صورة پرونده رده ファイル 画像 カテゴリ 文件 图像 分类 檔案 分類 파일 분류 "
-)
-HIDDEN_NAMESPACES = frozenset(f"{_CANONICAL} {_FORMER}".split())
-"""Namespaces, in lower case, whose links show nothing, or a picture."""
+from bertline.wikipedia.marks import CAPTION, CAPTION_END, GUARD
+from bertline.wikipedia.readings import Reading
 
 _LANGUAGE = re.compile(r"[a-z]{2,3}(?:-[a-z]{2,10})*")
 _PICTURE = re.compile(r"\.(?:jpe?g|png|gif|svg|tiff?|webp|xcf|og[gvam]|webm|pdf|djvu|mid|wav|mp3)\s*$", re.IGNORECASE)
 _LINKS = re.compile(r"\[\[([^\[\]|\n]*)(?:\|([^\[\]|\n]*))?\]\]|\[\[|\]\]|\n[ \t]*(?=[\n=])")
-# A line that is nothing but a link to another namespace is no prose, also if no one says what its name means.
-_LONE = re.compile(GUARD + r"[ \t]*+\[\[[^\[\]|:\n]{1,40}:[^\[\]|\s][^\[\]|\n]*+(?:\|[^\[\]\n]*+)?\]\][ \t]*+(?=\n|$)")
+# A line that is nothing but links to another namespace is no prose, also if no one says what its name means.
+_LONE = re.compile(
+    GUARD + r"[ \t]*+(?:\[\[[^\[\]|:\n]{1,40}:[^\[\]|\s][^\[\]|\n]*+(?:\|[^\[\]\n]*+)?\]\][ \t]*+)++(?=\n|$)"
+)
+# How a picture is shown, and not what is written below it: `thumb`, `alt=…`.
+_OPTION = re.compile(r"\s*(?:[\w-]+=.*|\S*)\s*", re.DOTALL)
 _MAX_DEPTH = 16
 
 
-def without_links(text: str, hidden: frozenset[str]) -> str:
+def without_links(text: str, reading: Reading) -> str:
     """What a reader sees of links; a caption that isn't closed ends at the next blank line.
 
     Args:
         text: wikitext after pass 1.
-        hidden: namespaces, in lower case, whose links aren't shown in the text.
+        reading: which namespaces there are, and whether captions are kept, with marks around.
     """
-    text = _LONE.sub("", text)
+    if reading.captions == "none":
+        text = _LONE.sub("", text)
+    else:
+        text = _LONE.sub(lambda match: match[0] if _PICTURE.search(match[0].partition("|")[0]) else "", text)
     pieces: list[str] = []
     stack: list[int] = []  # for each open link, how many pieces precede it
     blank = 0  # how many pieces precede the first blank line within an open caption
@@ -44,7 +45,7 @@ def without_links(text: str, hidden: frozenset[str]) -> str:
         position = match.end()
         target, label = match.groups()
         if target is not None:
-            pieces.append(_shown(target, label, hidden))
+            pieces.append(_shown(target, () if label is None else (label,), reading))
             continue
         token = match[0]
         if token == "[[":
@@ -57,52 +58,66 @@ def without_links(text: str, hidden: frozenset[str]) -> str:
                 too_deep -= 1
             elif stack:
                 begin = stack.pop()
-                parts = "".join(pieces[begin:]).split("|")
-                pieces[begin:] = [_shown(parts[0], parts[-1] if len(parts) > 1 else None, hidden)]
+                target, *labels = "".join(pieces[begin:]).split("|")
+                pieces[begin:] = [_shown(target, labels, reading)]
                 if not stack:
                     blank = 0
         else:
             too_deep = 0
-            if stack and text[position : position + 1] != "=" and (kept := _captions(stack, pieces, hidden)):
+            if stack and text[position : position + 1] != "=" and (kept := _captions(stack, pieces, reading)):
                 # A caption may have several paragraphs.
                 del stack[kept:]
                 blank = blank or len(pieces)
             else:
-                _abandon(stack, pieces, blank, hidden)
+                _abandon(stack, pieces, blank, reading)
                 blank = 0
             pieces.append(token)
     pieces.append(text[position:])
-    _abandon(stack, pieces, blank, hidden)
+    _abandon(stack, pieces, blank, reading)
     return "".join(pieces)
 
 
-def _shown(target: str, label: str | None, hidden: frozenset[str]) -> str:
+def _shown(target: str, labels: Sequence[str], reading: Reading) -> str:
     """What a reader sees of a link."""
     colon = target.find(":")
     if colon > 0:
         namespace = target[:colon].replace("_", " ").strip().lower()
-        if namespace in hidden or (label is not None and _PICTURE.search(target)):
+        if namespace in reading.namespaces.pictures or _PICTURE.search(target):
+            return "" if reading.captions == "none" else _caption(labels)
+        if namespace in reading.namespaces.categories:
             return ""
-        if label is None and _LANGUAGE.fullmatch(target[:colon].strip()):
+        if not labels and _LANGUAGE.fullmatch(target[:colon].strip()):
             return ""  # an interlanguage link
-    if label is None:
+    if not labels:
         return target.strip().removeprefix(":").replace("_", " ")
-    return label or target.rpartition(":")[2].partition("(")[0].strip()  # [[Foo (bar)|]] shows Foo
+    return labels[-1] or target.rpartition(":")[2].partition("(")[0].strip()  # [[Foo (bar)|]] shows Foo
 
 
-def _is_picture(pieces: list[str], begin: int, hidden: frozenset[str]) -> bool:
-    return begin < len(pieces) and pieces[begin].partition(":")[0].replace("_", " ").strip().lower() in hidden
+def _caption(labels: Sequence[str]) -> str:
+    """The last label that isn't an option; a single word mostly is one."""
+    text = next((label for label in reversed(labels) if not _OPTION.fullmatch(label)), "")
+    return f"{CAPTION}{' '.join(text.split())}{CAPTION_END}" if text else ""
 
 
-def _captions(stack: list[int], pieces: list[str], hidden: frozenset[str]) -> int:
+def _is_picture(pieces: list[str], begin: int, reading: Reading) -> bool:
+    if begin >= len(pieces):
+        return False
+    target = pieces[begin].partition("|")[0]
+    namespace, colon, _ = target.partition(":")
+    return bool(colon) and (
+        namespace.replace("_", " ").strip().lower() in reading.namespaces.pictures or bool(_PICTURE.search(target))
+    )
+
+
+def _captions(stack: list[int], pieces: list[str], reading: Reading) -> int:
     """How many of the open links go on behind a blank line: those up to the first that is a picture's."""
-    return next((depth for depth, begin in enumerate(stack, 1) if _is_picture(pieces, begin, hidden)), 0)
+    return next((depth for depth, begin in enumerate(stack, 1) if _is_picture(pieces, begin, reading)), 0)
 
 
-def _abandon(stack: list[int], pieces: list[str], blank: int, hidden: frozenset[str]) -> None:
+def _abandon(stack: list[int], pieces: list[str], blank: int, reading: Reading) -> None:
     """Open links are broken ones: their text stays, unless it is a picture's description."""
     if stack:
-        begin = next((begin for begin in stack if _is_picture(pieces, begin, hidden)), None)
+        begin = next((begin for begin in stack if _is_picture(pieces, begin, reading)), None)
         if begin is not None:
             del pieces[begin : blank or len(pieces)]
         stack.clear()

@@ -8,10 +8,17 @@ HOLE = "\ufdd1"
 """A template whose text isn't known."""
 FORMULA = "\ufdd2"
 """A formula."""
+CELL = "\ufde8"
+"""At the beginning of a line: the text of a table's cell."""
+CAPTION, CAPTION_END = "\ufde9", "\ufdea"
+"""Around a picture's caption, which may stand within a line."""
 
 _LITERAL = {"\n": " "} | {character: chr(0xFDD3 + number) for number, character in enumerate("'[]{}|<>=*#:;!_-/")}
 _AS_LITERAL = str.maketrans(_LITERAL)
-_SHOWN = str.maketrans({mark: character for character, mark in _LITERAL.items() if mark != " "} | {GUARD: ""})
+_SHOWN = str.maketrans(
+    {mark: character for character, mark in _LITERAL.items() if mark != " "}
+    | dict.fromkeys((GUARD, CELL, CAPTION, CAPTION_END), "")
+)
 
 ANY = re.compile("[\ufdd0-\ufdef]")
 

@@ -6,22 +6,22 @@ import html
 import re
 from pathlib import Path
 
-from bertline.wikipedia import links
+from bertline.wikipedia.readings import Namespaces
 
 _HEAD_BYTES = 1 << 20  # compressed; the first block of a dump takes 900 kB at most
 _HEAD_CHARACTERS = 1 << 18  # a wiki with 60 namespaces says all in 6 kB
 _NAMESPACE = re.compile(r'<namespace\s+key="(-?\d+)"[^<>]*>([^<>]*)</namespace>')
-_HIDDEN = {-2, 6, 14}  # Media, File, Category
+_PICTURES, _CATEGORIES = {-2, 6}, {14}  # Media, File; Category
 
 
-def hidden_namespaces(dump: Path) -> frozenset[str]:
-    """The namespaces of a dump's pictures and categories, in lower case; the usual names if it doesn't tell."""
+def namespaces(dump: Path) -> Namespaces:
+    """The namespaces of a dump's pictures and categories; MediaWiki's own names if it doesn't tell."""
     status = dump.stat()
-    return _hidden_namespaces(dump, status.st_mtime_ns, status.st_size)
+    return _namespaces(dump, status.st_mtime_ns, status.st_size)
 
 
 @functools.lru_cache(maxsize=4)
-def _hidden_namespaces(dump: Path, *_: int) -> frozenset[str]:
+def _namespaces(dump: Path, *_: int) -> Namespaces:
     with dump.open("rb") as file:
         head = file.read(_HEAD_BYTES)
     if head.startswith(b"BZh"):
@@ -30,5 +30,9 @@ def _hidden_namespaces(dump: Path, *_: int) -> frozenset[str]:
         except OSError:
             head = b""  # whether damage is an error is decided where pages are read
     text = head[:_HEAD_CHARACTERS].decode("utf-8", errors="replace").partition("</siteinfo>")[0]
-    local = (html.unescape(name) for key, name in _NAMESPACE.findall(text) if int(key) in _HIDDEN)
-    return links.HIDDEN_NAMESPACES.union(name.replace("_", " ").strip().lower() for name in local if name.strip())
+    told = [(int(key), html.unescape(name).replace("_", " ").strip().lower()) for key, name in _NAMESPACE.findall(text)]
+    usual = Namespaces()
+    return Namespaces(
+        usual.pictures.union(name for key, name in told if key in _PICTURES and name),
+        usual.categories.union(name for key, name in told if key in _CATEGORIES and name),
+    )

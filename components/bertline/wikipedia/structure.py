@@ -7,8 +7,8 @@ references, formulas, galleries and the like are opaque up to their end tag, whi
 import re
 from collections import Counter
 
-from bertline.wikipedia import templates
-from bertline.wikipedia.marks import FORMULA, GUARD, HOLE, literal
+from bertline.wikipedia.marks import CELL, FORMULA, GUARD, HOLE, literal
+from bertline.wikipedia.readings import Reading
 
 # Dropped with their content, which is opaque: what looks like markup in it isn't.
 _OPAQUE = (
@@ -59,9 +59,10 @@ class _Open:
 
 
 class _Scan:
-    def __init__(self, text: str, language: str, dropped: Counter[str]) -> None:
+    def __init__(self, text: str, reading: Reading, dropped: Counter[str]) -> None:
         self.text = f"\n{text}"
-        self.language = language
+        self.reading = reading
+        self.entry = reading.templates.entry
         self.dropped = dropped
         self.pieces: list[str] = []
         self.stack: list[_Open] = []
@@ -132,6 +133,8 @@ class _Scan:
             self._close(_HTML_TABLE)
         elif tag[0] != "/" and token[-2] != "/":
             stop, end = self._after(tag, _ENDS[tag], position)
+            if end > position and tag == "gallery" and self.reading.captions != "none":
+                self.pieces.append(_gallery(plain(self.text[position:stop], self.reading, self.dropped)))
             if tag not in _INLINE or end == position:
                 return end
             content = self.text[position:stop]
@@ -140,7 +143,7 @@ class _Scan:
             elif tag in ("math", "chem", "ce"):
                 self.pieces.append(_formula(content))
             elif tag == "tabber":
-                self.pieces.append(plain(_TAB.sub("\n\n", content), self.language, self.dropped))
+                self.pieces.append(plain(_TAB.sub("\n\n", content), self.reading, self.dropped))
             return end
         elif tag == "nowiki":
             self.pieces.append(GUARD)
@@ -152,7 +155,12 @@ class _Scan:
             closed = self.stack.pop()
             self.open_count[closed.kind] -= 1
             if closed.kind == kind:
+                content = self.pieces[closed.start :]
                 del self.pieces[closed.start :]
+                if self.reading.tables != "none" and closed.height < _MAX_HEIGHT:
+                    self.pieces.append(_cells("".join(content)))
+                    if self.stack:
+                        self.stack[-1].height = max(self.stack[-1].height, closed.height + 1)
                 return
 
     def _close_braces(self, braces: int, position: int) -> None:
@@ -188,12 +196,12 @@ class _Scan:
         pieces = self.pieces
         first = pieces[top.start]
         bar = first.find("|")
-        entry = templates.entry(first[:bar] if bar >= 0 else first, self.language)
+        entry = self.entry(first[:bar] if bar >= 0 else first)
         if entry.hidden:
             return ""
         if entry.shows:
             inner = first if len(pieces) == top.start + 1 else "".join(pieces[top.start :])
-            shown = entry.render(inner, self.language)
+            shown = entry.render(inner, self.reading.language)
             if shown is not None:
                 return shown
         is_hole = not braces and "\n" not in first and self._is_hole(top.start, position)
@@ -221,15 +229,42 @@ def _formula(content: str) -> str:
     return FORMULA
 
 
-def plain(text: str, language: str, dropped: Counter[str]) -> str:
-    """The text without templates, tables, comments and opaque tags; starts with a newline.
+# Between two cells; behind `|-` are the attributes of a row.
+_CELLS = re.compile(r"\n[ \t]*(?:\|-[^\n]*|\|\+|[|!])|\|\||</?(?i:t[dhr]|caption|thead|tbody|tfoot)\b[^<>]*>")
+_HEADER = re.compile(r"\n[ \t]*![^\n]*")
+_BLANK_LINES = re.compile(r"\n[ \t]*\n")
+
+
+def _cells(table: str) -> str:
+    """The cells of a table, each part of them a line of its own, with a mark."""
+    lines: list[str] = []
+    table = _HEADER.sub(lambda match: match[0].replace("!!", "\n!"), table)
+    for cell in _CELLS.split(table):
+        attributes, bar, content = cell.partition("|")
+        for part in _BLANK_LINES.split(content if bar and "[[" not in attributes else cell):
+            text: list[str] = []
+            for line in part.strip().split("\n"):
+                (lines if line[:1] in "*#:;" else text).append(line.strip())
+            if any(text):
+                lines.append(f"{CELL}{' '.join(text)}\n")
+    return "\n\n" + "\n".join(lines) + "\n"
+
+
+def _gallery(content: str) -> str:
+    """The pictures of a gallery as links."""
+    entries = (line.partition("|") for line in content.split("\n"))
+    return "".join(f"\n\n[[File:{name}|{caption}]]\n" for name, _, caption in entries if caption.strip())
+
+
+def plain(text: str, reading: Reading, dropped: Counter[str]) -> str:
+    """The text without templates, comments and opaque tags, and mostly without tables; starts with a newline.
 
     Args:
         text: wikitext.
-        language: whose table says which templates show what.
+        reading: which templates show what, and what is kept of tables and galleries.
         dropped: counts templates, by name, that stand in a sentence and whose text isn't known.
     """
-    return _Scan(text, language, dropped).run()
+    return _Scan(text, reading, dropped).run()
 
 
 _UNREAD = re.compile(r"<!--|<(nowiki|pre|syntaxhighlight|source)(?=[\s>])[^<>]*>", re.IGNORECASE)

@@ -1,16 +1,18 @@
-"""A template's arguments → what a reader sees of it, as the table of its language says (`template_tables`).
+"""A template's arguments → what a reader sees of it, as a table says (`template_tables`).
 
 What a template shows is written as a text with places for its arguments:
 
     {1}  {text}    an argument by position or name; if it isn't given, the template's text isn't known
     {2|1}          the first one that is given and not empty; `{2|}` may be missing
     [ ({2})]       is left out if one of its arguments is missing
-    @convert       a function of this module or of `quantities` makes the text
+    ¶              the end of a paragraph
+    @convert       a function of this module or of `quantities` makes the text; `@ship USS` and `@money €` have a word
 """
 
 import functools
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 from bertline.wikipedia import quantities, template_tables
 
@@ -19,6 +21,21 @@ Arguments = dict[str, str]
 _SEPARATORS = re.compile(r"\[\[|\]\]|\|")
 _PLACE = re.compile(r"\{([^{}]*)\}|\[([^\[\]]*)\]")
 _MAX_NAME = 100
+_KNOWN_NAMES = 1 << 15  # spellings that a table remembers
+
+# These are no templates but MediaWiki's own, and have a colon behind their name.
+_PARSER_FUNCTIONS = {
+    "formatnum": "@number",
+    "lc": "{1}",
+    "uc": "{1}",
+    "lcfirst": "{1}",
+    "ucfirst": "{1}",
+    "#expr": "@expr",
+}
+_MONTHS = (
+    *("January", "February", "March", "April", "May", "June"),
+    *("July", "August", "September", "October", "November", "December"),
+)
 
 
 class Entry:
@@ -32,7 +49,7 @@ class Entry:
         """Shows nothing, or nothing that belongs to a sentence."""
         self.shows = bool(spec)
         self._spec = spec or ""
-        self._function = _FUNCTIONS.get(self._spec)
+        self._function = _function(self._spec) if self._spec.startswith("@") else None
 
     def render(self, inner: str, language: str) -> str | None:
         """What a reader sees; None if it isn't known.
@@ -45,30 +62,66 @@ class Entry:
         return self._function(values, language) if self._function else _fill(self._spec, values)
 
 
-@functools.lru_cache(maxsize=1 << 15)
-def entry(raw_name: str, language: str) -> Entry:
-    """What the table of a language says on a template; a name that it doesn't have is looked up in the others'.
+class Templates:
+    """What is known of all templates: by a table of the user's, the language's, and the other languages'."""
+
+    def __init__(self, language: str, first: template_tables.Table | None = None, *, text: bool = True) -> None:
+        """Tables in the order in which they are asked.
+
+        Args:
+            language: Wikipedia's code.
+            first: the user's table.
+            text: False if no template's text is wanted: they count as templates whose text isn't known.
+        """
+        own = dict(template_tables.own())
+        tables = (first, own.pop(language, None), *own.values())
+        self.language = language
+        self._tables = tuple(table for table in tables if table)
+        self._text = text
+        self._known: dict[str, Entry] = {}
+
+    def entry(self, raw_name: str) -> Entry:
+        """What is known of a template, whose name is given as it is written before the first bar."""
+        found = self._known.get(raw_name)
+        if found is None:
+            if len(self._known) >= _KNOWN_NAMES:
+                self._known.clear()
+            found = self._find(raw_name)
+            if found.shows and not self._text:
+                found = Entry(found.name, None)
+            self._known[raw_name] = found
+        return found
+
+    def _find(self, raw_name: str) -> Entry:
+        if len(raw_name) > _MAX_NAME:
+            return Entry("", None)
+        name = template_tables.normal(raw_name)
+        function, colon, _ = name.partition(":")
+        if colon and function in _PARSER_FUNCTIONS:
+            return Entry(function, _PARSER_FUNCTIONS[function])
+        for table in self._tables:
+            if name in table.names:
+                return Entry(name, table.names[name])
+        for table in self._tables:
+            for prefix, spec in table.prefixes:
+                if name.startswith(prefix):
+                    return Entry(name, spec)
+        return Entry(name, None)
+
+
+@functools.lru_cache(maxsize=8)
+def of(language: str, path: Path | None = None, *, text: bool = True) -> Templates:
+    """What is known of a language's templates, once a process, so that it remembers the names that it was asked for.
 
     Args:
-        raw_name: as it is written before the first bar.
         language: Wikipedia's code.
+        path: of the user's table.
+        text: see `Templates`.
+
+    Raises:
+        FileError: what is wrong in the user's table.
     """
-    if len(raw_name) > _MAX_NAME:
-        return Entry("", None)
-    name = " ".join(raw_name.replace("_", " ").split()).lower().removeprefix("template:")
-    if name.startswith("#") or ":" in name:
-        function = name.partition(":")[0]
-        return Entry(
-            name if function not in template_tables.PARSER_FUNCTIONS else function,
-            template_tables.PARSER_FUNCTIONS.get(function),
-        )
-    for table in (template_tables.TABLES.get(language, {}), *template_tables.TABLES.values()):
-        if name in table:
-            return Entry(name, table[name])
-    for prefix, spec in template_tables.PREFIXES:
-        if name.startswith(prefix):
-            return Entry(name, spec)
-    return Entry(name, None)
+    return Templates(language, template_tables.read(path) if path else None, text=text)
 
 
 def arguments(inner: str) -> Arguments:
@@ -77,7 +130,7 @@ def arguments(inner: str) -> Arguments:
     found: Arguments = {}
     function, colon, value = parts[0].partition(":")
     position = 0
-    if colon and function.strip().lower() in template_tables.PARSER_FUNCTIONS:
+    if colon and function.strip().lower() in _PARSER_FUNCTIONS:
         position, found["1"] = 1, value.strip()
     for part in parts[1:]:
         name, equals, value = part.partition("=")
@@ -147,7 +200,7 @@ def _as_of(values: Arguments, _: str) -> str | None:
     if values.get("lc"):
         words = words.lower()
     if month.isdigit() and 1 <= int(month) <= 12:
-        month = template_tables.MONTHS[int(month) - 1]
+        month = _MONTHS[int(month) - 1]
     day = day.lstrip("0")
     if values.get("df", "").startswith("us") and day:
         return f"{words} {month} {day}, {year}"
@@ -207,6 +260,15 @@ def _french_century(values: Arguments, _: str) -> str | None:
     return f"{century}{values.get('2', 'e')} siècle"
 
 
+def _function(spec: str) -> Callable[[Arguments, str], str | None]:
+    name, _, argument = spec.partition(" ")
+    if name == "@ship":
+        return functools.partial(_ship, prefix=f"{argument} " if argument else "")
+    if name == "@money":
+        return functools.partial(quantities.money, sign=argument)
+    return _FUNCTIONS[name]
+
+
 _FUNCTIONS: dict[str, Callable[[Arguments, str], str | None]] = {
     "@as_of": _as_of,
     "@last": _last,
@@ -217,17 +279,13 @@ _FUNCTIONS: dict[str, Callable[[Arguments, str], str | None]] = {
     "@red": _red,
     "@ill": _interlanguage,
     "@siècle": _french_century,
-    "@ship": _ship,
-    **{f"@ship {prefix}": functools.partial(_ship, prefix=f"{prefix} ") for prefix in template_tables.SHIP_PREFIXES},
     "@convert": quantities.convert,
     "@number": quantities.formatted,
     "@val": quantities.val,
     "@frac": quantities.fraction,
     "@chem": quantities.chemical,
-    "@money": quantities.money,
     "@gaps": quantities.gaps,
     "@expr": quantities.expression,
     "@unit": quantities.with_unit,
     "@height": quantities.height,
-    **{f"@money {sign}": functools.partial(quantities.money, sign=sign) for sign in template_tables.CURRENCY_SIGNS},
 }

@@ -9,10 +9,11 @@ from bertline.configuration.mistakes import Location
 from bertline.corpus import passes
 from bertline.errors import UserError
 from bertline.evaluate import glue
-from bertline.experiment.specs import Corpus, Evaluate, Experiment, Vocabulary
+from bertline.experiment.corpora import Corpus
+from bertline.experiment.specs import Evaluate, Experiment, Vocabulary
 from bertline.sources.files import Source
 from bertline.text import wordpiece
-from bertline.wikipedia import dumps, extraction
+from bertline.wikipedia import dumps, extraction, template_tables
 
 
 def inputs(
@@ -45,6 +46,8 @@ def _looks(
 ) -> Iterator[tuple[Location, Callable[[], object]]]:
     if corpus:
         yield ("corpus",), lambda: passes.instance_options(corpus)
+        if (table := corpus.templates) and _is_here(table):
+            yield ("corpus", "templates"), lambda: template_tables.read(table.look(work))
         if _is_here(corpus.dump):
             yield ("corpus", "dump"), lambda: _look_at_dump(corpus, work)
     if vocabulary and (file := vocabulary.file) and _is_here(file):
@@ -66,10 +69,11 @@ def _look_at_dump(corpus: Corpus, work: Path) -> None:
     """Both ends, and that an article is at its beginning or in its middle: stubs and talk pages have none."""
     dump = corpus.dump.look(work)
     dumps.check(dump, corpus.on_corrupt)
+    templates = corpus.templates.look(work) if corpus.templates and _is_here(corpus.templates) else None
     size, read = dump.stat().st_size, extraction.Read()
     for begin in {0, max(0, size // 2 - _LOOK)}:
         part = dumps.Slice(0, begin, min(size, begin + _LOOK))
-        if any(extraction.prose(dump, part, corpus, read)):
+        if any(extraction.prose(dump, part, corpus, read, templates)):
             return
     raise UserError(
         f"{dump} has no article with prose among the {read.pages:,} pages looked at, which are redirects, of other "

@@ -14,8 +14,9 @@ from typing import Any
 
 from bertline.corpus.config import CorpusConfig
 from bertline.evaluate.config import EvaluateConfig
+from bertline.experiment.corpora import Articles
 from bertline.experiment.graphs import Graph, Node
-from bertline.experiment.specs import Articles, Evaluate, Experiment
+from bertline.experiment.specs import Evaluate, Experiment
 from bertline.pretrain.config import PretrainConfig
 from bertline.sources.files import Source
 from bertline.stage.configs import Label
