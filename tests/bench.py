@@ -1,4 +1,4 @@
-"""Rates of corpus build, pre-training and fine-tuning on this machine. `make job` runs it; not a test.
+"""Rates of corpus build, pre-training and fine-tuning on this machine. `make bench` runs it; not a test.
 
 Input: the sample corpus and task, or real ones where ../shared/data has them. Medians of 3, one thread and all.
 """

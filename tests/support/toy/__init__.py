@@ -1,1 +1,1 @@
-"""A stage as somebody would add it: it counts a vocabulary's pieces. `tests/pipelines/test_stages.py` puts it in."""
+"""A stage as somebody would add it: it counts a vocabulary's pieces. `tests/stage/test_new_stage.py` puts it in."""
