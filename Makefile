@@ -1,7 +1,8 @@
 # bertline: `make` lists the targets. Each target does its own set-up first.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-real monitoring-demo test test-all test-images check format lock golden dashboards bench clean
+.PHONY: help setup demo demo-real monitoring-demo test test-all test-images check format lock golden dashboards bench peers clean
 
+PEERS := .venv-peers
 PYTHON ?= python3.11
 UV_VERSION := 0.13.9
 VENV := .venv
@@ -75,7 +76,11 @@ dashboards: $(READY) ## write the dashboard and the rules anew, from the panels 
 bench: $(READY) ## words/s of the corpus build, sequences/s of pre-training and fine-tuning
 	@$(BIN)/python tests/bench.py
 
+peers: $(READY) ## an environment of its own with PyTorch and transformers, which some tests and benchmarks compare with
+	@test -x $(PEERS)/bin/python || $(BIN)/uv venv --quiet --python $(PYTHON) $(PEERS)
+	@$(BIN)/uv pip install --quiet --python $(PEERS)/bin/python torch==2.15.0 transformers==5.24.0 numpy==2.4.6
+
 include manifests/kind.mk
 
 clean: ## remove what was built (out/ and .venv)
-	rm -rf out .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf out .venv $(PEERS) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -29,6 +29,7 @@ COMMANDS = {
     "logs": "What a task prints: live from its pod, afterwards from the store.",
     "cancel": "End a run; nothing that is done is lost.",
     "pull": "Download what an experiment made.",
+    "export": "Weights for transformers, or in Google's format.",
     "report": "Write the report of what is there by now.",
     "store": "Look into the store, check it, clean it up.",
     "images": "Build, push and load the container images.",
