@@ -17,7 +17,7 @@ def command(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask, even on a terminal.")] = False,
     as_json: arguments.Json = False,
 ) -> None:
-    """End an experiment's run. Nothing that is done is lost; `bertline submit` goes on from there."""
+    """End an experiment's run. Finished tasks are kept; `bertline submit` continues from there."""
     import contextlib
     import sys
 
@@ -35,14 +35,14 @@ def command(
         remarks: list[str] = []
         with contextlib.ExitStack() as stack:
             cluster = access.try_to(
-                lambda: stack.enter_context(access.cluster(place)), remarks, "what Argo does can't be looked at"
+                lambda: stack.enter_context(access.cluster(place)), remarks, "the workflow can't be read"
             )
             outcome = outcomes.learn(submission, server, cluster)
     if as_json:
         document = {"run_id": submission.run_id, "state": outcome.state, "remarks": [*remarks, *outcome.remarks]}
         typer.echo(json.dumps(document, indent=2))
     else:
-        typer.echo(f"run {submission.display_name} is {outcome.state}; what is done is kept")
+        typer.echo(f"run {submission.display_name} is {outcome.state}; finished tasks are kept")
         for remark in (*remarks, *outcome.remarks):
             typer.echo(f"  note: {remark}")
-        typer.echo(f"Next:  bertline submit EXPERIMENT.yaml {arguments.options(store, profile)}   goes on from there")
+        typer.echo(f"Next:  bertline submit EXPERIMENT.yaml {arguments.options(store, profile)}   continues from there")

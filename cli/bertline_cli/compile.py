@@ -15,13 +15,13 @@ def command(
     path: arguments.ExperimentFile,
     profile: arguments.Profile,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The file; standard output without it.", show_default=False)
+        Path | None, typer.Option("--output", "-o", help="The file; without it, standard output.", show_default=False)
     ] = None,
 ) -> None:
-    """Write the Kubeflow pipeline of a whole experiment, checked for what KFP would misread.
+    """Write the Kubeflow pipeline of a whole experiment, and check it for what KFP would misread.
 
-    `bertline submit` does this by itself, without what is done already. A schedule too long for one run becomes several
-    files, to be run one after the other.
+    `bertline submit` does this itself and leaves out finished tasks. A schedule that is too long for one run becomes
+    several files; run them one after the other.
     """
     from bertline.errors import UserError
     from bertline.store import disks
@@ -34,7 +34,9 @@ def command(
     made = documents.compile_plan(graph.experiment.name, plan.missing, place)
     if output is None:
         if len(made) > 1:
-            raise UserError(f"{graph.experiment.name} takes {len(made)} runs, so {len(made)} files: give --output FILE")
+            raise UserError(
+                f"{graph.experiment.name} takes {len(made)} runs and so {len(made)} files; give --output FILE"
+            )
         typer.echo(made[0].text)
         return
     for number, document in enumerate(made, start=1):
@@ -44,4 +46,4 @@ def command(
         tasks = len(document.pipeline_spec["root"]["dag"]["tasks"])
         typer.echo(f"{file}: {counted(tasks, 'task')}, {len(document.text.encode()):,} bytes")
     if len(made) > 1:
-        typer.echo("Run them in this order, each when the one before has ended; `bertline submit --wait` does that.")
+        typer.echo("Run them in this order, one after the other; `bertline submit --wait` does that.")

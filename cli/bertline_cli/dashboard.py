@@ -1,4 +1,4 @@
-"""`bertline dashboard`: how an experiment goes, in Grafana, on one page, or here on the terminal."""
+"""`bertline dashboard`: an experiment's progress in Grafana, on an HTML page, or on the terminal."""
 
 import datetime
 import re
@@ -24,12 +24,12 @@ EXAMPLE = (
 )
 
 UID = "bertline"
-"""Of the dashboard in manifests/components/monitoring."""
+"""The uid of the dashboard in manifests/components/monitoring."""
 LABEL = "app.kubernetes.io/name=grafana"
 METRICS_EVERY_S = 2.0
 STORE_EVERY_S = 10.0
 PATIENCE_S = 1800.0
-"""Seconds in which the store doesn't answer, after which watching gives up."""
+"""Watching gives up after the store hasn't answered for so many seconds."""
 UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -39,22 +39,22 @@ def command(
     store: arguments.Store = None,
     metrics: Annotated[
         list[str] | None,
-        typer.Option("--metrics", metavar="URL", help="What a task serves, for a live view; may be given repeatedly."),
+        typer.Option("--metrics", metavar="URL", help="A task's metrics, for a live view; may be given repeatedly."),
     ] = None,
     prometheus: Annotated[
         str | None, typer.Option(metavar="URL", help="Draw all panels from this Prometheus, with --out.")
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE.html", help="The page to write, with --prometheus.")] = None,
     since: Annotated[str, typer.Option(help="How far the page goes back: 90m, 6h, 7d.")] = "24h",
-    once: Annotated[bool, typer.Option("--once", help="Show how it stands now, and end.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Show the current state, and end.")] = False,
 ) -> None:
-    """Watch an experiment: Grafana of the profile's cluster; else on the terminal, from metrics or the store."""
+    """Watch an experiment in the cluster's Grafana; without one on the terminal, from metrics or the store."""
     from bertline.errors import TransientError, UserError
     from bertline_cli import terminal_dashboard
 
     name = arguments.name(experiment)
     if (prometheus is None) != (out is None):
-        raise UserError("a page needs both --prometheus URL, where it comes from, and --out FILE.html, where it goes")
+        raise UserError("a page needs both --prometheus URL, its source, and --out FILE.html, the file to write")
     if prometheus and out:
         from bertline.store import disks
         from bertline_pipelines.monitoring import pages
@@ -68,7 +68,9 @@ def command(
         if once:
             lines = live.look()
             if not live.answered:
-                raise TransientError("\n".join([*lines[1:], "does the task run, and with BERTLINE_METRICS_ADDRESS?"]))
+                raise TransientError(
+                    "\n".join([*lines[1:], "is the task running, and is its BERTLINE_METRICS_ADDRESS set?"])
+                )
             typer.echo(displays.fitted(lines))
         else:
             _watch(live.look, METRICS_EVERY_S, lambda: False)
@@ -87,14 +89,14 @@ def _span(text: str) -> datetime.timedelta:
 
     match = re.fullmatch(r"(\d{1,4})([mhd])", text)
     if not match or not int(match[1]):
-        raise UserError(f"--since is {text!r}; expected minutes, hours or days, as 90m, 6h or 7d")
+        raise UserError(f"--since is {text!r}; expected minutes, hours or days, such as 90m, 6h or 7d")
     return datetime.timedelta(**{UNITS[match[2]]: int(match[1])})
 
 
 def _watch(look: Callable[[], list[str]], every_s: float, is_over: Callable[[], bool]) -> None:
-    """Show it again and again, until Ctrl-C or the end: in place on a terminal, one below the other elsewhere.
+    """Show the state repeatedly, until Ctrl-C or the end: in place on a terminal, one below the other elsewhere.
 
-    Once it has been seen, an outage of the store is waited out: below what was seen last it says so.
+    During an outage of the store it shows the last state with a note.
     """
     from bertline.errors import TransientError
 
@@ -108,7 +110,7 @@ def _watch(look: Callable[[], list[str]], every_s: float, is_over: Callable[[], 
         except TransientError as error:
             if not seen or time.monotonic() - answered > PATIENCE_S:
                 raise
-            return [*seen, f"note: this is from before: {getattr(error, 'said', error)}"]
+            return [*seen, f"note: this is the last known state: {getattr(error, 'said', error)}"]
         answered = time.monotonic()
         return seen
 
@@ -126,12 +128,12 @@ def _watch(look: Callable[[], list[str]], every_s: float, is_over: Callable[[], 
         while not is_over():
             time.sleep(every_s)
             typer.echo(displays.fitted(patient_look()))
-    except KeyboardInterrupt:  # the way to end it, nothing has been stopped
+    except KeyboardInterrupt:  # ends the view, not the run
         return
 
 
 def _grafana(profile: "Profile", experiment: str) -> bool:
-    """Forward a port to the cluster's Grafana until Ctrl-C; False if it has none, or none that we may look for."""
+    """Forward a port to the cluster's Grafana until Ctrl-C; False if there is none, or we may not list services."""
     from bertline.errors import TransientError, UserError
 
     if profile.kubeflow is None:
@@ -143,15 +145,15 @@ def _grafana(profile: "Profile", experiment: str) -> bool:
     namespace, name = service["metadata"]["namespace"], service["metadata"]["name"]
     port = service["spec"]["ports"][0]["port"]
     command = ["kubectl", *context, "-n", namespace, "port-forward", f"service/{name}", f":{port}"]
-    # One pipe for both streams, so that none fills up unread: it says a line for each connection that comes or breaks.
+    # One pipe for both streams, so that neither fills up unread: kubectl prints a line for each connection.
     try:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     except FileNotFoundError as error:
         raise UserError(
-            "`kubectl` isn't installed, and the way to Grafana goes through it; without it: --metrics, --prometheus, "
+            "`kubectl` isn't installed, and reaching Grafana needs it. Install it, or use --metrics, --prometheus, "
             "or no --profile"
         ) from error
-    said = "it said nothing"
+    said = "it printed nothing"
     with process:
         assert process.stdout
         try:
@@ -168,7 +170,7 @@ def _grafana(profile: "Profile", experiment: str) -> bool:
 
 
 def _service(profile: "Profile") -> dict[str, Any] | None:
-    """Grafana's, the first of them."""
+    """The first service of a Grafana."""
     from bertline_pipelines.cluster.connections import ForbiddenError
     from bertline_pipelines.places import access
 
@@ -176,7 +178,9 @@ def _service(profile: "Profile") -> dict[str, Any] | None:
         try:
             services = cluster.services(LABEL)
         except ForbiddenError as error:
-            typer.echo(f"whether the cluster has a Grafana can't be seen, so this is from the store: {error}", err=True)
+            typer.echo(
+                f"can't find out whether the cluster has a Grafana, so this is from the store: {error}", err=True
+            )
             return None
     if not services:
         typer.echo(

@@ -1,6 +1,6 @@
-"""What `bertline run` shows: a line a task when it ends, and on a terminal live bars for those at work.
+"""What `bertline run` shows: a line for each task that has ended, and on a terminal live bars of running tasks.
 
-And what other commands show of their up- and downloads: bars on a terminal, nothing elsewhere.
+Other commands show bars of their uploads and downloads on a terminal, and nothing elsewhere.
 """
 
 import shutil
@@ -35,7 +35,7 @@ def choose(stream: TextIO) -> Iterator["Watcher"]:
 
 @contextmanager
 def transfers() -> Iterator[None]:
-    """Bars of `bertline.process.progress` on stderr if it is a terminal; its sentences always."""
+    """Show `bertline.process.progress` on stderr: bars only on a terminal, messages always."""
     from bertline.process import progress
 
     if not sys.stderr.isatty():
@@ -52,7 +52,7 @@ def transfers() -> Iterator[None]:
 
         @cache
         def display() -> "Progress":
-            """Made when there is something to show: importing rich takes longer than most commands do."""
+            """Create the bars when there is something to show: importing rich takes longer than most commands."""
             from rich.console import Console
             from rich.progress import BarColumn, Progress, TextColumn
 
@@ -73,22 +73,22 @@ def transfers() -> Iterator[None]:
 
 
 class Lines:
-    """One line a task, when it ends."""
+    """One line for each task that has ended."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def changed(self, state: "State") -> None:
-        """Print what has ended."""
+        """Print a task that has ended."""
         if state.phase in MARKS:
             self._stream.write(line(state) + "\n")
             self._stream.flush()
 
     def tick(self, states: Sequence["State"]) -> None:
-        """Nothing between the lines."""
+        """Show nothing between the lines."""
 
     def say(self, sentence: str) -> None:
-        """Print it."""
+        """Print a message."""
         self._stream.write(sentence + "\n")
         self._stream.flush()
 
@@ -100,16 +100,16 @@ class Bars:
         self._live = live
 
     def changed(self, state: "State") -> None:
-        """Print what has ended above the bars."""
+        """Print a task that has ended above the bars."""
         if state.phase in MARKS:
             self._live.console.print(line(state), highlight=False, markup=False)
 
     def say(self, sentence: str) -> None:
-        """Print it above the bars."""
+        """Print a message above the bars."""
         self._live.console.print(sentence, highlight=False, markup=False)
 
     def tick(self, states: Sequence["State"]) -> None:
-        """Draw a row for each task at work."""
+        """Draw a row for each running task."""
         from rich.progress_bar import ProgressBar
         from rich.table import Table
 
@@ -131,7 +131,7 @@ class Bars:
 
 
 def line(state: "State") -> str:
-    """A task that has ended: mark, name, state, time, and the last thing it said."""
+    """A task that has ended: mark, name, state, time, last message."""
     said = next((sentence for sentence in reversed(state.said) if ":" in sentence), "")
     what = (
         state.message.partition("\n")[0].removeprefix("told to stop; ")
@@ -142,7 +142,7 @@ def line(state: "State") -> str:
 
 
 def amount(bar: dict[str, Any]) -> str:
-    """How far a bar is, and how long it may take."""
+    """What is done, the speed, and the time that is left."""
     scale, unit = (1e-6, "MB") if bar["unit"] == "B" else (1, bar["unit"])
     if bar["total"] is None:
         return f"{bar['label']}: {bar['done'] * scale:,.0f} {unit}" + (
@@ -155,17 +155,17 @@ def amount(bar: dict[str, Any]) -> str:
 
 
 def width() -> int:
-    """Columns of the terminal, or what COLUMNS says."""
+    """Columns of the terminal, or COLUMNS from the environment."""
     return shutil.get_terminal_size().columns
 
 
 def table(rows: Sequence[Sequence[str]], width: int, right: Collection[int] = ()) -> list[str]:
-    """Rows as lines of a table, whose last column goes on in the next line where it is too long.
+    """Rows as lines of a table; a last column that is too long continues on the next line.
 
     Args:
-        rows: Of the same number of cells.
-        width: Columns of a line at most; words are never broken, so one that is longer than that makes it longer.
-        right: Numbers of columns that are aligned to the right.
+        rows: All have the same number of cells.
+        width: Characters of a line at most; a longer word isn't broken and makes its line longer.
+        right: Indices of columns that are aligned to the right.
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     indent = sum(widths[:-1]) + 2 * len(widths[:-1])
@@ -183,7 +183,7 @@ def table(rows: Sequence[Sequence[str]], width: int, right: Collection[int] = ()
 
 
 def fitted(lines: Iterable[str]) -> str:
-    """Lines as one text; on a terminal what is too long for it goes on in the next line, indented further."""
+    """Lines as one text; on a terminal a line that is too long continues on the next one, indented further."""
     if not sys.stdout.isatty():
         return "\n".join(lines)
     return "\n".join(
@@ -192,7 +192,7 @@ def fitted(lines: Iterable[str]) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people read them: 42 s, 3 min 20 s, 5 h 12 min."""
+    """Seconds in readable units: 42 s, 3 min 20 s, 5 h 12 min."""
     minutes, left = divmod(round(seconds), 60)
     if not minutes:
         return f"{left} s"

@@ -1,4 +1,4 @@
-"""`bertline doctor`: is everything there that a submitted run will need?"""
+"""`bertline doctor`: check everything that a submitted run needs."""
 
 import json
 import shutil
@@ -20,10 +20,10 @@ MARKS = {"ok": "✓", "warning": "!", "failed": "✗", "unknown": "?"}
 
 
 def command(profile: arguments.Profile, store: arguments.Store = None, as_json: arguments.Json = False) -> None:
-    """Look whether everything is there that a submitted run will need.
+    """Check everything that a submitted run needs.
 
-    Kubeflow, the namespace with its permissions, account, secrets and quota, nodes that the pods fit on, the store,
-    the images. Writes one small object to the store and deletes it again; changes nothing else.
+    This is Kubeflow, the namespace with its permissions, account, secrets and quota, nodes that the pods fit on, the
+    store, the images. It writes one small object to the store and deletes it again; it changes nothing else.
     """
     from bertline_pipelines.doctor import checks, findings
 
@@ -41,7 +41,7 @@ def command(profile: arguments.Profile, store: arguments.Store = None, as_json: 
         typer.echo(", ".join(f"{count[state]} {state}" for state in MARKS if count[state]))
         options = arguments.options(store, profile)
         typer.echo(
-            f"Next:  what ✗ says, then  bertline doctor {options}"
+            f"Next:  fix what has a ✗, then  bertline doctor {options}"
             if code
             else f"Next:  bertline submit EXPERIMENT.yaml {options}"
         )
@@ -49,7 +49,7 @@ def command(profile: arguments.Profile, store: arguments.Store = None, as_json: 
 
 
 def _line(finding: "Finding", width: int) -> str:
-    """Mark, name, sentence; broken into lines of the same indent where somebody reads it."""
+    """Mark, name, sentence; on a terminal long sentences continue on indented lines."""
     start = f"{MARKS[finding.state]} {finding.name:{width}}  "
     if not sys.stdout.isatty():
         return start + finding.text

@@ -23,10 +23,13 @@ app = typer.Typer(
 
 Names = Annotated[
     list[str] | None,
-    typer.Option("--image", metavar="NAME", help="corpus, pretrain, evaluate or report; all of them without it."),
+    typer.Option("--image", metavar="NAME", help="corpus, pretrain, evaluate or report; without it, all."),
 ]
 Variant = Annotated[
-    str, typer.Option("--variant", metavar="cpu|cuda", help="Of the images that have TensorFlow; the others have one.")
+    str,
+    typer.Option(
+        "--variant", metavar="cpu|cuda", help="For the images with TensorFlow; the others have only one variant."
+    ),
 ]
 Registry = Annotated[
     str,
@@ -40,7 +43,7 @@ Registry = Annotated[
 ]
 Tool = Annotated[
     str | None,
-    typer.Option("--tool", metavar="docker|podman|buildah", help="What builds; the first that works without it."),
+    typer.Option("--tool", metavar="docker|podman|buildah", help="The build tool; without it, the first that works."),
 ]
 PipConf = Annotated[
     Path | None,
@@ -50,7 +53,7 @@ PipConf = Annotated[
         envvar="PIP_CONFIG_FILE",
         exists=True,
         dir_okay=False,
-        help="pip's settings for the build: your own index, a proxy. Isn't kept in the image.",
+        help="pip's settings for the build: your own index, a proxy. They don't stay in the image.",
     ),
 ]
 Certificates = Annotated[
@@ -61,15 +64,15 @@ Certificates = Annotated[
         envvar="PIP_CERT",
         exists=True,
         dir_okay=False,
-        help="Certificates that pip trusts in the build. Aren't kept in the image.",
+        help="Certificates that pip trusts in the build. They don't stay in the image.",
     ),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the commands, run none.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the commands without running them.")]
 
 
 @dataclass(frozen=True)
 class Image:
-    """One image, as the commands speak of it."""
+    """One image that the commands work on."""
 
     name: str
     variant: str
@@ -85,7 +88,7 @@ def list_(
     tool: Tool = None,
     as_json: Json = False,
 ) -> None:
-    """List the images as this bertline needs them, which stages run in each, and which are built here."""
+    """List the images that this version needs, their stages, and which ones are built on this machine."""
     from bertline.errors import UserError
     from bertline_pipelines.images import builders
     from bertline_pipelines.stages import STAGES
@@ -93,7 +96,7 @@ def list_(
     try:
         found = builders.choose(tool)
     except UserError:
-        found = ""  # the names are worth seeing without it
+        found = ""  # without a tool the names can still be listed
     chosen = _chosen(images, variant, registry, profile)
     sizes = [builders.size(found, image.reference) if found else None for image in chosen]
     stages = [[stage.name for stage in STAGES if stage.image == image.name] for image in chosen]
@@ -134,7 +137,7 @@ def build(
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Build images with docker, podman or buildah. What is built already isn't built again."""
+    """Build images with docker, podman or buildah. Images that exist aren't built again."""
     from bertline_pipelines.images import builders
 
     found = builders.choose(tool)
@@ -162,12 +165,12 @@ def push(
     tool: Tool = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Push built images to a registry. Log in with the tool's own `login` before."""
+    """Push built images to a registry. First log in with the tool's own `login`."""
     from bertline.errors import UserError
     from bertline_pipelines.images import builders
 
     if not (registry or profile):
-        raise UserError("push needs --registry (or BERTLINE_REGISTRY), the one that the images were built for")
+        raise UserError("push needs --registry (or BERTLINE_REGISTRY), the registry that the images were built for")
     found = builders.choose(tool)
     for image in _chosen(images, variant, registry, profile):
         _require(found, image, variant, dry_run)
@@ -181,11 +184,14 @@ def load(
     registry: Registry = "",
     profile: OptionalProfile = None,
     into: Annotated[
-        str | None, typer.Option("--into", metavar="kind|minikube", help="What runs the cluster; the first found.")
+        str | None,
+        typer.Option("--into", metavar="kind|minikube", help="What runs the cluster; without it, the first one found."),
     ] = None,
     cluster: Annotated[
         str | None,
-        typer.Option(help="Its name; `bertline` for kind and `minikube` for minikube without it.", show_default=False),
+        typer.Option(
+            help="The cluster's name; without it, `bertline` for kind, `minikube` for minikube.", show_default=False
+        ),
     ] = None,
     tool: Tool = None,
     dry_run: DryRun = False,
@@ -205,10 +211,10 @@ def load(
 
 
 def _chosen(names: list[str] | None, variant: str, registry: str, profile: str | None) -> list[Image]:
-    """The wanted images, in the order they are listed.
+    """The chosen images, in the order of the list.
 
-    With a profile those that its pods run, each in the variant that its stage wants; without one all, those that have
-    just one variant in that.
+    With a profile these are the images of its pods, each in the variant of its stage; without one, all images, those
+    with only one variant in that one.
     """
     from bertline_pipelines import stages
     from bertline_pipelines.images import catalogue
@@ -240,7 +246,7 @@ def _require(tool: str, image: Image, variant: str, dry_run: bool) -> None:
     registry = image.reference.rpartition("/")[0]
     options = f" --variant {variant}" + (f" --registry {shlex.quote(registry)}" if registry else "")
     raise UserError(
-        f"{tool} has no {image.reference}; make it first:  bertline images build --image {image.name}{options}"
+        f"{tool} has no {image.reference}; build it first:  bertline images build --image {image.name}{options}"
     )
 
 
@@ -257,6 +263,4 @@ def _run(command: list[str], dry_run: bool, quiet: bool = False) -> None:
     except FileNotFoundError as error:
         raise UserError(f"{command[0]} isn't on PATH; install it, or choose another tool") from error
     if code:
-        raise UserError(
-            f"`{' '.join(command[:2])}` ended with exit code {code}; what it says about the reason is above"
-        )
+        raise UserError(f"`{' '.join(command[:2])}` ended with exit code {code}; its own message is above")

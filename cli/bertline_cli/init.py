@@ -8,7 +8,7 @@ import typer
 
 EXAMPLE = """Examples:  bertline init my.yaml --like wiki-en           an experiment
 
-bertline init my-cluster.yaml --profile gke-l4     a profile of one's own"""
+bertline init my-cluster.yaml --profile gke-l4     a profile"""
 
 
 class Template(StrEnum):
@@ -26,7 +26,7 @@ def command(
         str | None, typer.Option(help="Write a profile instead, like this one: gke-l4, kind, …", show_default=False)
     ] = None,
 ) -> None:
-    """Write an experiment file to start from: nano runs in minutes on sample data, wiki-en and wiki-ru are real."""
+    """Write an experiment file to start from: nano takes minutes on sample data; wiki-en and wiki-ru use Wikipedia."""
     import bertline_pipelines
     from bertline.errors import UserError
     from bertline.store import disks
@@ -40,7 +40,7 @@ def command(
         try:
             file = path.open("x", encoding="utf-8")
         except FileExistsError as error:
-            raise UserError(f"{path} is there already; give another name") from error
+            raise UserError(f"{path} already exists; give another name") from error
         with file:
             file.write(text)
     if profile:

@@ -1,4 +1,4 @@
-"""`bertline report`: the report of what is there by now, without running anything."""
+"""`bertline report`: the report of what is done so far, without running anything."""
 
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +18,7 @@ def command(
         Path | None, typer.Option(help="Folder for report.html and report.md.", show_default="out/NAME")
     ] = None,
 ) -> None:
-    """Write the report of an experiment as far as it is: rounds that aren't done show as gaps."""
+    """Write the report of what is done so far; unfinished rounds are gaps."""
     from bertline.report import stage
     from bertline.store import disks, references
 

@@ -21,12 +21,12 @@ def command(
     store: arguments.Store = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the report and logs.", show_default="out/NAME")] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Tasks side by side.", show_default="one a core, up to 4; 1 with a GPU")
+        int | None, typer.Option(min=1, help="Tasks at a time.", show_default="one per core, up to 4; 1 with a GPU")
     ] = None,
 ) -> None:
     """Run an experiment on this machine, from the dump to the report.
 
-    What is done already isn't done again, and a run that was killed goes on where it was: just run it again.
+    Finished tasks aren't repeated. If a run was killed, run it again: it continues where it stopped.
     """
     from bertline.errors import ExitCode
     from bertline.store import realizations, references
@@ -52,14 +52,14 @@ def command(
             try:
                 states = local.run(experiment.name, missing, connected.uri, out, workers or _workers(), display)
             except local.InterruptedRunError as stopped:
-                typer.echo(f"What is done is kept. Next:  bertline run {path} --store {store}", err=True)
+                typer.echo(f"Finished tasks are kept. Next:  bertline run {path} --store {store}", err=True)
                 raise typer.Exit(stopped.exit_code) from None
         failed = [state for state in states if state.phase == "failed"]
         if failed:
             _explain(failed, sum(state.phase == "skipped" for state in states), path, store)
             raise typer.Exit(failed[0].exit_code)
     else:
-        typer.echo(f"{experiment.name}: all {kept} tasks are done already, nothing is recomputed", file=shown)
+        typer.echo(f"{experiment.name}: all {kept} tasks are already done, nothing is recomputed", file=shown)
     made = realizations.require(connected, "report", plan.tasks[-1].configs[0].derivation().key)
     _deliver(made, out)
     typer.echo(f"report: {out / 'report.html'}  ({reference.name}, {time.monotonic() - begun:.0f} s)", file=shown)
@@ -67,7 +67,7 @@ def command(
 
 
 def _workers() -> int:
-    """Several small tasks use a few cores better than one at a time does; a GPU is for one."""
+    """Several small tasks at a time use a few cores better than one; a GPU takes one."""
     from bertline.process import processors
 
     return 1 if Path("/dev/nvidia0").exists() else min(4, processors.cores())
@@ -89,7 +89,7 @@ def _deliver(made: object, out: Path) -> None:
 
 
 def _explain(failed: list["State"], skipped: int, path: Path, store: str) -> None:
-    """Why, with the log's end where the sentence isn't enough."""
+    """Print why tasks failed, with the end of the log if the message alone doesn't say enough."""
     from bertline.errors import ExitCode
     from bertline_pipelines.running import local
 
@@ -100,5 +100,5 @@ def _explain(failed: list["State"], skipped: int, path: Path, store: str) -> Non
                 typer.echo(f"  | {line}", err=True)
         typer.echo(f"  log: {state.log}", err=True)
     if skipped:
-        typer.echo(f"not run, because of that: {counted(skipped, 'task')}", err=True)
-    typer.echo(f"What is done is kept. Next:  bertline run {path} --store {store}", err=True)
+        typer.echo(f"not run because of this: {counted(skipped, 'task')}", err=True)
+    typer.echo(f"Finished tasks are kept. Next:  bertline run {path} --store {store}", err=True)

@@ -1,4 +1,4 @@
-"""Numbers as a few characters on a terminal."""
+"""Series of numbers as a few characters on a terminal."""
 
 import math
 from collections.abc import Sequence
@@ -7,9 +7,9 @@ LEVELS = "▁▂▃▄▅▆▇█"
 
 
 def sparkline(values: Sequence[float], width: int = 24) -> str:
-    """The course of values from their lowest to their highest; the last `width` of them, a gap for what isn't finite.
+    """The last `width` values, scaled from the lowest to the highest; a value that isn't finite is a gap.
 
-    Empty for less than two values: one tells no course.
+    Empty for fewer than two values.
     """
     shown = values[-width:]
     finite = [value for value in shown if math.isfinite(value)]
@@ -21,6 +21,6 @@ def sparkline(values: Sequence[float], width: int = 24) -> str:
 
 
 def bar(share: float, width: int = 20) -> str:
-    """A share of 1, as a bar."""
+    """A share (0 to 1) as a bar."""
     filled = round(min(1.0, max(0.0, share)) * width)
     return "█" * filled + "░" * (width - filled)

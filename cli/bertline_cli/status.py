@@ -15,9 +15,7 @@ def command(
     experiment: arguments.ExperimentName,
     profile: arguments.Profile,
     store: arguments.Store = None,
-    watch: Annotated[
-        bool, typer.Option("--watch", "-w", help="Stay, and show what changes, until the run ends.")
-    ] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Show changes until the run ends.")] = False,
     as_json: arguments.Json = False,
 ) -> None:
     """Show each task of an experiment's last run: state, progress, pod, node, and why it waits or failed."""
@@ -32,7 +30,7 @@ def command(
     submission = submissions.find(connected, arguments.name(experiment))
     remarks: list[str] = []
     server = access.kubeflow(place)
-    cluster = access.try_to(lambda: access.cluster(place), remarks, "pods can't be looked at")
+    cluster = access.try_to(lambda: access.cluster(place), remarks, "pods can't be read")
     observer = statuses.Observer(connected, submission, server, cluster)
     if watch:
         watching.follow(observer, sys.stdout, remarks)
@@ -47,6 +45,6 @@ def command(
     if status.is_complete:
         typer.echo(f"Next:  bertline pull {experiment} results {options}")
     elif status.is_over:
-        typer.echo(f"What is done is kept. Next:  bertline submit EXPERIMENT.yaml {options}")
+        typer.echo(f"Finished tasks are kept. Next:  bertline submit EXPERIMENT.yaml {options}")
     else:
         typer.echo(f"Next:  bertline status {experiment} {options} -w")

@@ -24,18 +24,18 @@ def command(
     profile: arguments.Profile,
     store: arguments.Store = None,
     wait: Annotated[
-        bool, typer.Option("--wait", help="Follow it to its end; the exit code tells how it ended.")
+        bool, typer.Option("--wait", help="Follow the run to its end; the exit code says how it ended.")
     ] = False,
     auto_resume: Annotated[
-        int, typer.Option(min=0, help="With --wait: submit again so often if a run fails for a reason that may pass.")
+        int, typer.Option(min=0, help="With --wait: submit again at most so often after a temporary failure.")
     ] = 0,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be submitted, and write nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be submitted; write nothing.")] = False,
     as_json: arguments.Json = False,
 ) -> None:
-    """Run what is missing of an experiment on a cluster, as a Kubeflow pipeline.
+    """Run the missing tasks of an experiment on a cluster, as a Kubeflow pipeline.
 
-    Submitting again is harmless: while a run goes on nothing new starts, and after one that failed or was cancelled
-    only what is missing runs, from the last checkpoint on.
+    Submitting again is harmless: while a run is active nothing new starts. After a run that failed or was cancelled,
+    the missing tasks run and continue from their last checkpoints.
     """
     from bertline_pipelines.kubeflow import api
     from bertline_pipelines.places import access
@@ -75,7 +75,7 @@ def command(
     if as_json:
         typer.echo(json.dumps(document | {"exit_code": int(code)}, indent=2))
     elif not code:
-        typer.echo(f"all is done. Next:  bertline pull {path} results {arguments.options(store, profile)}")
+        typer.echo(f"everything is done. Next:  bertline pull {path} results {arguments.options(store, profile)}")
     raise typer.Exit(code)
 
 
@@ -103,7 +103,7 @@ def _sentences(prepared: "Prepared", path: Path, profile: str, store: str | None
     name = prepared.graph.experiment.name
     if not prepared.parts:
         return [
-            f"{name}: all {len(prepared.plan.tasks)} tasks are done already, nothing is submitted",
+            f"{name}: all {len(prepared.plan.tasks)} tasks are already done, nothing is submitted",
             f"Next:  bertline pull {path} results {arguments.options(store, profile)}",
         ]
     assert prepared.document is not None
@@ -122,12 +122,12 @@ def _announcement(submitted: "Submitted", prepared: "Prepared", server: "Kubeflo
     submission = submitted.submission
     assert submission.run_id is not None
     included = sum(task.included for task in submission.tasks)
-    what = counted(included, "task") if submitted.is_new else "goes on already, nothing new was submitted"
+    what = counted(included, "task") if submitted.is_new else "is already active, nothing new was submitted"
     lines = [f"{submission.display_name}: {what}", f"  {server.url(submission.run_id)}"]
     if len(prepared.parts) > 1:
         lines.append(
-            f"  the first of {len(prepared.parts)} runs: --wait submits the next one when it has ended, or you do, by "
-            "this same command"
+            f"  the first of {len(prepared.parts)} runs: --wait submits the next one when it has ended; without it, "
+            "run the same command again"
         )
     return lines
 

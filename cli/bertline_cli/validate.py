@@ -1,4 +1,4 @@
-"""`bertline validate`: is this experiment file right, and are its inputs?"""
+"""`bertline validate`: check an experiment file and its inputs."""
 
 import json
 import os
@@ -22,9 +22,9 @@ EXAMPLE = "Example:  bertline validate my.yaml --profile gke-l4"
 def command(
     path: arguments.ExperimentFile, profile: arguments.OptionalProfile = None, as_json: arguments.Json = False
 ) -> None:
-    """Check an experiment file and the inputs that are on this machine, before anything is run.
+    """Check an experiment file and the inputs that are on this machine.
 
-    With a profile also that, and the pipeline that would be submitted with it.
+    With --profile it also checks the profile and the pipeline that would be submitted with it.
     """
     from bertline_pipelines.planning import input_checks
 
@@ -51,10 +51,10 @@ def command(
 
 
 def _load(path: Path, profile: str | None) -> "tuple[Profile | None, Experiment, Graph]":
-    """Both files.
+    """Read the profile and the experiment.
 
     Raises:
-        UserError: all that is wrong in either.
+        UserError: all mistakes in both files.
     """
     from bertline.configuration import yamlfiles
     from bertline.errors import UserError
@@ -75,7 +75,7 @@ def _load(path: Path, profile: str | None) -> "tuple[Profile | None, Experiment,
 
 
 def _compile(graph: "Graph", place: "Profile") -> Iterator[str]:
-    """Raises what compiling finds wrong; a sentence for each thing that has to be known before `submit`."""
+    """Compile, to raise what is wrong; a sentence for each variable that `submit` will need."""
     from bertline_pipelines.compiling import documents
     from bertline_pipelines.planning import plans, unrolling
 

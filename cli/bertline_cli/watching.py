@@ -1,8 +1,8 @@
 """Following a run: a line for each change, and on a terminal a live table of all tasks.
 
-Never hangs on a run that nobody will finish: it ends when the run does, when all it was to make is in the store, when
-its workflow is gone or the server forgets it, and when the store or the server can't be reached for `PATIENCE_S`; the
-run itself goes on then, and that is said. Shorter outages of either are waited out, with a note.
+Following ends when the run has ended, when all its results are in the store, when its workflow or the server's record
+of it is gone, or when the store or the server can't be reached for `PATIENCE_S`. Then a message says that the run
+itself continues. During shorter outages it waits, with a note.
 """
 
 import time
@@ -49,7 +49,7 @@ def lines(status: "Status", remarks: Sequence[str] = ()) -> Iterator[str]:
 
 
 def line(task: "TaskStatus") -> str:
-    """A task in a line: mark, name, state, time, and what there is to tell."""
+    """A task in one line: mark, name, state, time, and a reason or progress."""
     place = f"on {task.node}" if task.node and task.state in ("running", "failed") else ""
     again = counted(task.restarts, "restart") if task.restarts else ""
     took = (
@@ -68,17 +68,17 @@ def follow(
     poll_s: float = POLL_S,
     patience_s: float = PATIENCE_S,
 ) -> "Status":
-    """Show a run until it ends; its last status.
+    """Show a run until it ends, and return its last status.
 
     Args:
-        observer: Of the run.
-        stream: None shows nothing.
-        remarks: What is said once, at the beginning.
-        poll_s: Seconds between two looks.
-        patience_s: Seconds without any answer after which it gives up.
+        observer: Reads the run's status.
+        stream: Where to print; None prints nothing.
+        remarks: Printed once, at the beginning.
+        poll_s: Seconds between two reads.
+        patience_s: Give up after so many seconds without an answer.
 
     Raises:
-        TransientError: Kubeflow or the store couldn't be reached for that long.
+        TransientError: Kubeflow or the store couldn't be reached for `patience_s`.
     """
     from bertline.errors import TransientError
 
@@ -95,8 +95,8 @@ def follow(
                 answered = time.monotonic()
             elif time.monotonic() - answered >= patience_s:
                 raise TransientError(
-                    f"nobody could say for {displays.duration(patience_s)} how it is: {'; '.join(status.remarks)}. "
-                    f"Run {status.submission.display_name} itself goes on; the same command follows it again"
+                    f"no status for {displays.duration(patience_s)}: {'; '.join(status.remarks)}. Run "
+                    f"{status.submission.display_name} itself continues; run the same command again to follow it"
                 )
             time.sleep(poll_s)
 
@@ -111,16 +111,16 @@ def to_the_end(
     resumes: int,
     poll_s: float = POLL_S,
 ) -> "ExitCode":
-    """Follow a run, submit what is left after it, and so on to the experiment's end; how it ended.
+    """Follow a run, then submit and follow what is left, until the experiment has ended; return how it ended.
 
-    A failed run is submitted again `resumes` times, unless its failure can't pass by itself.
+    A failed run is submitted again at most `resumes` times, and never after a permanent failure.
     """
     from bertline.errors import ExitCode
     from bertline_pipelines.places import access
     from bertline_pipelines.submitting import launching, statuses
 
     remarks: list[str] = []
-    cluster = access.try_to(lambda: access.cluster(prepared.profile), remarks, "pods can't be looked at")
+    cluster = access.try_to(lambda: access.cluster(prepared.profile), remarks, "pods can't be read")
     while True:
         observer = statuses.Observer(store, submitted.submission, kubeflow, cluster)
         status = follow(observer, stream, remarks, poll_s=poll_s)
@@ -135,17 +135,17 @@ def to_the_end(
                 _explain(status, stream)
                 return code
             resumes -= 1
-            _say(stream, f"the run {status.state}; submitting what is left, {counted(resumes, 'more time')} if need be")
+            _say(stream, f"the run {status.state}; submitting what is left, at most {counted(resumes, 'more time')}")
         with displays.transfers():
             submitted = patiently(lambda: launching.submit(prepared, store, kubeflow), stream, poll_s)  # noqa: B023
         _say(stream, f"{submitted.submission.display_name}: {counted(len(prepared.parts[0]), 'task')}")
 
 
 def patiently(action: Callable[[], T], stream: TextIO | None, poll_s: float, patience_s: float = PATIENCE_S) -> T:
-    """What it returns; it is tried again while what is wrong may pass, with a note.
+    """Call the action, again after each temporary error, with a note; return its result.
 
     Raises:
-        TransientError: it didn't pass for `patience_s`.
+        TransientError: the error lasted for `patience_s`.
     """
     from bertline.errors import TransientError
 
@@ -157,7 +157,7 @@ def patiently(action: Callable[[], T], stream: TextIO | None, poll_s: float, pat
             if time.monotonic() >= until:
                 raise
             if not said:
-                _say(stream, f"note: {getattr(error, 'said', error)}; trying until it passes")
+                _say(stream, f"note: {getattr(error, 'said', error)}; trying again")
                 said = True
         time.sleep(poll_s)
 
@@ -174,11 +174,11 @@ def _ended(status: "Status") -> "ExitCode":
 def _explain(status: "Status", stream: TextIO | None) -> None:
     failed = [task for task in status.tasks if task.state == "failed"]
     for task in failed:
-        _say(stream, f"\n{task.name} failed: {task.reason or 'Kubeflow says no more'}")
+        _say(stream, f"\n{task.name} failed: {task.reason or 'Kubeflow gives no reason'}")
     held = status.count("skipped")
     if held:
-        _say(stream, f"not run, because of that: {counted(held, 'task')}")
-    _say(stream, f"the run is {status.state}. What is done is kept; the same command goes on from there")
+        _say(stream, f"not run because of this: {counted(held, 'task')}")
+    _say(stream, f"the run is {status.state}. Finished tasks are kept; the same command continues from there")
 
 
 def _say(stream: TextIO | None, sentence: str) -> None:
@@ -206,7 +206,7 @@ def _display(stream: TextIO | None) -> Iterator["Changes"]:
 
 
 class Changes:
-    """A line for each task that changes its state, for each new remark, and for the run."""
+    """Prints a line for each change of a task's or the run's state, and for each new remark."""
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
@@ -216,7 +216,9 @@ class Changes:
 
     def show(self, status: "Status") -> None:
         """Print what is new."""
-        remarks = {remark.partition(":")[0]: remark for remark in status.remarks}  # what follows differs in details
+        remarks = {
+            remark.partition(":")[0]: remark for remark in status.remarks
+        }  # the part after the colon differs each time
         for what, remark in remarks.items():
             if what not in self._said:
                 self.say(f"note: {remark}")
@@ -227,27 +229,27 @@ class Changes:
         for task in status.tasks:
             reason = task.reason if task.state in ("pending", "failed") else ""
             state, told = self._seen.get(task.name, ("", set()))
-            # At first only what is going on: what waits will be told of when its turn comes.
+            # The first time only active tasks: a waiting task gets a line when it starts.
             is_new = task.state != state or reason not in told
             if is_new and (state or task.state in ("running", "pending", "failed")):
                 self.say(line(task))
-            # A reason that comes back, as two resources that are short by turns, isn't told again.
+            # A reason is printed once, even if two reasons alternate.
             self._seen[task.name] = task.state, {reason} | (told if task.state == state else set())
 
     def say(self, sentence: str) -> None:
-        """One line."""
+        """Print one line."""
         _say(self._stream, sentence)
 
 
 class Table(Changes):
-    """The same above a live table of what isn't done yet."""
+    """Prints the same lines above a live table of unfinished tasks."""
 
     def __init__(self, live: Any) -> None:
         super().__init__(None)
         self._live = live
 
     def show(self, status: "Status") -> None:
-        """Print what is new, draw what is going on."""
+        """Print what is new, and draw the table."""
         from rich.table import Table as Grid
         from rich.text import Text
 
@@ -260,5 +262,5 @@ class Table(Changes):
         self._live.update(grid)
 
     def say(self, sentence: str) -> None:
-        """One line above the table."""
+        """Print one line above the table."""
         self._live.console.print(sentence, highlight=False, markup=False)

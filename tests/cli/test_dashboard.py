@@ -32,7 +32,7 @@ def test_what_tasks_serve(gpu):
 def test_a_task_that_is_gone_is_said(bertline):
     result = bertline("dashboard", "nano", "--metrics", "http://127.0.0.1:9/metrics", "--once")
     assert result.returncode == 75
-    assert "does the task run" in result.stderr
+    assert "is the task running" in result.stderr
     assert "Traceback" not in result.stderr
 
 

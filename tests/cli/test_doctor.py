@@ -681,7 +681,7 @@ def test_what_the_command_says_of_failures(place, tmp_path):
     assert "? namespace      needs the cluster" in bad.stdout
     *_, summary, then = bad.stdout.splitlines()
     assert summary == "2 ok, 2 failed, 8 unknown"
-    assert then == f"Next:  what ✗ says, then  bertline doctor --profile {path}"
+    assert then == f"Next:  fix what has a ✗, then  bertline doctor --profile {path}"
     assert VALUE not in unreachable.output + bad.output
 
 

@@ -133,7 +133,7 @@ def case(tmp_path, gs_uri, emulator):
 
 def test_done_by_the_store_is_done(case):
     follower = case.start("submit", "--wait")
-    wait_for(follower, "goes on already")
+    wait_for(follower, "already active")
     case.finish()
     assert end(follower) == 0, follower.said
     assert case.run.document()["state"] == "RUNNING", "Kubeflow learns of it later"
@@ -159,7 +159,7 @@ def test_followers_wait_for_a_store_that_is_away(case, command, how):
         options.append(case.store.uri)
         case.environment["STORAGE_EMULATOR_HOST"] = case.proxy.url
     follower = case.start(command, *options)
-    at_work = {"dashboard": "pretrain to epoch", "logs": "waiting for its pod", "submit": "goes on already"}
+    at_work = {"dashboard": "pretrain to epoch", "logs": "waiting for its pod", "submit": "already active"}
     wait_for(follower, at_work.get(command, "is running"))
     getattr(case.proxy, how)()
     wait_for(follower, "can't reach", seconds=60)
@@ -191,7 +191,7 @@ def test_a_run_whose_workflow_was_deleted_is_submitted_again(case):
 
 def test_a_follower_goes_on_after_a_deleted_workflow(case):
     follower = case.start("submit", "--wait", "--auto-resume", "1")
-    wait_for(follower, "goes on already")
+    wait_for(follower, "already active")
     case.api.objects[WORKFLOWS].clear()
     wait_for(follower, "submitting what is left")
     wait_for(follower, "nano-")
@@ -207,7 +207,7 @@ def test_a_follower_goes_on_after_a_deleted_workflow(case):
 def test_a_cancelled_run_is_not_submitted_again_by_a_follower(case, by):
     """It ends as FAILED, as on the real backend."""
     follower = case.start("submit", "--wait", "--auto-resume", "3")
-    wait_for(follower, "goes on already")
+    wait_for(follower, "already active")
     if by == "us":
         case.environment["KUBECONFIG"] = str(case.folder / "none")
         cancel = case.start("cancel")

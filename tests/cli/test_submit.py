@@ -131,7 +131,7 @@ def test_from_an_experiment_file_to_a_report_through_a_cancelled_run(cluster, se
     assert second.returncode == 0, second.stdout + second.stderr
     assert "3 tasks" in second.stdout
     assert "✓ report" in second.stdout
-    assert "all is done" in second.stdout
+    assert "everything is done" in second.stdout
     assert len(server.runs) == 2
     assert [each.number for each in submissions.read(store, "nano")] == [1, 2]
 
@@ -140,7 +140,7 @@ def test_from_an_experiment_file_to_a_report_through_a_cancelled_run(cluster, se
     assert pulled.returncode == 0, pulled.stderr
     assert "1L" in (tmp_path / "results/report.html").read_text()
     nothing = cluster("submit")
-    assert "all 5 tasks are done already, nothing is submitted" in nothing.stdout
+    assert "all 5 tasks are already done" in nothing.stdout
     assert len(server.runs) == 2
     assert set(states(cluster("status", "--json")).values()) == {"done"}
 
@@ -166,7 +166,7 @@ def test_a_failed_task_is_named_with_our_own_reason(cluster, server, broken, tmp
     status = json.loads(cluster("status", "--json").stdout)
     (failed,) = [task for task in status["tasks"] if task["state"] == "failed"]
     assert (failed["name"], failed["exit_code"]) == ("corpus", 2)
-    assert any("pods can't be looked at" in remark for remark in status["remarks"])
+    assert any("pods can't be read" in remark for remark in status["remarks"])
 
 
 @pytest.mark.slow

@@ -75,7 +75,7 @@ def test_it_gives_up_and_says_that_the_run_goes_on(follow, server):
     going = follow(LINGERING)
     server.fail("GET /runs/", "hang", times=1000)
     began = time.monotonic()
-    with pytest.raises(TransientError, match=r"itself goes on; the same command follows it again"):
+    with pytest.raises(TransientError, match=r"itself continues; run the same command again"):
         going(patience_s=1.5)
     assert time.monotonic() - began < 20
     assert next(iter(server.runs.values())).state == "RUNNING"

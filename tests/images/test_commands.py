@@ -250,7 +250,7 @@ def test_a_build_that_fails_points_to_its_own_words(bertline, program):
     done = bertline("build", "--image", "report")
     assert done.returncode == 2
     assert "no such host" in done.stderr
-    assert "`podman build` ended with exit code 125; what it says about the reason is above" in done.stderr
+    assert "`podman build` ended with exit code 125" in done.stderr
 
 
 def test_what_isnt_built_isnt_pushed_or_loaded(bertline, program):
@@ -259,4 +259,4 @@ def test_what_isnt_built_isnt_pushed_or_loaded(bertline, program):
     for command in (("push", "--registry", "r.example/p"), ("load",)):
         done = bertline(*command, "--image", "pretrain", "--variant", "cuda")
         assert done.returncode == 2
-        assert "make it first:  bertline images build --image pretrain --variant cuda" in done.stderr
+        assert "build it first:  bertline images build --image pretrain --variant cuda" in done.stderr
