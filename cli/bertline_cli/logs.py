@@ -16,12 +16,11 @@ from bertline.plurals import counted
 from bertline_cli import arguments
 
 if TYPE_CHECKING:
-    from bertline.experiment.graphs import Task
     from bertline.store.objects import ObjectStore
     from bertline_pipelines.cluster.pods import Pod
     from bertline_pipelines.cluster.reader import Cluster
-    from bertline_pipelines.records.submissions import Submission
-    from bertline_pipelines.records.task_logs import State
+    from bertline_pipelines.records.submissions import AnyTask, Submission
+    from bertline_pipelines.records.task_histories import TaskHistory
     from bertline_pipelines.submitting.statuses import Observer
 
 EXAMPLE = """Examples:  bertline logs my.yaml -p gke-l4                  which tasks have logs
@@ -63,7 +62,7 @@ def command(
     Without --task the one that runs or has just failed, if it is the only one; else a list.
     """
     from bertline.errors import UserError
-    from bertline_pipelines.records import task_logs
+    from bertline_pipelines.records import task_histories, task_logs
 
     if follow and attempt:
         raise UserError("--attempt is for what is over, --follow for what goes on: give one of them")
@@ -72,7 +71,7 @@ def command(
     chosen = _named(task, tasks) if task else None
     try:
         if chosen is None:
-            found = task_logs.states(connected, tasks)
+            found = task_histories.read(connected, tasks)
             chosen = _obvious(tasks, found)
             if chosen is None:
                 if follow:
@@ -96,7 +95,7 @@ class _Reader:
         self,
         store: "ObjectStore",
         submission: "Submission | None",
-        task: "Task",
+        task: "AnyTask",
         profile: str | None,
         store_option: str | None,
         raw: bool,
@@ -192,7 +191,8 @@ class _Reader:
 
     def _follow_store(self, tail: int | None) -> None:
         from bertline.errors import TransientError
-        from bertline_pipelines.records import task_logs
+        from bertline.store.histories import KILLED, State
+        from bertline_pipelines.records import task_histories, task_logs
 
         if self._submission is not None:
             self._say(f"live output needs --profile {self._submission.profile}; the store has it a minute later")
@@ -201,8 +201,9 @@ class _Reader:
         answered = time.monotonic()
         while True:
             try:
-                state = task_logs.state(store, self._task)  # before the last reading, so that nothing is missed
-                is_dead = state.phase == "running" and reader.is_dead()
+                # Before the last reading, so that nothing is missed.
+                history = task_histories.read(store, [self._task])[self._task.name]
+                is_dead = history.state == State.AT_WORK and reader.is_dead()
                 for transcript in reader.new():
                     if transcript.title:
                         self._say(transcript.title)
@@ -216,10 +217,10 @@ class _Reader:
                 time.sleep(POLL_S)
                 continue
             answered = time.monotonic()
-            if state.phase in ("done", "failed") or is_dead:
-                self._say("killed: nobody is at work" if is_dead else f"{state.phase}: {state.reason}".rstrip(": "))
+            if history.is_done or history.state.has_stopped or is_dead:
+                self._say(KILLED if is_dead else str(history.current))
                 return
-            if state.phase == "waiting":
+            if history.state == State.NOT_BEGUN:
                 self._say("waiting for it to begin")
             time.sleep(POLL_S)
 
@@ -278,7 +279,7 @@ class _Reader:
             typer.echo(f"== {sentence}", err=True)
 
 
-def _named(name: str, tasks: "Sequence[Task]") -> "Task":
+def _named(name: str, tasks: "Sequence[AnyTask]") -> "AnyTask":
     """The one task of that name, or that the beginning or a part of a name fits."""
     from bertline.errors import UserError
 
@@ -292,32 +293,35 @@ def _named(name: str, tasks: "Sequence[Task]") -> "Task":
     raise UserError(f"there is no task {name}; there are {', '.join(task.name for task in tasks)}")
 
 
-def _obvious(tasks: "Sequence[Task]", states: "dict[str, State]") -> "Task | None":
-    """The only one that runs, or, if none does, the only one that failed."""
-    for phase in ("running", "failed"):
-        found = [task for task in tasks if states[task.name].phase == phase]
-        if found:
-            return found[0] if len(found) == 1 else None
-    return None
+def _obvious(tasks: "Sequence[AnyTask]", histories: "dict[str, TaskHistory]") -> "AnyTask | None":
+    """The only one that is at work, or, if none is, the only one that has stopped."""
+    found = _at_work(tasks, histories) or [task for task in tasks if histories[task.name].state.has_stopped]
+    return found[0] if len(found) == 1 else None
 
 
-def _which(tasks: "Sequence[Task]", states: "dict[str, State]") -> str:
-    running = [task.name for task in tasks if states[task.name].phase == "running"]
+def _at_work(tasks: "Sequence[AnyTask]", histories: "dict[str, TaskHistory]") -> "list[AnyTask]":
+    from bertline.store.histories import State
+
+    return [task for task in tasks if histories[task.name].state == State.AT_WORK]
+
+
+def _which(tasks: "Sequence[AnyTask]", histories: "dict[str, TaskHistory]") -> str:
+    running = [task.name for task in _at_work(tasks, histories)]
     if running:
         return f"{len(running)} tasks run: {', '.join(running)}; say which one with --task"
-    left = [task.name for task in tasks if states[task.name].phase != "done"]
+    left = [task.name for task in tasks if not histories[task.name].is_done]
     if not left:
         return "all tasks are done, there is nothing to follow"
     return f"no task runs; say with --task for which one to wait: {', '.join(left)}"
 
 
-def _list(tasks: "Sequence[Task]", states: "dict[str, State]", again: str) -> None:
-    begun = [task for task in tasks if states[task.name].attempts]
+def _list(tasks: "Sequence[AnyTask]", histories: "dict[str, TaskHistory]", again: str) -> None:
+    begun = [task for task in tasks if histories[task.name].attempts]
     width = max((len(task.name) for task in begun), default=0)
     for task in begun:
-        state = states[task.name]
-        count = counted(state.attempts, "attempt")
-        typer.echo(f"{task.name:{width}}  {state.phase:8}  {count:>11}")
+        history = histories[task.name]
+        count = counted(history.attempts, "attempt")
+        typer.echo(f"{task.name:{width}}  {history.state:9}  {count:>11}")
     if not begun:
         typer.echo(f"none of {counted(len(tasks), 'task')} has begun; `{again} --task NAME -f` waits for one")
     elif len(begun) < len(tasks):

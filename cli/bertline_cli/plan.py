@@ -66,7 +66,7 @@ def command(
         return
     for sentence in outlook.unknown:
         typer.echo(f"note: {sentence}", err=True)
-    missing = {task.name: task for task in estimate.tasks}
+    missing = {each.task.name: each for each in estimate.tasks}
     rows = [("task", "takes", "key, or why it is missing")]
     for task in plan.tasks:
         if task.finished:
@@ -98,7 +98,9 @@ def _totals(estimate: "Estimate", place: "Profile | None", price: float | None) 
     """Sums, and what they rest on: a line each."""
     from bertline_pipelines.estimates import devices
 
-    kinds = ", ".join(f"{count} {stage}" for stage, count in Counter(task.stage for task in estimate.tasks).items())
+    kinds = ", ".join(
+        f"{count} {stage}" for stage, count in Counter(each.task.stage for each in estimate.tasks).items()
+    )
     yield f"missing: {counted(len(estimate.tasks), 'task')} ({kinds}), {estimate.steps:,} steps of pre-training"
     is_here = place is None or place.kubeflow is None
     if is_here:

@@ -80,7 +80,7 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show one result: what was asked, what came out, with which versions, and every attempt at it."""
-    from bertline.store import attempts, derivations, realizations
+    from bertline.store import derivations, histories, realizations
     from bertline.store.objects import NotFoundError
 
     connected = existing(store, profile)
@@ -90,18 +90,21 @@ def show(
         derivation = json.loads(connected.get(f"{prefix}{realizations.DERIVATION}")[0])
     except (NotFoundError, ValueError):
         derivation = None  # `verify` complains, here the rest is still worth seeing
-    found = realizations.find(connected, place.stage, place.key)
-    logs = list(attempts.read(connected, prefix))
+    history = histories.read(connected, place.stage, place.key, with_attempts=True)
+    found = history.realization
     document = _document(place) | {
+        "history": str(history.state),
         "derivation": derivation,
         "manifest": found.manifest.model_dump(mode="json") if found else None,
-        "attempts": logs,
+        "attempts": [each.events for each in history.attempts],
     }
     if as_json:
         _print_json(document)
         return
     _print(f"{place.stage} {place.key}")
     _print(f"{place.state}, {counted(place.files, 'file')}, {_bytes(place.size)}, in {connected.uri}/{prefix}")
+    if not found:
+        _print(f"state: {history}")
     _print(f"needed by: {', '.join(place.experiments) or 'no experiment'}")
     _print_section("asked for", document["derivation"])
     if found:
@@ -110,11 +113,11 @@ def show(
         _print_section("provenance", found.manifest.provenance)
         rows = [(file.path, _bytes(file.size), file.sha256[:12]) for file in found.manifest.files]
         _print_table(("file", "size", "sha256"), rows, right={1})
-    for number, events in enumerate(logs, start=1):
-        last = events[-1]
-        _print(f"attempt {number}: {counted(len(events), 'event')}, the last: {last['event']}, {_date(last['time'])}")
-        if "message" in last:
-            _print(f"  {last['message'].strip().splitlines()[-1]}")
+    for each in history.attempts:
+        what = f"{counted(len(each.events), 'event')}, the last on {_date(each.heard)}"
+        _print(f"attempt {each.number} on {each.host}: {history.ending(each)}; {what}")
+        for line in each.failure.message.splitlines()[1:] if each.failure else ():
+            _print(f"  {line}")
 
 
 @app.command(epilog="Examples:  bertline store verify          everything\n\nbertline store verify 3f9a     one result")

@@ -9,7 +9,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bertline.plurals import counted
 from bertline_cli import displays
@@ -17,8 +17,9 @@ from bertline_cli.sparklines import bar, sparkline
 from bertline_pipelines.monitoring import formats
 
 if TYPE_CHECKING:
-    from bertline.report.collect import Collected, Item
+    from bertline.report.collect import Collected
     from bertline.report.manifests import PretrainManifest
+    from bertline.store.histories import History
     from bertline.store.objects import ObjectStore
 
 TIMEOUT_S = 5.0
@@ -199,62 +200,52 @@ class Kept:
         from bertline.report import collect
         from bertline.report.manifests import PretrainManifest
         from bertline.store import references
-        from bertline_pipelines.records import task_logs
 
         collected = collect.collect(self._store, references.current(self._store, self._experiment))
-        tasks, _ = task_logs.find(self._store, self._experiment)
-        states = task_logs.states(self._store, tuple(task for task in tasks if task.stage == "pretrain"))
         self.is_complete = not collected.gaps()
         lines = [f"{self._experiment}, in {self._store.uri}"]
         for run in collected.graph.runs:
             losses: list[float] = []
             for item in collected.of(PretrainManifest, run=run):
-                state = states.get(item.node.task)
-                phase = item.reason if state is None else state.phase
-                lines.append(f"{run}  pretrain to epoch {item.node.epoch}  {phase}  {self._pretrain(item, losses)}")
-                if state and state.reason and state.phase == "failed":
-                    lines.append(f"    {state.reason}")
+                done = _pretrained(item.manifest, losses) if item.manifest else _begun(item.history)
+                lines.append(f"{run}  pretrain to epoch {item.node.epoch}  {item.history.state}  {done}".rstrip())
+                if item.history.state.has_stopped or item.history.holder:
+                    lines.append(f"    {item.history}")
                 lines += [f"    {line}" for line in _accuracies(collected, run, item.node.epoch)]
         return lines
 
-    def _pretrain(self, item: "Item[PretrainManifest]", losses: list[float]) -> str:
-        made = item.manifest
-        if made is None:
-            return self._attempts(item.node.key)
-        held_out = [epoch.held_out or epoch.train for epoch in made.results.epochs]
-        losses += [each.mlm_loss for each in held_out]
-        measured = made.measurements
-        gpu, host = measured.gpu_memory_peak_bytes, measured.host_memory_peak_bytes
-        told = [
-            f"step {made.results.step:,}",
-            f"MLM loss {'held out ' if made.results.epochs[-1].held_out else ''}{losses[-1]:.3f} {sparkline(losses)}",
-            f"GPU memory's peak {formats.text(gpu, 'bytes')}" if gpu else "",
-            f"host memory's peak {formats.text(host, 'bytes')}" if host else "",
-        ]
-        return "  ".join(part.rstrip() for part in told if part)
 
-    def _attempts(self, key: Any) -> str:
-        """What the events say of a round that isn't done."""
-        from bertline.store import attempts, derivations
+def _pretrained(made: "PretrainManifest", losses: list[float]) -> str:
+    """What came out of a round; its losses are added to those of the rounds before."""
+    held_out = [epoch.held_out or epoch.train for epoch in made.results.epochs]
+    losses += [each.mlm_loss for each in held_out]
+    measured = made.measurements
+    gpu, host = measured.gpu_memory_peak_bytes, measured.host_memory_peak_bytes
+    told = [
+        f"step {made.results.step:,}",
+        f"MLM loss {'held out ' if made.results.epochs[-1].held_out else ''}{losses[-1]:.3f} {sparkline(losses)}",
+        f"GPU memory's peak {formats.text(gpu, 'bytes')}" if gpu else "",
+        f"host memory's peak {formats.text(host, 'bytes')}" if host else "",
+    ]
+    return "  ".join(part.rstrip() for part in told if part)
 
-        logs = list(attempts.read(self._store, derivations.prefix("pretrain", key)))
-        if not logs:
-            return ""
-        events = [event for log in logs for event in log]
-        steps = [event["step"] for event in logs[-1] if "step" in event]
-        saved = [event for event in events if event["event"] == "checkpoint"]
-        epochs = {event["epoch"] for event in events if event["event"] == "epoch"}
-        told = [
-            f"step {steps[-1]:,}" if steps else "no step yet",
-            f"{counted(len(epochs), 'epoch')} done" if epochs else "",
-            f"{counted(len(saved), 'checkpoint')}, "
-            f"the last {displays.duration(max(0.0, time.time() - saved[-1]['time']))} ago"
-            if saved
-            else "no checkpoint yet",
-            f"attempt {len(logs)}" if len(logs) > 1 else "",
-            "loss: in the metrics only, until the round is done",
-        ]
-        return "  ".join(part for part in told if part)
+
+def _begun(history: "History") -> str:
+    """What attempts at a round that isn't done have told."""
+    if not history.attempts:
+        return ""
+    saved = [moment for each in history.attempts for moment in each.saved_at]
+    epochs = {epoch for each in history.attempts for epoch in each.epochs}
+    told = [
+        "no step yet" if history.step is None else f"step {history.step:,}",
+        f"{counted(len(epochs), 'epoch')} done" if epochs else "",
+        f"{counted(len(saved), 'checkpoint')}, the last {displays.duration(max(0.0, time.time() - saved[-1]))} ago"
+        if saved
+        else "no checkpoint yet",
+        f"attempt {history.count}" if history.count > 1 else "",
+        "loss: in the metrics only, until the round is done",
+    ]
+    return "  ".join(part for part in told if part)
 
 
 def _accuracies(collected: "Collected", run: str, epoch: int) -> Iterator[str]:

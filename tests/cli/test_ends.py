@@ -167,7 +167,7 @@ def test_followers_wait_for_a_store_that_is_away(case, command, how):
         case.proxy.restore()
         seen = len(follower.said)
         until = time.monotonic() + 40
-        while "not run yet" not in "".join(follower.said[seen:]).rpartition("can't reach")[2]:
+        while "not begun" not in "".join(follower.said[seen:]).rpartition("can't reach")[2]:
             assert time.monotonic() < until, follower.said
             time.sleep(0.1)
         return

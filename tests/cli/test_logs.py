@@ -109,7 +109,7 @@ def test_the_list_names_states_and_the_command_once(work, logs):
     assert [line.split() for line in lines[:3]] == [
         ["vocabulary", "done", "2", "attempts"],
         ["3L-pretrain-1", "failed", "1", "attempt"],
-        ["6L-pretrain-1", "failed", "1", "attempt"],
+        ["6L-pretrain-1", "killed", "1", "attempt"],
     ]
     assert lines[3] == "8 more tasks haven't begun"
     assert lines[4:] == [f"`bertline logs small --store {work.store.uri} --task NAME` shows what one has printed"]

@@ -70,8 +70,8 @@ def test_a_line_a_task_at_80_columns(store, tmp_path):
     rows = {line.split()[0]: line for line in shown[1:16]}
     assert len(rows) == 15
     assert "done" in rows["corpus"]
-    assert rows["2L-pretrain-1"].endswith("stopped, 100 of 150 steps saved")
-    assert rows["2L-pretrain-2"].endswith("never begun")
+    assert rows["2L-pretrain-1"].endswith("preempted, 100 of 150 steps saved")
+    assert rows["2L-pretrain-2"].endswith("not begun")
     assert " s " in rows["2L-pretrain-1"]
 
 
@@ -82,12 +82,12 @@ def test_why_as_fields(bertline, store, tmp_path):
     [vocabulary] = tasks["vocabulary"]["missing"]
     assert vocabulary["changes"] == [{"field": "vocabulary.train.size", "before": 3000, "now": 2000}]
     [corpus] = tasks["corpus"]["missing"]
-    assert (corpus["state"], corpus["follows"], corpus["changes"]) == ("never begun", "vocabulary", [])
+    assert (corpus["state"], corpus["follows"], corpus["changes"]) == ("not begun", "vocabulary", [])
     found = json.loads(bertline("plan", "nano.yaml", "--store", "store", "--json").stdout)
     tasks = {task["name"]: task for task in found["tasks"]}
     assert tasks["vocabulary"]["missing"] == []
     [stopped] = tasks["2L-pretrain-1"]["missing"]
-    assert (stopped["state"], stopped["saved_steps"], stopped["steps"]) == ("stopped", 100, 150)
+    assert (stopped["state"], stopped["saved_steps"], stopped["steps"]) == ("preempted", 100, 150)
     assert found["unknown"] == []
 
 

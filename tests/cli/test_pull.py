@@ -204,14 +204,14 @@ def test_what_isnt_done_is_listed_and_the_report_has_gaps(finished, run, tmp_pat
         *(f"3L/epoch-0002/MNLI-m-seed{seed}" for seed in (1, 2)),
         *(f"6L/epoch-000{n}/{what}" for n in (1, 2) for what in ("pretrain", "MNLI-m-seed1", "MNLI-m-seed2")),
     }
-    assert document["missing"][0]["reason"] == "not run yet"
-    assert "not run yet" in (tmp_path / "here/report.md").read_text()
+    assert document["missing"][0]["reason"] == "not begun"
+    assert "not begun" in (tmp_path / "here/report.md").read_text()
     assert [row["seed"] for row in json.loads((tmp_path / "here/results.json").read_text())["accuracies"]] == [1]
     # for people: the count
     pull.command("small", tmp_path / "here", finished.store.uri)
     said = capsys.readouterr().out
     assert "2 of 14 results" in said
-    assert "7 evaluate (not run yet)" in said
+    assert "7 evaluate (not begun)" in said
     # AND when it is done the real report takes the place of the one with gaps
     finished.everything()
     assert run()["missing"] == []

@@ -106,7 +106,7 @@ def test_show_takes_the_first_digits(run: Any) -> None:
     assert "needed by: small" in text
     assert '"accuracy": 0.83' in text
     assert "big.bin\t1.5 MB\t" in text
-    assert "attempt 1: 2 events, the last: finished" in text
+    assert "finished; 2 events" in text
     document = json.loads(run("show", "--json", KEYS[0].upper()).stdout)
     assert document["derivation"]["config"] == {"n": 0}
     assert document["manifest"]["results"] == {"accuracy": 0.83}

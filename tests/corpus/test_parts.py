@@ -264,8 +264,8 @@ def test_a_killed_part_does_nothing_again(pydoc, configure, store, outcome, refe
     realization = parts.run(wanted, store)
     assert known.items() <= receipts(store, config, "reduce").items()
     assert realization.manifest.measurements["units"] == 300 + 30 - len(known) > 0
-    logs = list(attempts.read(store, realization.prefix))
-    assert [log[-1]["event"] for log in logs] == ["start", "preempted", "finished"]
+    recorded = attempts.read(store, realization.prefix)
+    assert [each.events[-1]["event"] for each in recorded] == ["start", "preempted", "finished"]
     with no_units():
         corpus = stage.run(config, store)
     assert outcome(corpus) == reference(pydoc, **options)

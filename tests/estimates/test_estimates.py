@@ -58,7 +58,7 @@ def estimate(store):
     def run(graph, pretrain=CPU, evaluate=CPU, other=CPU, **options):
         at = dict.fromkeys([stage.name for stage in STAGES], other) | {"pretrain": pretrain, "evaluate": evaluate}
         found = totals.estimate(plans.plan(graph, store), store, at, **options)
-        return {task.name: task for task in found.tasks}, found
+        return {each.task.name: each for each in found.tasks}, found
 
     return run
 

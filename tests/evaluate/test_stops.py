@@ -50,7 +50,7 @@ def outcome(realization):
 
 
 def events(world, store):
-    return [[each["event"] for each in log] for log in attempts.read(store, world.config.derivation().prefix)]
+    return [[told["event"] for told in each.events] for each in attempts.read(store, world.config.derivation().prefix)]
 
 
 @pytest.mark.parametrize("step", [2, 7, 9, STEPS])
@@ -100,7 +100,7 @@ def test_it_saves_every_so_often_and_a_killed_one_goes_on_from_there(world, stor
     monkeypatch.undo()
     assert outcome(stage.run(world.config, store)) == reference
     assert events(world, store)[0].count("checkpoint") == 8
-    resumed = list(attempts.read(store, world.config.derivation().prefix))[1][1]
+    resumed = attempts.read(store, world.config.derivation().prefix)[1].events[1]
     assert (resumed["event"], resumed["step"]) == ("resume", 8)
 
 

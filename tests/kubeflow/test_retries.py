@@ -57,10 +57,10 @@ def test_four_pods_one_attempt_one_sentence_and_a_new_run_tries_again(submit, tm
     said = [line for line in log.splitlines() if line.startswith("error: ")]
     assert len(said) == 1 + RETRIES
     assert len(set(said)) == 1
-    [events] = attempts.read(store, prefix)
-    failure = attempts.failure(events)
+    [attempt] = attempts.read(store, prefix)
+    failure = attempt.failure
     assert failure.is_final
-    assert f"error: {failure.sentence.splitlines()[0]}" == said[0]
+    assert f"error: {failure.sentence}" == said[0]
     # WHEN another run comes THEN it tries, and its retries don't take the first one's word for it
     task, _ = submit(vocabulary, store, config)
     assert task.attempts == 1 + RETRIES
@@ -78,6 +78,6 @@ def test_a_loss_that_is_no_number_is_trained_once(submit, tmp_path):
     assert len(said) == 1 + RETRIES
     assert len(set(said)) == 1
     assert log.count("starting TensorFlow") == 1
-    [events] = attempts.read(store, config.derivation().prefix)
-    assert [event["event"] for event in events[-2:]] == ["diverged", "failed"]
-    assert events[-2]["step"] < 24
+    [attempt] = attempts.read(store, config.derivation().prefix)
+    assert [event["event"] for event in attempt.events[-2:]] == ["diverged", "failed"]
+    assert attempt.events[-2]["step"] < 24

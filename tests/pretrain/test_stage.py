@@ -25,6 +25,7 @@ from bertline.pretrain.stage import run
 from bertline.process import progress, signals
 from bertline.process.signals import Stopped
 from bertline.store import attempts
+from bertline.store.attempts import RecordedAttempt
 from bertline.store.backends import connect
 
 
@@ -190,8 +191,8 @@ def test_weights_that_the_last_step_spoiled_are_no_milestone(config, store, held
     mistaken = config.model_copy(update={"learning_rate": rates, "held_out_examples": held_out})
     with pytest.raises(UserError, match=r"the loss isn't finite after step 23 .*learning_rate\.peak"):
         run(mistaken, store)
-    [events] = attempts.read(store, mistaken.derivation().prefix)
-    told = [event["event"] for event in events if event["event"] != "checkpoint"]  # those come when they are up
+    [attempt] = attempts.read(store, mistaken.derivation().prefix)
+    told = [event["event"] for event in attempt.events if event["event"] != "checkpoint"]  # those come when they are up
     assert told[-2:] == ["diverged", "failed"]
 
 
@@ -300,9 +301,9 @@ def test_killed_at_random_moments_the_bits_are_those_of_an_uninterrupted_run(con
     assert result.returncode == 0, result.stdout + result.stderr
     realization = run(config, store)
     assert outcome(realization) == files
-    logs = list(attempts.read(store, realization.prefix))
-    assert len(logs) == realization.manifest.measurements["attempts"] >= 4
-    resumed = [event["step"] for log in logs for event in log if event["event"] == "resume"]
+    recorded = attempts.read(store, realization.prefix)
+    assert len(recorded) == realization.manifest.measurements["attempts"] >= 4
+    resumed = [event["step"] for each in recorded for event in each.events if event["event"] == "resume"]
     assert resumed == sorted(resumed)
     assert len(set(resumed)) == 3
     # Start-up took most of the killed attempts' time, and isn't training.
@@ -326,10 +327,9 @@ def test_lost_time_is_of_training_and_not_of_staging_and_start_up():
             event("resume", 3500.0, step=50),
             event("epoch", 3600.0, step=70, wall_clock_s=35.0),
         ],
-        [],  # a log that can't be read
-        [event("start", 4000.0)],
     ]
-    assert stage._lost(logs, 0, 0.0) == {"attempts": 5, "lost_steps": 40 + 20, "lost_s": 20.0 + 10.0}
+    earlier = [RecordedAttempt(number, tuple(events)) for number, events in enumerate(logs, start=1)]
+    assert stage._lost(earlier, 0, 0.0) == {"lost_steps": 40 + 20, "lost_s": 20.0 + 10.0}
 
 
 def test_the_log_of_an_earlier_attempt_that_is_damaged_costs_nothing(config, store):

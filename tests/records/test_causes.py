@@ -14,7 +14,7 @@ from bertline.errors import UserError
 from bertline.experiment.specs import Experiment
 from bertline.pretrain.config import PretrainConfig
 from bertline.process.signals import Stopped
-from bertline.store import references
+from bertline.store import attempts, references
 from bertline.store.backends import connect
 from bertline.store.leases import Lease
 from bertline.store.realizations import Outcome, realize
@@ -60,7 +60,7 @@ def why(store, **changes):
 
 
 def test_in_an_empty_store_nothing_was_begun(store):
-    assert set(why(store).values()) == {"never begun"}
+    assert set(why(store).values()) == {"not begun"}
     assert not list(store.list(""))
 
 
@@ -119,7 +119,7 @@ def test_a_schedule_that_is_stretched_tells_by_what(store):
         realize(store, config.derivation(), lambda build: Outcome({}, {}))
     found = why(store, pretrain__learning_rate=linear, pretrain__epochs=5)
     assert found["2L-pretrain-1"] == "epochs 3 → 5"
-    assert found["2L-pretrain-2"] == "never begun"  # that one wasn't there before either
+    assert found["2L-pretrain-2"] == "not begun"  # that one wasn't there before either
 
 
 def test_a_raised_algorithm_version_is_a_change(done, monkeypatch):
@@ -148,7 +148,7 @@ def test_steps_that_are_saved_and_why_it_stopped(store):
     with pytest.raises(UserError):
         attempt(store, rounds[0], error=UserError("the loss is NaN at step 5\nlower the learning rate"))
     found = why(store)
-    assert found["2L-pretrain-2"] == "stopped, 100 of 150 steps saved"
+    assert found["2L-pretrain-2"] == "preempted, 100 of 150 steps saved"
     assert found["2L-pretrain-1"] == "failed: the loss is NaN at step 5"
     # an attempt that begins again from there, and is killed before it saves
     with pytest.raises(Stopped):
@@ -156,7 +156,7 @@ def test_steps_that_are_saved_and_why_it_stopped(store):
     plan = plans.plan(graph_of(), store)
     [reason] = causes.explain(plan, store)["2L-pretrain-2"]
     document = json.loads(json.dumps(reason.document()))
-    assert (document["state"], document["saved_steps"], document["steps"]) == ("stopped", 100, 150)
+    assert (document["state"], document["saved_steps"], document["steps"]) == ("preempted", 100, 150)
 
 
 HOLD = """
@@ -184,14 +184,12 @@ def test_a_process_at_work_is_named_and_a_killed_one_is_not(store):
         process.kill()
         process.wait()
         process.stdout.close()
-    assert why(store)["corpus"] == "stopped"
+    assert why(store)["corpus"] == "killed"
 
 
 def test_a_lease_of_another_machine_is_named_and_doubted_when_it_is_old(store, tmp_path):
-    config = graph_of().configs(CorpusConfig)[0]
-    with pytest.raises(Stopped):
-        attempt(store, config, error=Stopped("SIGTERM"))
-    prefix = config.derivation().prefix
+    prefix = graph_of().configs(CorpusConfig)[0].derivation().prefix
+    attempts.Attempt(store, prefix).close()
     with Lease(store, prefix):
         holder = json.loads(store.get(f"{prefix}lease.json")[0])
     store.put(f"{prefix}lease.json", json.dumps(holder | {"host": "pod-1", "boot": "other", "pid": 7}).encode())
@@ -205,9 +203,9 @@ def test_planning_again_after_an_interrupted_run_still_tells_what_changed(done):
     changed = graph_of(pretrain__learning_rate__peak=2e-3)
     references.write(done, "nano", changed.document)
     assert why(done, pretrain__learning_rate__peak=2e-3)["2L-pretrain-1"] == "learning_rate.peak 0.001 → 0.002"
-    assert why(done) == {"report": "never begun"}
+    assert why(done) == {"report": "not begun"}
 
 
 def test_a_version_of_an_older_bertline_tells_nothing_and_hinders_nothing(store):
     references.write(store, "nano", {"experiment": {}, "resolved": {}, "vocabulary": "0" * 64, "runs": []})
-    assert why(store)["vocabulary"] == "never begun"
+    assert why(store)["vocabulary"] == "not begun"

@@ -204,8 +204,8 @@ def test_what_is_missing_shows_as_a_gap(fill: Fill, tmp_path: Path):
     filled = fill(lambda config: getattr(config, "end_epoch", 0) > 20 or config.STAGE == "evaluate")
     html, markdown = render(filled, tmp_path / "out")
     rounds = html.tables["Rounds of pre-training; losses and accuracies on the held-out documents"]
-    assert [set(row[2:-1]) for row in rounds[1:] if int(row[1]) > 20] == [{"not run yet"}] * 6
-    assert [row[4] for row in html.tables["Accuracy on the whole dev set"][1:]] == ["not run yet"] * 10
+    assert [set(row[2:-1]) for row in rounds[1:] if int(row[1]) > 20] == [{"not begun"}] * 6
+    assert [row[4] for row in html.tables["Accuracy on the whole dev set"][1:]] == ["not begun"] * 10
     for text in (html.text, markdown):
         assert "Not complete: 6 of 22 realizations are done" in text
         assert "No chart yet: no fine-tuning is done." in text
@@ -214,7 +214,7 @@ def test_what_is_missing_shows_as_a_gap(fill: Fill, tmp_path: Path):
 
 def test_nothing_at_all_is_done(fill: Fill, tmp_path: Path):
     html, markdown = render(fill(lambda config: True), tmp_path / "out")
-    assert html.tables["The corpus"][1][2:5] == ["not run yet"] * 3
+    assert html.tables["The corpus"][1][2:5] == ["not begun"] * 3
     assert "Not complete: 0 of 22" in html.text
     assert "Not complete: 0 of 22" in markdown
 
@@ -228,7 +228,7 @@ def test_a_failed_attempt_is_told_from_one_that_never_began(fill: Fill, tmp_path
     attempt.record("failed", exit_code=1, message="secret path")
     attempt.close()
     html, _ = render(filled, tmp_path / "out")
-    assert [row[4] for row in html.tables["Every fine-tuning"][1:]] == ["failed"] + ["not run yet"] * 9
+    assert [row[4] for row in html.tables["Every fine-tuning"][1:]] == ["failed"] + ["not begun"] * 9
     assert "secret path" not in html.text
 
 

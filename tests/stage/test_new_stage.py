@@ -75,7 +75,7 @@ if __name__ == "__main__":
         "after": {task.name: task.after for task in plan.tasks},
         "executors": list(document.pipeline_spec["deploymentSpec"]["executors"]),
         "image": catalogue.reference("", "corpus") in document.text,
-        "estimated": [task.name for task in estimate.tasks],
+        "estimated": [each.task.name for each in estimate.tasks],
         "phases": {state.task.name: state.phase for state in states},
         "failures": [local.last_lines(state.log) for state in states if state.phase != "done"],
         "left": [task.name for task in plans.plan(graph, store).missing],

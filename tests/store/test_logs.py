@@ -92,8 +92,8 @@ def test_each_attempt_has_its_own_beginning(start, store):
     assert "ends" not in kept(store, "fails")
     assert "ends begins" in printed
     assert [kept(store, "fails", number).count("fails begins") for number in (1, 2)] == [1, 1]
-    events = list(attempts.read(store, Derivation("prints", 1, {"way": "fails"}).prefix))
-    assert [each[-1]["event"] for each in events] == ["failed", "failed"]
+    recorded = attempts.read(store, Derivation("prints", 1, {"way": "fails"}).prefix)
+    assert [each.events[-1]["event"] for each in recorded] == ["failed", "failed"]
 
 
 def test_after_sigterm_to_the_group_nothing_is_missing(start, store):

@@ -152,8 +152,8 @@ def test_training_goes_on_through_an_outage_to_the_same_bits(train, proxy, tmp_p
     assert "can't be saved now, training goes on" in log or "the work goes on and nothing is written" in log
     assert "couldn't be for a while" in log or "the store answers again" in log
     assert training.checksums() == training.undisturbed(tmp_path / "other")
-    (events,) = attempts.read(training.store, training.prefix)
-    assert {"checkpoint", "epoch", "finished"} <= {event["event"] for event in events}
+    (attempt,) = attempts.read(training.store, training.prefix)
+    assert {"checkpoint", "epoch", "finished"} <= {event["event"] for event in attempt.events}
 
 
 def test_a_round_that_ends_in_an_outage_waits_and_is_committed(train, proxy):

@@ -104,7 +104,8 @@ def test_a_realization_is_built_once(made: Realization, store: ObjectStore, tmp_
 def test_what_lies_in_the_store_afterwards(made: Realization, store: ObjectStore) -> None:
     names = [found.name.removeprefix(ASKED.prefix) for found in store.list("")]
     assert names == ["attempts/0001.jsonl", "deep/numbers.txt", "derivation.json", "empty", "manifest.json"]
-    ((start, finished),) = attempts.read(store, ASKED.prefix)
+    (attempt,) = attempts.read(store, ASKED.prefix)
+    start, finished = attempt.events
     assert (start["event"], finished["event"]) == ("start", "finished")
     assert start["pid"] == os.getpid()
 
@@ -145,7 +146,7 @@ def test_rolling_documents_reach_the_next_attempt_and_go_with_the_manifest(direc
     assert made.paths() == ["shard-0", "shard-1"]
     assert made.verify() == []
     assert list(directory.list(f"{ASKED.prefix}rolling/")) == []
-    assert [log[-1]["event"] for log in attempts.read(directory, ASKED.prefix)] == ["preempted", "finished"]
+    assert [each.events[-1]["event"] for each in attempts.read(directory, ASKED.prefix)] == ["preempted", "finished"]
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "derivation.json", "lease.json", "rolling/x", "attempts/0001.jsonl"])
@@ -169,7 +170,7 @@ def test_of_two_processes_at_once_one_builds_and_both_have_the_result(store: Obj
     assert sum("building" in lines for lines in said) == 1
     builder = actors[0 if "building" in said[0] else 1].pid
     assert all(f"result {builder}" in lines for lines in said)
-    assert len(list(attempts.read(store, ASKED.prefix))) == 1
+    assert len(attempts.read(store, ASKED.prefix)) == 1
 
 
 def test_who_was_overtaken_takes_the_others_result(directory: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,7 +281,7 @@ def test_a_failure_is_the_attempts_last_event(directory: ObjectStore) -> None:
     for error in (UserError("no such file"), KeyboardInterrupt(), ZeroDivisionError("oops")):
         with pytest.raises(type(error)):
             realize(directory, ASKED, fails(error))
-    last = [log[-1] for log in attempts.read(directory, ASKED.prefix)]
+    last = [each.events[-1] for each in attempts.read(directory, ASKED.prefix)]
     assert [event["event"] for event in last] == ["failed", "preempted", "failed"]
     assert [event["exit_code"] for event in last] == [ExitCode.USER_ERROR, ExitCode.INTERRUPTED, ExitCode.BUG]
     assert "ZeroDivisionError: oops" in last[2]["message"]
@@ -397,8 +398,8 @@ def test_a_full_disk_is_transient_and_nothing_is_taken_for_done(tmp_path: Path) 
 def _assert_nothing_is_done(store: ObjectStore) -> None:
     assert find(store, "numbers", ASKED.key) is None
     assert list(store.leftovers()) == []
-    (log,) = attempts.read(store, ASKED.prefix)
-    assert log[-1]["event"] in ("failed", "start")
+    (attempt,) = attempts.read(store, ASKED.prefix)
+    assert attempt.events[-1]["event"] in ("failed", "start")
 
 
 def test_a_store_that_cannot_be_written_is_the_users_mistake(tmp_path: Path) -> None:
@@ -453,7 +454,9 @@ def test_attempts_never_share_a_log(directory: ObjectStore) -> None:
     for log in reversed(logs):
         log.record("checkpoint", step=log.number)
         log.close()
-    assert [[e["event"] for e in log] for log in attempts.read(directory, "p/")] == [["start", "checkpoint"]] * 3
+    assert [[told["event"] for told in each.events] for each in attempts.read(directory, "p/")] == [
+        ["start", "checkpoint"]
+    ] * 3
     directory.delete("p/attempts/0001.jsonl")  # so that the number of logs is a number already taken
     assert attempts.Attempt(directory, "p/").number == 4
 

@@ -79,8 +79,8 @@ def test_what_failed_for_good_is_not_tried_again_in_its_run(directory, pod, mist
         assert str(raised).splitlines()[0] == str(mistake)
         assert raised.exit_code == mistake.exit_code
     assert count(directory) == 1, "a pod that doesn't try is no attempt"
-    [events] = attempts.read(directory, ASKED.prefix)
-    assert attempts.failure(events) == attempts.Failure(mistake.exit_code, str(mistake))
+    [attempt] = attempts.read(directory, ASKED.prefix)
+    assert attempt.failure == attempts.Failure(mistake.exit_code, str(mistake))
 
 
 def test_a_new_run_tries_again_and_so_do_its_retries(directory, pod) -> None:  # type: ignore[no-untyped-def]

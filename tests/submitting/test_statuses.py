@@ -9,14 +9,18 @@ from kfp import dsl
 
 from bertline.errors import ExitCode
 from bertline.store.backends import connect
+from bertline.store.leases import Lease
 from bertline_pipelines.cluster import reader as clusters
 from bertline_pipelines.kubeflow.api import Kubeflow
+from bertline_pipelines.records.submissions import SubmittedTask
+from bertline_pipelines.records.task_histories import TaskHistory
 from bertline_pipelines.submitting import statuses
 from support import kubernetes_api, tiny_pipelines
 from support.experiments_at_work import Work
 from support.kfp_server import KfpServer
 from support.kubernetes_api import node, pod, unschedulable
 
+TASK = SubmittedTask(name="t", stage="corpus", keys=(), after=(), run="", epoch=0, end_step=0, included=True)
 NO_GPU = "0/1 nodes are available: 1 Insufficient nvidia.com/gpu. preemption: 0/1 nodes are available: 1 No preemption."
 
 
@@ -77,7 +81,8 @@ def begun(work):
     second = work.attempt("6L-pretrain-1", event="resume", step=4000)
     second.record("checkpoint", step=5000)
     second.alive(step=5100)
-    return work
+    with Lease(work.store, work.task("6L-pretrain-1").nodes[0].config.derivation().prefix):
+        yield work
 
 
 def test_why_it_waits_and_how_far_it_is(begun, kubeflow, api, tmp_path):
@@ -93,7 +98,12 @@ def test_why_it_waits_and_how_far_it_is(begun, kubeflow, api, tmp_path):
     )
     assert tasks["corpus"].state == "done"
     pending = tasks["6L-pretrain-1"]
-    assert (pending.state, pending.pod, pending.attempts, pending.step) == ("pending", "p1", 2, 5100)
+    assert (pending.state, pending.pod, pending.history.attempts, pending.history.current.step) == (
+        "pending",
+        "p1",
+        2,
+        5100,
+    )
     assert "nvidia.com/gpu" in pending.reason
     assert pending.progress.startswith("step 5,100 of 10,000")
     assert tasks["6L-evaluate-1-MNLI-m"].state == "waiting"
@@ -113,7 +123,7 @@ def test_where_it_runs_and_how_fast(begun, kubeflow, api, tmp_path):
         _, tasks = look(begun, submission, kubeflow, cluster)
     task = tasks["6L-pretrain-1"]
     assert (task.state, task.pod, task.node, task.restarts) == ("running", "p2", "b", 1)
-    assert task.steps_per_s > 0
+    assert task.document()["steps_per_s"] > 0
     assert "steps/s" in task.progress
 
 
@@ -190,5 +200,5 @@ def test_a_server_that_cannot_be_asked_leaves_what_the_store_knows(begun, tmp_pa
     ],
 )
 def test_the_exit_code_of_a_run_is_what_retrying_can_help_least(codes, expected):
-    tasks = [statuses.TaskStatus("t", "corpus", "", 0, "failed", exit_code=code) for code in codes]
+    tasks = [statuses.TaskStatus(TASK, "failed", TaskHistory(), exit_code=code) for code in codes]
     assert statuses.worst(tasks) == expected

@@ -8,6 +8,8 @@ Measurements:
     `metrics.memories.Memory.settle`
 """
 
+import contextlib
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +26,7 @@ from bertline.pretrain.config import PretrainConfig
 from bertline.pretrain.inputs import Batch
 from bertline.process import processors, progress, signals
 from bertline.store import attempts
+from bertline.store.attempts import RecordedAttempt
 from bertline.store.objects import NotFoundError, ObjectStore
 from bertline.store.realizations import Build, Outcome, Realization, realize, require
 
@@ -110,7 +113,10 @@ def _build(config: PretrainConfig, build: Build, gauges: Gauges) -> Outcome:
     }
     return Outcome(
         results,
-        measurements | gauges.memory.settle() | _lost(_events(build), config.begin_step, _wall_clock(milestone)),
+        measurements
+        | gauges.memory.settle()
+        | {"attempts": build.attempt.number}
+        | _lost(_earlier(build), config.begin_step, _wall_clock(milestone)),
     )
 
 
@@ -178,34 +184,31 @@ def _introduce(config: PretrainConfig, build: Build, gauges: Gauges) -> None:
     """What the metrics can show before anything is trained, earlier attempts at the round included."""
     gauges.first_step, gauges.last_step = config.begin_step, config.end_step
     gauges.batch_size, gauges.attempt = config.model.batch_size, build.attempt.number
-    logs = _events(build)
-    gauges.repeated_steps = _lost(logs, config.begin_step, 0.0)["lost_steps"]
-    saved = [event["time"] for events in logs for event in events if event["event"] == "checkpoint"]
-    gauges.checkpoint_saved_at = max(saved, default=None)
+    earlier = _earlier(build)
+    gauges.repeated_steps = _lost(earlier, config.begin_step, 0.0)["lost_steps"]
+    gauges.checkpoint_saved_at = max((moment for each in earlier for moment in each.saved_at), default=None)
 
 
-def _events(build: Build) -> list[list[dict[str, Any]]]:
-    """Of all attempts at this round, this one's last."""
-    logs = []
+def _earlier(build: Build) -> list[RecordedAttempt]:
+    """The attempts at this round before this one, as far as they can be read: nothing but figures are made of them."""
+    found = []
     for number in attempts.numbers(build.store, build.prefix):
-        try:
-            logs.append(attempts.events(build.store, build.prefix, number))
-        except (DamagedError, NotFoundError):
-            logs.append([])  # nothing but gauges are made of it
-    return logs
+        if number < build.attempt.number:
+            with contextlib.suppress(DamagedError, NotFoundError):
+                found.append(attempts.read_one(build.store, build.prefix, number))
+    return found
 
 
-def _lost(logs: list[list[dict[str, Any]]], begin_step: int, begin_s: float) -> dict[str, Any]:
+def _lost(earlier: Iterable[RecordedAttempt], begin_step: int, begin_s: float) -> dict[str, Any]:
     """Training that earlier attempts did and that had to be done again: what came after their last checkpoint.
 
     As far as their events tell: what a killed attempt did since it last said how far it is isn't known. Seconds are of
     training alone, as `Progress.wall_clock_s` counts them, which goes on where the checkpoint was.
     """
     steps, seconds, kept, kept_s = 0, 0.0, begin_step, begin_s
-    for events in logs[:-1]:
-        saved = [event for event in events if event["event"] == "checkpoint"]
-        kept = max([kept, *(event["step"] for event in saved)])
-        kept_s = max([kept_s, *(event.get("wall_clock_s", 0.0) for event in saved)])
-        steps += max([kept, *(event.get("step", 0) for event in events)]) - kept
-        seconds += max([kept_s, *(event.get("wall_clock_s", 0.0) for event in events)]) - kept_s
-    return {"attempts": len(logs), "lost_steps": steps, "lost_s": seconds}
+    for each in earlier:
+        kept = max(kept, int(each.highest("step", "checkpoint") or 0))
+        kept_s = max(kept_s, each.highest("wall_clock_s", "checkpoint") or 0.0)
+        steps += max(kept, int(each.highest("step") or 0)) - kept
+        seconds += max(kept_s, each.highest("wall_clock_s") or 0.0) - kept_s
+    return {"lost_steps": steps, "lost_s": seconds}

@@ -12,8 +12,8 @@ from bertline.experiment.graphs import Graph, Node
 from bertline.experiment.specs import Experiment
 from bertline.report import manifests
 from bertline.report.manifests import CorpusManifest, Manifest, VocabularyManifest
-from bertline.store import attempts, realizations
-from bertline.store.derivations import prefix
+from bertline.store import histories, realizations
+from bertline.store.histories import History
 from bertline.store.objects import ObjectStore
 from bertline.store.references import Reference
 
@@ -29,8 +29,12 @@ class Item(Generic[M]):
 
     node: Node
     manifest: M | None
-    reason: str
-    """Why there is no manifest; empty if there is one."""
+    history: History
+
+    @property
+    def reason(self) -> str:
+        """Why there is no manifest, in a word or two; empty if there is one."""
+        return "" if self.manifest else str(self.history.state)
 
 
 @dataclass(frozen=True)
@@ -83,30 +87,16 @@ def collect(store: ObjectStore, reference: Reference) -> Collected:
     return Collected(graph, tuple(Item(node, *found[node.stage, node.key]) for node in graph.nodes))
 
 
-def _find(store: ObjectStore, node: Node) -> tuple[Manifest | None, str]:
-    """The manifest, or why there is none."""
-    found = realizations.find(store, node.stage, node.key)
+def _find(store: ObjectStore, node: Node) -> tuple[Manifest | None, History]:
+    history = histories.read(store, node.stage, node.key)
+    found = history.realization
     if found is None:
-        return None, _reason(store, prefix(node.stage, node.key))
+        return None, history
     try:
-        return manifests.shape(node.stage).model_validate(found.manifest.model_dump()), ""
+        return manifests.shape(node.stage).model_validate(found.manifest.model_dump()), history
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
         raise DamagedError(
             f"{store.uri}/{found.prefix}{realizations.MANIFEST} is damaged: "
             f"{'.'.join(map(str, problem['loc'])) or 'its figures'}: {problem['msg']}"
         ) from error
-
-
-def _reason(store: ObjectStore, place: str) -> str:
-    """Why a realization isn't there, from the events of its last attempt."""
-    events = [log[-1]["event"] for log in attempts.read(store, place) if log]
-    match events[-1:]:
-        case []:
-            return "not run yet"
-        case ["failed"]:
-            return "failed"
-        case ["preempted"]:
-            return "interrupted"
-        case _:
-            return "not finished"

@@ -167,8 +167,4 @@ def _place(found: Stat) -> str:
 def _may_be_held(store: ObjectStore, lease: Stat | None, newest: float) -> bool:
     if lease is None or newest - lease.modified > LEASE_S:
         return False
-    try:
-        content, _ = store.get(lease.name)
-    except NotFoundError:
-        return False
-    return not leases.is_left(content)
+    return leases.find(store, lease.name.removesuffix(leases.NAME)) is not None

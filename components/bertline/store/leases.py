@@ -24,6 +24,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -242,16 +243,45 @@ class _Watched:
         self.seconds += time.monotonic() - begun
 
 
-def is_left(content: bytes) -> bool:
-    """True if a lease's holder is known to be gone: it was a process of this machine, and there is no such process."""
-    return _is_dead(_holder(content))
+SILENT_S = 300.0
+"""A lease that was renewed longer ago, by this machine's clock, may be that of an attempt that was killed."""
 
 
-def whose(content: bytes) -> str:
-    """A lease's holder, for people: `process 4711 on this machine`."""
-    holder, here = _holder(content), _process()
-    is_here = all(holder.get(name) == here[name] for name in ("host", "boot"))
-    return f"process {holder.get('pid', 'unknown')} on {'this machine' if is_here else holder.get('host', '?')}"
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a lease, as far as can be seen from here."""
+
+    name: str
+    """`process 4711 on this machine`."""
+    version: Version
+    """Of the lease: while the holder lives, it changes every few seconds."""
+    silent_s: float
+    """Since it was renewed, by this machine's clock and the store's."""
+
+    def __str__(self) -> str:
+        is_silent = self.silent_s > SILENT_S
+        doubt = f" (or killed: no sign of life for {self.silent_s / 60:,.0f} min)" if is_silent else ""
+        return f"{self.name}{doubt}"
+
+
+def find(store: ObjectStore, prefix: str) -> Holder | None:
+    """Who holds the lease of a place; None if nobody does, or if it was a process of this machine that is gone.
+
+    Raises:
+        OutageError: the store can't be reached.
+    """
+    name = f"{prefix}{NAME}"
+    try:
+        content, version = store.get(name)
+    except NotFoundError:
+        return None
+    stat, holder = store.stat(name), _holder(content)
+    if stat is None or _is_dead(holder):
+        return None
+    here = _process()
+    is_here = all(holder.get(field) == here[field] for field in ("host", "boot"))
+    who = f"process {holder.get('pid', 'unknown')} on {'this machine' if is_here else holder.get('host', '?')}"
+    return Holder(who, version, time.time() - stat.modified)
 
 
 def _process() -> dict[str, Any]:

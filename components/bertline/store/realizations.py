@@ -232,7 +232,8 @@ def realize(store: ObjectStore, derivation: Derivation, build: Callable[[Build],
         return found
     if why := outages.wait_out(lambda: attempts.given_up(store, derivation.prefix), limit_s=outages.START_S):
         raise GivenUpError(
-            why.exit_code, f"{why.sentence}\n(That is how an earlier pod of this run failed; retrying can't help.)"
+            ExitCode(why.exit_code),
+            f"{why.message}\n(That is how an earlier pod of this run failed; retrying can't help.)",
         )
     done: list[Realization] = []
 

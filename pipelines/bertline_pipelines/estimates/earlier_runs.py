@@ -145,10 +145,10 @@ def _attempt(store: ObjectStore, manifest: Manifest) -> float | None:
     if manifest.provenance.get("attempts") != 1:
         return None
     try:
-        events = attempts.events(store, derivations.prefix(manifest.stage, manifest.key), 1)
-        return float(events[-1]["time"]) - float(events[0]["time"])
-    except (BertlineError, LookupError, TypeError, ValueError):
+        only = attempts.read_one(store, derivations.prefix(manifest.stage, manifest.key), 1)
+    except BertlineError:
         return None
+    return only.heard - only.begun
 
 
 def lines(source: Source) -> int | None:

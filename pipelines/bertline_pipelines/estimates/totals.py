@@ -26,13 +26,8 @@ UNKNOWN = Range(0, math.inf)
 class TaskEstimate:
     """What is left of one task."""
 
-    name: str
-    stage: str
-    after: tuple[str, ...]
-    """Tasks that come before it."""
+    task: Task
     device: Device
-    steps: int
-    """Gradient steps of pre-training."""
     seconds: Range | None
     """With start-up; None: unknown."""
     start_up: Range
@@ -52,10 +47,10 @@ class TaskEstimate:
     def document(self) -> dict[str, Any]:
         """For `--json`."""
         return {
-            "name": self.name,
-            "stage": self.stage,
+            "name": self.task.name,
+            "stage": self.task.stage,
             "gpu": self.uses_gpu,
-            "steps": self.steps,
+            "steps": self.task.steps,
             "seconds": self.seconds and self.seconds.document(),
             "start_up": self.start_up.document(),
             "basis": self.basis,
@@ -78,7 +73,7 @@ class Estimate:
     @property
     def steps(self) -> int:
         """Gradient steps of pre-training."""
-        return sum(task.steps for task in self.tasks)
+        return sum(each.task.steps for each in self.tasks)
 
     @property
     def gpu_hours(self) -> Range:
@@ -99,10 +94,10 @@ class Estimate:
     def chain_hours(self) -> Range:
         """Of the longest chain of tasks that wait for each other: with any number side by side it takes no less."""
         ends: dict[str, Range] = {}
-        for task in self.tasks:
-            before = [ends[name] for name in task.after]
-            begun = Range(max((each.low for each in before), default=0), max((each.high for each in before), default=0))
-            ends[task.name] = begun + (task.seconds or UNKNOWN)
+        for each in self.tasks:
+            before = [ends[name] for name in each.task.after]
+            begun = Range(max((end.low for end in before), default=0), max((end.high for end in before), default=0))
+            ends[each.task.name] = begun + (each.seconds or UNKNOWN)
         longest = ends.values()
         return Range(
             max((each.low for each in longest), default=0), max((each.high for each in longest), default=0)
@@ -116,7 +111,7 @@ class Estimate:
     @property
     def unknown(self) -> tuple[str, ...]:
         """Tasks that the hours lack."""
-        return tuple(task.name for task in self.tasks if task.seconds is None)
+        return tuple(each.task.name for each in self.tasks if each.seconds is None)
 
     @property
     def written(self) -> float:
@@ -126,7 +121,7 @@ class Estimate:
     @property
     def unknown_written(self) -> tuple[str, ...]:
         """Tasks that the bytes lack."""
-        return tuple(task.name for task in self.tasks if task.written is None)
+        return tuple(each.task.name for each in self.tasks if each.written is None)
 
     @property
     def cost(self) -> Range | None:
@@ -181,11 +176,8 @@ def _task(task: Task, known: EarlierRuns, device: Device) -> TaskEstimate:
     written = [amount.written for amount in amounts if amount.written is not None]
     start = sum((time.start for time in taken), baselines.POD_S if device.is_pod else baselines.PROCESS_S)
     return TaskEstimate(
-        task.name,
-        task.stage,
-        task.after,
+        task,
         device,
-        task.steps,
         sum(works, start) if len(works) == len(left) else None,
         start,
         "; ".join(dict.fromkeys(time.basis for time in taken)),

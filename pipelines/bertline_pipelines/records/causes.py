@@ -2,15 +2,14 @@
 
 The first comes from the version of the experiment before this one: the same result's derivation, as the store keeps it,
 is compared field by field. Where only the key of an input differs, the change is upstream, and that task is named. The
-second comes from what lies at the result's own key: a lease, and the events of its attempts.
+second comes from what lies at the result's own key, see `bertline.store.histories`.
 """
 
 import json
 import re
-import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bertline.errors import UserError
@@ -18,15 +17,12 @@ from bertline.experiment import graphs
 from bertline.experiment.graphs import Graph, Node
 from bertline.pretrain.config import PretrainConfig
 from bertline.stage.configs import StageConfig
-from bertline.store import attempts, derivations, leases, realizations, references
-from bertline.store.derivations import Key
+from bertline.store import derivations, histories, realizations, references
+from bertline.store.histories import History, State
 from bertline.store.objects import NotFoundError, ObjectStore
 from bertline_pipelines.planning.plans import Plan
-from bertline_pipelines.records import task_logs
 
 ASKING_THREADS = 16  # a bucket's latency is what counts
-SILENT_S = 300.0
-"""A lease that was renewed longer ago, by this machine's clock, may be that of an attempt that was killed."""
 
 
 @dataclass(frozen=True)
@@ -46,53 +42,55 @@ class Change:
 class Reason:
     """Of one result that is missing."""
 
-    key: Key
-    state: str
-    """`never begun`, `at work`, `stopped` (killed, preempted, interrupted) or `failed`."""
+    node: Node
+    history: History
+    """What lies at its key."""
     changes: tuple[Change, ...] = ()
     """Since the version before."""
     follows: str = ""
     """The result that this one is made of and that has changed; empty if there is none, or it has changes itself."""
     is_new: bool = False
     """True if the version before has no such result."""
-    holder: str = ""
-    """Who is at work."""
-    message: str = ""
-    """Of the failure."""
-    saved_steps: int = 0
-    """Of pre-training: what the next attempt needn't do again."""
-    steps: int = 0
-    """Of pre-training: the whole round."""
+
+    @property
+    def saved_steps(self) -> int:
+        """Of the node's steps of pre-training, those that the next attempt needn't do again."""
+        if not isinstance(self.node.config, PretrainConfig) or self.history.saved_step is None:
+            return 0
+        return self.history.saved_step - self.node.config.begin_step
 
     def __str__(self) -> str:
         why = [str(change) for change in self.changes]
         if self.follows:
             why.append(f"{self.follows} has changed")
-        if self.state == "at work":
-            why.append(f"at work: {self.holder}")
-        elif self.state == "failed":
-            why.append(f"failed: {self.message}")
-        elif self.state == "stopped":
-            why.append("stopped")
-        elif not why:
-            why.append("new in this version" if self.is_new else "never begun")
+        match self.history.state:
+            case State.NOT_BEGUN:
+                why += [] if why else ["new in this version" if self.is_new else str(State.NOT_BEGUN)]
+            case State.AT_WORK:
+                why.append(str(self.history))
+            case State.FAILED if self.history.failure:
+                why.append(f"failed: {self.history.failure.sentence}")
+            case state:
+                why.append(str(state))
         if self.saved_steps:
-            why.append(f"{self.saved_steps:,} of {self.steps:,} steps saved")
+            why.append(f"{self.saved_steps:,} of {self.node.steps:,} steps saved")
         return ", ".join(why)
 
     def document(self) -> dict[str, Any]:
         """For `--json`."""
+        failure, holder = self.history.failure, self.history.holder
         return {
-            "key": self.key,
-            "state": self.state,
+            "key": self.node.key,
+            "state": str(self.history.state),
             "why": str(self),
             "changes": [{"field": each.field, "before": each.before, "now": each.now} for each in self.changes],
             "follows": self.follows or None,
             "new": self.is_new,
-            "holder": self.holder or None,
-            "message": self.message or None,
+            "holder": str(holder) if holder else None,
+            "message": failure.sentence if failure else None,
+            "exit_code": failure.exit_code if failure else None,
             "saved_steps": self.saved_steps,
-            "steps": self.steps,
+            "steps": self.node.steps,
         }
 
 
@@ -120,28 +118,24 @@ def _before(graph: Graph, store: ObjectStore) -> Graph | None:
 def _reason(node: Node, graph: Graph, before: Graph | None, store: ObjectStore) -> Reason:
     config = node.config
     assert config is not None  # the graph was unrolled here
-    standing = _standing(config, store)
+    reason = Reason(node, histories.unfinished(store, node.stage, node.key))
     if before is None or node.place not in graph.by_place:  # the report and parts have no place in a version
-        return standing
+        return reason
     earlier = before.by_place.get(node.place)
     if earlier is None:
-        return _with(standing, is_new=True)
+        return replace(reason, is_new=True)
     prefix = derivations.prefix(node.stage, earlier.key)
     if earlier.key == node.key or store.stat(f"{prefix}{realizations.MANIFEST}") is None:
-        return standing  # nothing has changed, or that one was never there either
+        return reason  # nothing has changed, or that one was never there either
     try:
         asked = json.loads(store.get(f"{prefix}{realizations.DERIVATION}")[0])
     except (NotFoundError, ValueError):
-        return standing  # `bertline store verify` complains
+        return reason  # `bertline store verify` complains
     if changes := tuple(_changes(config, asked, before.document, graph.document)):
-        return _with(standing, changes=changes)
+        return replace(reason, changes=changes)
     now = config.derivation().inputs
     differing = {key for name, key in now.items() if asked["inputs"].get(name) != key}
-    return _with(standing, follows=next((each.task for each in graph.nodes if each.key in differing), ""))
-
-
-def _with(reason: Reason, **fields: Any) -> Reason:
-    return Reason(**(vars(reason) | fields))
+    return replace(reason, follows=next((each.task for each in graph.nodes if each.key in differing), ""))
 
 
 def _changes(
@@ -175,46 +169,6 @@ def _differences(before: Any, now: Any, field: str = "") -> Iterator[Change]:
             yield from _differences(before.get(name), now.get(name), f"{field}.{name}" if field else name)
     elif json.loads(json.dumps(before)) != json.loads(json.dumps(now)):  # tuples are lists in the store
         yield Change(field, before, now)
-
-
-def _standing(config: StageConfig, store: ObjectStore) -> Reason:
-    """How far attempts at a result have come."""
-    key = config.derivation().key
-    prefix = derivations.prefix(config.STAGE, key)
-    numbers = attempts.numbers(store, prefix)
-    if not numbers:
-        return Reason(key, "never begun")
-    last = attempts.events(store, prefix, numbers[-1])
-    saved = {}
-    if isinstance(config, PretrainConfig):
-        steps = [last, *(attempts.events(store, prefix, number) for number in reversed(numbers[:-1]))]
-        reached = [each["step"] for log in steps for each in log if each["event"] in ("checkpoint", "resume")]
-        done = max(reached, default=config.begin_step) - config.begin_step
-        saved = {"saved_steps": done, "steps": config.end_step - config.begin_step}
-    if last[-1]["event"] == "failed":
-        return _with(Reason(key, "failed", message=_sentence(last[-1])), **saved)
-    holder = _holder(store, prefix)
-    return _with(Reason(key, "at work" if holder else "stopped", holder=holder), **saved)
-
-
-def _holder(store: ObjectStore, prefix: str) -> str:
-    """Who is at work, and whether that is certain; empty if nobody is."""
-    try:
-        content, _ = store.get(f"{prefix}{leases.NAME}")
-        found = store.stat(f"{prefix}{leases.NAME}")
-    except NotFoundError:
-        return ""
-    if found is None or leases.is_left(content):
-        return ""
-    silent = time.time() - found.modified
-    doubt = f" (or killed: no sign of life for {silent / 60:,.0f} min)" if silent > SILENT_S else ""
-    return f"{leases.whose(content)}{doubt}"
-
-
-def _sentence(event: Mapping[str, Any]) -> str:
-    """A failure's message in a line: without what retrying is told, without a traceback's lines."""
-    ended = task_logs.ending(dict(event))
-    return re.sub(r"^failed( \(exit code \d+\))?:? ?", "", ended) or ended
 
 
 def _shown(value: Any) -> str:

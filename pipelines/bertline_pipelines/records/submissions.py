@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bertline.errors import DamagedError, UserError
+from bertline.experiment import graphs
 from bertline.pretrain.config import PretrainConfig
 from bertline.store import realizations
 from bertline.store.objects import ConflictError, ObjectStore, Version
@@ -39,6 +40,10 @@ class SubmittedTask(BaseModel):
     """Of a round of pre-training; 0 elsewhere."""
     included: bool
     """False if it isn't part of this run: it was done already, or is left to a later one."""
+
+
+AnyTask = graphs.Task | SubmittedTask
+"""Both have a name, a stage and the keys of what they make."""
 
 
 class Submission(BaseModel):

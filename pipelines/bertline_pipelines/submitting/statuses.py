@@ -10,17 +10,19 @@ The store is believed first. A witness that can't be asked is named, and the res
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from bertline.errors import BertlineError, ExitCode, TransientError
+from bertline.store.attempts import RecordedAttempt
+from bertline.store.histories import History, State
 from bertline.store.objects import ObjectStore
 from bertline_pipelines.cluster.reasons import Reason
 from bertline_pipelines.compiling import labels
-from bertline_pipelines.records import histories, submissions
-from bertline_pipelines.records.histories import Failure, History
+from bertline_pipelines.records import submissions, task_histories
 from bertline_pipelines.records.submissions import Submission, SubmittedTask
+from bertline_pipelines.records.task_histories import TaskHistory
 from bertline_pipelines.submitting import outcomes
 from bertline_pipelines.submitting.outcomes import RunOutcome
 
@@ -38,15 +40,12 @@ if TYPE_CHECKING:
 class TaskStatus:
     """One task."""
 
-    name: str
-    stage: str
-    run: str
-    epoch: int
+    task: SubmittedTask
     state: str
     """done, running, pending (it's its turn, and no pod of it runs), waiting (for other tasks), failed, cancelled,
     skipped or later."""
-    progress: str = ""
-    """`step 23,400 of 100,000, 41.2 steps/s`."""
+    history: TaskHistory
+    """What the store knows of it."""
     reason: str = ""
     """Why it waits or failed, in a sentence."""
     amounts: str = ""
@@ -57,12 +56,40 @@ class TaskStatus:
     node: str = ""
     restarts: int = 0
     """Pods of this task in this run before the present one."""
-    attempts: int = 0
-    """At this task in all runs."""
     seconds: float | None = None
     """Since its attempt's start, or its turn's; what it took, if it is done in this run."""
-    step: int | None = None
-    steps_per_s: float | None = None
+
+    @property
+    def name(self) -> str:
+        """Of the task."""
+        return self.task.name
+
+    @property
+    def progress(self) -> str:
+        """`step 23,400 of 100,000, 41.2 steps/s`; empty if nothing tells, and of what this run doesn't hold."""
+        return self.history.progress(self.task.end_step) if self.task.included else ""
+
+    def document(self) -> dict[str, Any]:
+        """For `--json`."""
+        now = self.history.current
+        return {
+            "name": self.task.name,
+            "stage": self.task.stage,
+            "run": self.task.run,
+            "epoch": self.task.epoch,
+            "state": self.state,
+            "progress": self.progress,
+            "reason": self.reason,
+            "amounts": self.amounts,
+            "exit_code": self.exit_code,
+            "pod": self.pod,
+            "node": self.node,
+            "restarts": self.restarts,
+            "attempts": self.history.attempts,
+            "seconds": self.seconds,
+            "step": now.step,
+            "steps_per_s": now.steps_per_s if self.state == "running" else None,
+        }
 
 
 @dataclass(frozen=True)
@@ -108,7 +135,7 @@ class Status:
             "complete": self.is_complete,
             "url": self.url,
             "remarks": list(self.remarks),
-            "tasks": [asdict(task) for task in self.tasks],
+            "tasks": [task.document() for task in self.tasks],
         }
 
 
@@ -128,7 +155,7 @@ class Observer:
         """
         self._store, self._submission = store.hasty(), submission
         self._kubeflow, self._cluster = kubeflow, cluster
-        self._histories: dict[str, History] = {}
+        self._histories: dict[str, TaskHistory] = {}
 
     def look(self) -> Status:
         """Everything as it is now. Who can't be asked, the store included, is among the remarks."""
@@ -141,10 +168,9 @@ class Observer:
         view = _View(outcome, pods, reasons, self._histories, self._cluster is not None)
         tasks = tuple(view.status(task) for task in self._submission.tasks)
         unfinished = {task.name for task in tasks if task.state != "done"}
-        planned = {task.name: task for task in self._submission.tasks}
-        tasks = tuple(view.waiting(task, planned, unfinished) for task in tasks)
+        tasks = tuple(view.waiting(task, unfinished) for task in tasks)
         state = outcome.state
-        if answers and all(task.state == "done" for task in tasks if planned[task.name].included):
+        if answers and all(task.state == "done" for task in tasks if task.task.included):
             if state in outcomes.OVER and state != "succeeded":
                 remarks.append(f"Kubeflow calls the run {state}, but all that it was to make is in the store")
             state = "succeeded"
@@ -155,7 +181,9 @@ class Observer:
         self._submission = submissions.reread(self._store, self._submission)
 
     def _read(self) -> None:
-        self._histories = histories.read(self._store, self._submission.tasks, self._histories)
+        tasks = self._submission.tasks
+        later = [task.name for task in tasks if not task.included]
+        self._histories = task_histories.read(self._store, tasks, self._histories, later=later)
 
     def _ask_store(self, ask: Callable[[], None], remarks: list[str]) -> bool:
         try:
@@ -186,10 +214,10 @@ class _View:
         outcome: RunOutcome,
         pods: "tuple[Pod, ...]",
         reasons: dict[str, Reason],
-        histories: dict[str, History],
+        histories: dict[str, TaskHistory],
         sees_pods: bool,
     ) -> None:
-        self._fate, self._reasons, self._histories, self._sees_pods = outcome, reasons, histories, sees_pods
+        self._outcome, self._reasons, self._histories, self._sees_pods = outcome, reasons, histories, sees_pods
         self._pods = {pod.task: pod for pod in pods if pod.task}
         self._drivers = {pod.kfp_task: pod for pod in pods if pod.is_driver}
         self._held = _held(outcome)
@@ -197,82 +225,82 @@ class _View:
 
     def status(self, task: SubmittedTask) -> TaskStatus:
         """Of one task by itself."""
-        status = TaskStatus(task.name, task.stage, task.run, task.epoch, "later")
-        history, found, pod = self._histories.get(task.name, History()), self._found(task.name), self._pod(task.name)
-        changes: dict[str, Any] = {"attempts": history.attempts}
+        history = self._histories.get(task.name, TaskHistory())
+        found, pod = self._found(task.name), self._pod(task.name)
+        status = TaskStatus(task, "later", history)
         if pod:
-            changes |= {"pod": pod.name, "node": pod.node, "restarts": pod.restarts}
-        if history.is_done(task) or (task.name not in self._histories and found and found.state == "SUCCEEDED"):
-            return _changed(status, changes | {"state": "done", "seconds": _took(found, history)})
+            status = replace(status, pod=pod.name, node=pod.node, restarts=pod.restarts)
+        if history.is_done or (task.name not in self._histories and found and found.state == "SUCCEEDED"):
+            return replace(status, state="done", seconds=_took(found, history))
         if not task.included:
             return status
-        failure = self._failure(history, found, pod)
-        since = max(history.began or 0.0, (found.started if found else None) or 0.0)
-        changes |= {
-            "progress": history.progress(task),
-            "step": history.step,
-            "seconds": max(0.0, ((found and found.finished) or time.time()) - since) if since else None,
-        }
-        state, reason = self._state(found, pod, history, failure)
-        if state == "running":
-            changes["steps_per_s"] = history.steps_per_s
-        if state == "failed" and failure:
-            changes["exit_code"] = failure.exit_code
-        return _changed(status, changes | {"state": state, "reason": reason.cause, "amounts": reason.amounts})
+        last = self._attempt(history.current, found, pod)
+        state, reason = self._state(found, pod, history.current, last)
+        began = history.current.last.begun if history.current.last else 0.0
+        since = max(began, (found.started if found else None) or 0.0)
+        return replace(
+            status,
+            state=state,
+            reason=reason.cause,
+            amounts=reason.amounts,
+            exit_code=last.failure.exit_code if last and last.failure and state == "failed" else None,
+            seconds=max(0.0, ((found and found.finished) or time.time()) - since) if since else None,
+        )
 
-    def _failure(self, history: History, found: "TaskState | None", pod: "Pod | None") -> Failure | None:
-        """How the last attempt failed, unless it was another run's: by the workflow's name, else by the time."""
-        failure, mine = history.failure, pod.workflow if pod else self._fate.workflow and self._fate.workflow.name
-        if failure is None or (mine and failure.workflow):
-            return failure if failure and failure.workflow == mine else None
-        is_old = found and found.started and history.began and history.began < found.started - CLOCKS_S
-        return None if is_old else failure
+    def _attempt(self, history: History, found: "TaskState | None", pod: "Pod | None") -> RecordedAttempt | None:
+        """The last attempt, unless it was another run's: by the workflow's name, else by the time."""
+        last, mine = history.last, pod.workflow if pod else self._outcome.workflow and self._outcome.workflow.name
+        if last is None or (mine and last.workflow):
+            return last if last and last.workflow == mine else None
+        return None if found and found.started and last.begun < found.started - CLOCKS_S else last
 
     def _state(
-        self, found: "TaskState | None", pod: "Pod | None", history: History, failure: Failure | None
+        self, found: "TaskState | None", pod: "Pod | None", history: History, last: RecordedAttempt | None
     ) -> tuple[str, Reason]:
-        over = self._fate.is_over
+        over = self._outcome.is_over
         seen = (self._reasons.get(pod.name) if pod else None) or self._held.get(found.key if found else "")
-        said = Reason(failure.sentence) if failure else seen or Reason("")
+        failure = last.failure if last else None
+        told = f"{failure.family}: {failure.sentence}" if failure else ""
+        said = Reason(told) if failure else seen or Reason("")
         kfp_state = found.state if found else "PENDING"
-        if kfp_state == "FAILED" or (self._fate.state == "forgotten" and failure):
+        if kfp_state == "FAILED" or (self._outcome.state == "forgotten" and failure):
             return ("cancelled" if self._is_cancelled else "failed"), said or Reason(found.message if found else "")
         if over and kfp_state in ("RUNNING", "CANCELING"):
             ended = Reason("ended with the run, whose workflow is gone")
             return ("cancelled" if self._is_cancelled else "failed"), said if failure else ended
-        if failure and failure.is_final and pod and failure.workflow == pod.workflow:
+        if last and history.given_up and pod and last.workflow == pod.workflow:
             return "failed", said  # Kubeflow may start its pod again, which gives up at once
         if pod and pod.state == "running":
             return "running", Reason("")
         if pod and not over:
             if pod.state == "pending":
-                before = f"; the attempt before it failed: {failure.sentence}" if failure else ""
+                before = f"; the attempt before it failed: {told}" if failure else ""
                 return "pending", Reason(seen.cause + before, seen.amounts) if seen else Reason(before.lstrip("; "))
             return "pending", Reason(f"{said.cause}; Kubeflow starts it again" if said.cause else "")
         if kfp_state == "RUNNING" and not over:
             # KFP calls a task running as soon as its pod is wanted.
-            working = history.began is not None and failure is None
-            return ("running" if working and not self._sees_pods else "pending"), seen or Reason("")
+            works = history.state == State.AT_WORK
+            return ("running" if works and not self._sees_pods else "pending"), seen or Reason("")
         return ("skipped" if over else "waiting"), seen or Reason("")
 
-    def waiting(self, task: TaskStatus, planned: Mapping[str, SubmittedTask], unfinished: set[str]) -> TaskStatus:
+    def waiting(self, task: TaskStatus, unfinished: set[str]) -> TaskStatus:
         """With what it waits for, if it has no better reason."""
         if task.reason or task.state not in ("waiting", "pending", "skipped", "later"):
             return task
-        after = planned[task.name].after
+        after = task.task.after
         before = [each for each in after if each in unfinished]
         if before:
             others = f" and {len(before) - 1} more" if len(before) > 1 else ""
-            return _changed(task, {"reason": f"needs {before[0]}{others}"})
+            return replace(task, reason=f"needs {before[0]}{others}")
         if task.state == "later":
             return task
         for name in after:
             if sentence := self._holds(name):
-                return _changed(task, {"reason": sentence} | ({} if task.state == "skipped" else {"state": "pending"}))
+                return replace(task, reason=sentence, state="skipped" if task.state == "skipped" else "pending")
         if task.state == "skipped":
             return task
         reason = self._turn(task.name)
-        return _changed(task, {"state": "pending", "reason": reason.cause, "amounts": reason.amounts})
+        return replace(task, state="pending", reason=reason.cause, amounts=reason.amounts)
 
     def _holds(self, name: str) -> str:
         """Why a task that is done holds what follows; empty if it doesn't."""
@@ -289,7 +317,7 @@ class _View:
 
     def _turn(self, name: str) -> Reason:
         """Where a task is stuck whose turn it is."""
-        if self._fate.state == "canceling":
+        if self._outcome.state == "canceling":
             return Reason("the run is being cancelled")
         found = self._found(name)
         driver = self._drivers.get(found.key) if found else None
@@ -302,14 +330,14 @@ class _View:
             if why:
                 return Reason(f"Kubeflow's own pod, which comes before it: {why.cause}")
             return Reason("Kubeflow's own pod, which comes before it, is at work")
-        if self._fate.state == "unknown":
+        if self._outcome.state == "unknown":
             return Reason("Kubeflow can't be asked, and there is no pod of it")
-        if self._fate.state == "pending" or (self._sees_pods and not self._drivers and not self._pods):
+        if self._outcome.state == "pending" or (self._sees_pods and not self._drivers and not self._pods):
             return Reason("Kubeflow hasn't begun with the run yet")
         return Reason("Kubeflow makes its pod, which takes some ten seconds")
 
     def _found(self, name: str) -> "TaskState | None":
-        run = self._fate.run
+        run = self._outcome.run
         return next((each for each in run.tasks if each.name == name), None) if run else None
 
     def _pod(self, name: str) -> "Pod | None":
@@ -331,14 +359,10 @@ def _held(outcome: RunOutcome) -> dict[str, Reason]:
     return held
 
 
-def _took(found: "TaskState | None", history: History) -> float | None:
+def _took(found: "TaskState | None", history: TaskHistory) -> float | None:
     """Seconds from a task's turn to its result; Kubeflow sees its end later."""
     end = history.finished or (found and found.finished)
     return max(0.0, end - found.started) if found and found.started and end else None
-
-
-def _changed(status: TaskStatus, changes: dict[str, Any]) -> TaskStatus:
-    return TaskStatus(**(asdict(status) | changes))
 
 
 def worst(tasks: Iterable[TaskStatus]) -> ExitCode:
