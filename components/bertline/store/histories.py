@@ -1,11 +1,12 @@
 """How a result stands, from all that lies at its key: manifest, lease, and the events of its attempts.
 
-    done        its manifest is there
-    at work     the last attempt has no end, and somebody holds the lease
-    preempted   the last attempt was told to stop; the next one goes on from what it saved
-    failed      the last attempt says how
-    killed      the last attempt has no end, and nobody holds the lease
-    not begun   there is no attempt
+    done              its manifest is there
+    at work           the last attempt has no end, and somebody holds the lease
+    preempted         the last attempt was told to stop; the next one goes on from what it saved
+    failed            the last attempt says how
+    killed            the last attempt has no end, and nobody holds the lease
+    manifest missing  the last attempt finished, and somebody deleted the manifest, or it was killed before it wrote it
+    not begun         there is no attempt
 
 This is the only reading of it: `status`, `logs`, `plan`, `report`, `dashboard` and `store show` all tell what it says.
 A killed attempt on another machine leaves its lease behind, so it counts as at work until somebody takes that over; how
@@ -24,6 +25,7 @@ from bertline.store.objects import ObjectStore
 from bertline.store.realizations import Realization
 
 KILLED = "killed: its attempt has no end, and nobody is at work"
+DELETED = "manifest missing: its attempt finished, so the manifest was deleted, or could not be written any more"
 
 
 class State(enum.StrEnum):
@@ -34,12 +36,13 @@ class State(enum.StrEnum):
     PREEMPTED = "preempted"
     FAILED = "failed"
     KILLED = "killed"
+    MANIFEST_MISSING = "manifest missing"
     NOT_BEGUN = "not begun"
 
     @property
     def has_stopped(self) -> bool:
         """True if it was begun, isn't done, and nobody is at work."""
-        return self in (State.PREEMPTED, State.FAILED, State.KILLED)
+        return self in (State.PREEMPTED, State.FAILED, State.KILLED, State.MANIFEST_MISSING)
 
 
 @dataclass(frozen=True)
@@ -58,11 +61,13 @@ class History:
         """How it stands."""
         if self.realization:
             return State.DONE
-        if not self.attempts:
+        if not self.last:
             return State.NOT_BEGUN
         if self.failure:
             return State.PREEMPTED if self.failure.is_preempted else State.FAILED
-        return State.AT_WORK if self.holder else State.KILLED
+        if self.holder:
+            return State.AT_WORK
+        return State.MANIFEST_MISSING if self.last.has_finished else State.KILLED
 
     @property
     def last(self) -> RecordedAttempt | None:
@@ -114,6 +119,8 @@ class History:
                 return f"at work: {self.holder}"
             case State.KILLED:
                 return KILLED
+            case State.MANIFEST_MISSING:
+                return DELETED
             case state:
                 return str(self.failure or state)
 

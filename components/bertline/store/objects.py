@@ -69,39 +69,92 @@ class Stat:
 
 
 class ObjectStore(Protocol):
-    """One root in one object store. Safe to use from several threads."""
+    """One root in one object store. Safe to use from several threads.
+
+    Every operation may raise, beside what it says itself:
+        OutageError: the store can't be reached, is full or overloaded. It has been tried again for a while; see
+            `bertline.store.outages` for those that go on waiting.
+        TransientError: what an operation began was overtaken by another writer, or the local disk is full.
+        UserError: the store refuses: no such bucket, no permission, wrong credentials.
+    So whoever mustn't fail in an outage catches TransientError, of which OutageError is one. `list` and `leftovers`
+    raise while they are iterated. `local_path` and `hasty` ask nobody and raise nothing.
+    """
 
     uri: str
 
     def get(self, name: str) -> tuple[bytes, Version]:
-        """Content and version of a small object. Raises NotFoundError."""
+        """Content and version of a small object.
+
+        Raises:
+            NotFoundError: there is none of that name.
+            OutageError, TransientError, UserError: see above.
+        """
 
     def stat(self, name: str) -> Stat | None:
-        """Size and time of an object, None if it isn't there."""
+        """Size and time of an object, None if it isn't there.
+
+        Raises:
+            OutageError, TransientError, UserError: see above.
+        """
 
     def list(self, prefix: str) -> Iterator[Stat]:
-        """All objects whose name starts with `prefix`, in the order of their names."""
+        """All objects whose name starts with `prefix`, in the order of their names.
+
+        Raises:
+            OutageError, TransientError, UserError: see above; while it is iterated.
+        """
 
     def put(self, name: str, content: bytes) -> Version:
-        """Write a small object, whatever was there."""
+        """Write a small object, whatever was there.
+
+        Raises:
+            OutageError, TransientError, UserError: see above.
+        """
 
     def create(self, name: str, content: bytes) -> Version:
-        """Write a small object where there is none. Raises ConflictError."""
+        """Write a small object where there is none.
+
+        Raises:
+            ConflictError: there is one.
+            OutageError, TransientError, UserError: see above. After an outage it may have been written all the same.
+        """
 
     def replace(self, name: str, content: bytes, version: Version) -> Version:
-        """Write a small object if `version` is still current. Raises ConflictError, also if the object is gone."""
+        """Write a small object if `version` is still current.
+
+        Raises:
+            ConflictError: it has another version, or is gone.
+            OutageError, TransientError, UserError: see above. After an outage it may have been written all the same.
+        """
 
     def delete(self, name: str) -> None:
-        """Remove an object; not an error if it isn't there."""
+        """Remove an object; not an error if it isn't there.
+
+        Raises:
+            OutageError, TransientError, UserError: see above.
+        """
 
     def upload(self, path: Path, name: str, progress: Progress = no_progress) -> None:
-        """Copy a local file of any size to an object, whatever was there."""
+        """Copy a local file of any size to an object, whatever was there.
+
+        Raises:
+            OutageError, TransientError, UserError: see above.
+        """
 
     def download(self, name: str, path: Path, progress: Progress = no_progress) -> None:
-        """Copy an object of any size to a local file. Raises NotFoundError."""
+        """Copy an object of any size to a local file.
+
+        Raises:
+            NotFoundError: there is none of that name.
+            OutageError, TransientError, UserError: see above; TransientError also if it changed while it was read.
+        """
 
     def leftovers(self) -> Iterator[Stat]:
-        """What killed writers left and `list` doesn't show; `delete` removes it. Nothing, for gs://."""
+        """What killed writers left and `list` doesn't show; `delete` removes it. Nothing, for gs://.
+
+        Raises:
+            OutageError, TransientError, UserError: see above; while it is iterated.
+        """
 
     def local_path(self, name: str) -> Path | None:
         """Where the object can be read in place, without a copy; None if it is remote."""
