@@ -28,6 +28,7 @@ COMMANDS = {
     "dashboard": "Watch it: Grafana, one page, or live on the terminal.",
     "logs": "What a task prints: live from its pod, afterwards from the store.",
     "cancel": "End a run; nothing that is done is lost.",
+    "results": "Accuracy, loss, time and memory of what is done.",
     "pull": "Download what an experiment made.",
     "export": "Weights for transformers, or in Google's format.",
     "report": "Write the report of what is there by now.",

@@ -243,19 +243,21 @@ def _write(path: Path, content: str) -> None:
 
 def _figures(collected: "Collected") -> dict[str, Any]:
     """What is measured, flat: a row a milestone, a row a fine-tuning."""
-    from bertline.report.manifests import EvaluateManifest, PretrainManifest
+    from bertline.report.manifests import PretrainManifest
+    from bertline_pipelines import results
 
-    milestones, accuracies = [], []
+    milestones = []
     for item in collected.of(PretrainManifest):
-        node, pretrained = item.node, item.manifest
-        of_round: dict[str, Any] = {"run": node.run, "model": node.model, "pretrain_seed": node.seed}
-        of_round |= {"epoch": node.epoch}
-        if pretrained:
-            last = pretrained.results.epochs[-1]
-            of_round |= {"step": pretrained.results.step, "wall_clock_s": pretrained.measurements.wall_clock_s}
+        if pretrained := item.manifest:
+            node, last = item.node, pretrained.results.epochs[-1]
             milestones.append(
-                of_round
-                | {
+                {
+                    "run": node.run,
+                    "model": node.model,
+                    "pretrain_seed": node.seed,
+                    "epoch": node.epoch,
+                    "step": pretrained.results.step,
+                    "wall_clock_s": pretrained.measurements.wall_clock_s,
                     "sequences_per_s": pretrained.measurements.sequences_per_s,
                     "train": last.train.model_dump(),
                     "held_out": last.held_out.model_dump() if last.held_out else None,
@@ -263,18 +265,12 @@ def _figures(collected: "Collected") -> dict[str, Any]:
                     "key": node.key,
                 }
             )
-        for evaluation in collected.of(EvaluateManifest, run=node.run, epoch=node.epoch):
-            if manifest := evaluation.manifest:
-                of_task = {"task": evaluation.node.glue_task, "seed": evaluation.node.fine_tuning_seed}
-                figures = manifest.results.model_dump(include={"accuracy", "correct", "examples", "loss"})
-                keys = {"key": evaluation.node.key, "milestone": node.key}
-                accuracies.append(of_round | of_task | figures | keys)
     return {
         "spec": collected.experiment.model_dump(mode="json"),
         "vocabulary": _summary(collected.vocabulary),
         "corpus": _summary(collected.corpus),
         "milestones": milestones,
-        "accuracies": accuracies,
+        "accuracies": [row for row in results.of(collected) if row["accuracy"] is not None],
     }
 
 

@@ -3,7 +3,7 @@
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
@@ -11,6 +11,8 @@ from bertline.plurals import counted
 from bertline_cli import arguments
 
 if TYPE_CHECKING:
+    from bertline.store.objects import ObjectStore
+    from bertline.store.references import Reference
     from bertline_pipelines.running.local import State
 
 EXAMPLE = "Example:  bertline run my.yaml --store out/store"
@@ -62,8 +64,19 @@ def command(
         typer.echo(f"{experiment.name}: all {kept} tasks are already done, nothing is recomputed", file=shown)
     made = realizations.require(connected, "report", plan.tasks[-1].configs[0].derivation().key)
     _deliver(made, out)
+    _summarize(connected, reference, shown)
     typer.echo(f"report: {out / 'report.html'}  ({reference.name}, {time.monotonic() - begun:.0f} s)", file=shown)
     raise typer.Exit(ExitCode.OK)
+
+
+def _summarize(store: "ObjectStore", reference: "Reference", shown: TextIO) -> None:
+    """What was found, as `bertline results` tells it."""
+    from bertline.report.collect import collect
+    from bertline_cli import results as command
+    from bertline_pipelines import results
+
+    for line in command.table(results.of(collect(store, reference))):
+        typer.echo(line, file=shown)
 
 
 def _workers() -> int:
