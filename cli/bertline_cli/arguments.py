@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from bertline.experiment.corpora import Articles
     from bertline.experiment.graphs import Graph
-    from bertline.experiment.specs import Experiment
+    from bertline.experiment.specs import Experiment, Vocabulary
     from bertline.store.objects import ObjectStore
     from bertline_pipelines.places import profiles
 
@@ -103,6 +104,19 @@ def load(path: Path) -> tuple["Experiment", "Graph"]:
         if problems:
             raise FileError(path, problems)
         return experiment, unrolling.build(experiment)
+
+
+def refuse(corpus: "Articles", vocabulary: "Vocabulary | None") -> None:
+    """Look at the input of a command that has no experiment file.
+
+    Raises:
+        UserError: a line for each thing that is wrong.
+    """
+    from bertline.errors import UserError
+    from bertline_pipelines.planning import input_checks
+
+    if wrong := [said for _, said in input_checks.inputs(corpus, vocabulary, None)]:
+        raise UserError("\n".join(wrong))
 
 
 def name(experiment: str) -> str:

@@ -6,6 +6,7 @@ Other commands show bars of their uploads and downloads on a terminal, and nothi
 import shutil
 import sys
 import textwrap
+import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cache
@@ -34,15 +35,45 @@ def choose(stream: TextIO) -> Iterator["Watcher"]:
 
 
 @contextmanager
-def transfers() -> Iterator[None]:
-    """Show `bertline.process.progress` on stderr: bars only on a terminal, messages always."""
+def stoppable() -> Iterator[None]:
+    """Work that goes on from where it was when the same command is run again, whatever ended it."""
+    import typer
+
+    from bertline.process import signals
+
+    with signals.handled(), signals.postponable():
+        try:
+            yield
+        except signals.Stopped as stopped:
+            typer.echo("stopped; what is done is kept: run the same command again to go on", err=True)
+            raise typer.Exit(stopped.exit_code) from None
+
+
+LINES_S = 30.0
+
+
+@contextmanager
+def transfers(*, lines: bool = False) -> Iterator[None]:
+    """Show `bertline.process.progress` on stderr: bars only on a terminal, messages always.
+
+    Args:
+        lines: Where there is no terminal, print a line for each bar, at its end and every 30 seconds.
+    """
     from bertline.process import progress
 
     if not sys.stderr.isatty():
+        printed: dict[str, tuple[float, int]] = {}
 
         def repeat(told: dict[str, Any]) -> None:
             if "say" in told:
                 sys.stderr.write(f"{told['say']}\n")
+            elif lines and "label" in told:
+                now = time.monotonic()
+                last, done = printed.setdefault(told["label"], (now, -1))
+                if told["done"] != done and (told["done"] == told["total"] or now - last > LINES_S):
+                    printed[told["label"]] = now, told["done"]
+                    sys.stderr.write(f"{amount(told)}\n")
+                    sys.stderr.flush()
 
         with progress.told_to(repeat):
             yield

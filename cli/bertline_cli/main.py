@@ -32,6 +32,9 @@ COMMANDS = {
     "pull": "Download what an experiment made.",
     "export": "Weights for transformers, or in Google's format.",
     "report": "Write the report of what is there by now.",
+    "corpus": "TFRecords from a Wikipedia dump, without an experiment.",
+    "corpus preview": "What becomes of an experiment's first articles, step by step.",
+    "vocabulary": "Train a WordPiece vocabulary on a dump, without an experiment.",
     "store": "Look into the store, check it, clean it up.",
     "images": "Build, push and load the container images.",
 }
@@ -48,7 +51,7 @@ class Commands(typer.core.TyperGroup):
         """Import one: `command` of a module, or its `app` of several."""
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"bertline_cli.{cmd_name}")
+        module = importlib.import_module(f"bertline_cli.{cmd_name.replace(' ', '_')}")
         sub = getattr(module, "app", None)
         if sub is None:
             sub = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -56,6 +59,12 @@ class Commands(typer.core.TyperGroup):
         command = typer.main.get_command(sub)
         command.name = cmd_name
         return command
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """A command may have two words, where the first one is a command too."""
+        if " ".join(args[:2]) in COMMANDS and len(args) > 1:
+            return super().resolve_command(ctx, [" ".join(args[:2]), *args[2:]])
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Their list in `bertline --help`."""

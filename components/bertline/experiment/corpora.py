@@ -3,6 +3,7 @@
 `bertline corpus` and `bertline vocabulary` have the same as options.
 """
 
+from collections.abc import Callable
 from typing import Any, Literal, Self
 
 from pydantic import Field, SerializationInfo, SerializerFunctionWrapHandler, model_serializer, model_validator
@@ -46,6 +47,11 @@ class Articles(Section):
     """Captions of pictures and galleries, behind the paragraph that they stand in: none, prose, or all."""
     headings: Literal["none", "all"] = "none"
     """Headings: leave them out, or make each a paragraph."""
+
+    def with_sources(self, change: Callable[[Source], Source]) -> Self:
+        """A copy in which every source is changed."""
+        templates = self.templates and change(self.templates)
+        return self.model_copy(update={"dump": change(self.dump), "templates": templates})
 
 
 class Corpus(Articles):

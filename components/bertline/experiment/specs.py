@@ -262,8 +262,6 @@ class Experiment(Section):
 
     def with_sources(self, change: Callable[[Source], Source]) -> Self:
         """A copy in which every source is changed."""
-        templates = self.corpus.templates and change(self.corpus.templates)
-        corpus = self.corpus.model_copy(update={"dump": change(self.corpus.dump), "templates": templates})
         vocabulary = self.vocabulary
         if vocabulary.file:
             vocabulary = vocabulary.model_copy(update={"file": change(vocabulary.file)})
@@ -272,7 +270,9 @@ class Experiment(Section):
             for task, files in self.evaluate.tasks.items()
         }
         evaluate = self.evaluate.model_copy(update={"tasks": tasks})
-        return self.model_copy(update={"corpus": corpus, "vocabulary": vocabulary, "evaluate": evaluate})
+        return self.model_copy(
+            update={"corpus": self.corpus.with_sources(change), "vocabulary": vocabulary, "evaluate": evaluate}
+        )
 
     def reference_epochs(self, model: str) -> float:
         """Epochs in which a model sees as many token slots as BERT did (appendix A of the original report).

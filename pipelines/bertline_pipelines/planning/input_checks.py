@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bertline.configuration.mistakes import Location
-from bertline.corpus import passes
+from bertline.corpus import passes, units
 from bertline.errors import UserError
 from bertline.evaluate import glue
-from bertline.experiment.corpora import Corpus
+from bertline.experiment.corpora import Articles, Corpus
 from bertline.experiment.specs import Evaluate, Experiment, Vocabulary
 from bertline.sources.files import Source
 from bertline.text import wordpiece
@@ -17,7 +17,7 @@ from bertline.wikipedia import dumps, extraction, template_tables
 
 
 def inputs(
-    corpus: Corpus | None, vocabulary: Vocabulary | None, evaluate: Evaluate | None
+    corpus: Articles | None, vocabulary: Vocabulary | None, evaluate: Evaluate | None
 ) -> Iterator[tuple[Location, str]]:
     """Look at what is on this machine: both ends of the dump, the vocabulary, every line of the task files.
 
@@ -32,20 +32,33 @@ def inputs(
         What is wrong: where in the experiment, and why.
     """
     with tempfile.TemporaryDirectory(prefix="bertline-") as directory:
-        for location, look in _looks(corpus, vocabulary, evaluate, Path(directory)):
-            try:
-                look()
-            except UserError as error:
-                yield location, str(error)
-            except OSError as error:
-                yield location, f"can't read {error.filename or 'it'}: {error.strerror}"
+        work, wrong = Path(directory), set()
+        for location, look in _looks(corpus, vocabulary, evaluate, work):
+            if said := _wrong(look):
+                wrong.add(location[0])
+                yield location, said
+        if not isinstance(corpus, Corpus) or vocabulary is None or wrong & {"corpus", "vocabulary"}:
+            return
+        if said := _wrong(functools.partial(_compare, corpus, vocabulary, work)):
+            yield ("vocabulary", "file"), said
+
+
+def _wrong(look: Callable[[], object]) -> str:
+    try:
+        look()
+    except UserError as error:
+        return str(error)
+    except OSError as error:
+        return f"can't read {error.filename or 'it'}: {error.strerror}"
+    return ""
 
 
 def _looks(
-    corpus: Corpus | None, vocabulary: Vocabulary | None, evaluate: Evaluate | None, work: Path
+    corpus: Articles | None, vocabulary: Vocabulary | None, evaluate: Evaluate | None, work: Path
 ) -> Iterator[tuple[Location, Callable[[], object]]]:
     if corpus:
-        yield ("corpus",), lambda: passes.instance_options(corpus)
+        if isinstance(corpus, Corpus):
+            yield ("corpus",), lambda: passes.instance_options(corpus)
         if (table := corpus.templates) and _is_here(table):
             yield ("corpus", "templates"), lambda: template_tables.read(table.look(work))
         if _is_here(corpus.dump):
@@ -65,7 +78,7 @@ _LOOK = 4 << 20
 """Bytes of a dump in which an article is looked for: some seconds, if there is none."""
 
 
-def _look_at_dump(corpus: Corpus, work: Path) -> None:
+def _look_at_dump(corpus: Articles, work: Path) -> None:
     """Both ends, and that an article is at its beginning or in its middle: stubs and talk pages have none."""
     dump = corpus.dump.look(work)
     dumps.check(dump, corpus.on_corrupt)
@@ -80,6 +93,39 @@ def _look_at_dump(corpus: Corpus, work: Path) -> None:
         "namespaces, without text or shorter than corpus.min_characters. Expected …-pages-articles.xml.bz2; a stub "
         "dump has no text"
     )
+
+
+_SAMPLE = 10_000
+"""Pieces at the dump's beginning and in its middle by which a vocabulary is judged: a second."""
+
+
+def _compare(corpus: Corpus, vocabulary: Vocabulary, work: Path) -> None:
+    """Whether the vocabulary can spell the dump, by a sample."""
+    if not (vocabulary.file and _is_here(vocabulary.file) and _is_here(corpus.dump)):
+        return
+    tokenizer = wordpiece.Tokenizer(wordpiece.read(vocabulary.file.look(work)), vocabulary.lower_case)
+    unknown, counts = tokenizer.vocabulary.unk_id, passes.Counts()
+    for texts in _samples(corpus, work):
+        pieces = 0
+        for paragraph in texts:
+            ids = tokenizer.encode(paragraph)
+            pieces += len(ids)
+            counts.tokens += len(ids)
+            counts.unknown += ids.count(unknown)
+            if pieces >= _SAMPLE:
+                break
+    units.check_spelling(corpus, counts)
+
+
+def _samples(corpus: Articles, work: Path) -> Iterator[Iterator[str]]:
+    """Paragraphs from the dump's beginning, and from its middle."""
+    dump = corpus.dump.look(work)
+    templates = corpus.templates.look(work) if corpus.templates and _is_here(corpus.templates) else None
+    size = dump.stat().st_size
+    for begin in sorted({0, max(0, size // 2 - _LOOK)}):
+        part = dumps.Slice(0, begin, min(size, begin + _LOOK))
+        read = extraction.prose(dump, part, corpus, extraction.Read(), templates)
+        yield (paragraph for _, paragraphs in read for paragraph in paragraphs)
 
 
 def _read_task(source: Source, work: Path) -> None:

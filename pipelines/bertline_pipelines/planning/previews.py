@@ -1,0 +1,182 @@
+"""What becomes of a dump's first articles, by the code of the stages: prose, sentences, pieces, examples.
+
+Only the beginning of the dump is read. The templates whose text isn't known are counted, and [UNK] too, in more
+articles than are shown.
+"""
+
+import itertools
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bertline.corpus import instances, passes
+from bertline.corpus.segments import Document
+from bertline.errors import UserError
+from bertline.examples.shards import Instances
+from bertline.experiment.corpora import Corpus
+from bertline.experiment.specs import Vocabulary
+from bertline.text import sentences, wordpiece
+from bertline.vocabulary import training
+from bertline.wikipedia import dumps, extraction
+from bertline.wikipedia.pages import Page
+
+ARTICLES = 200
+"""From the dump's beginning, in which templates and [UNK] are counted: a second or two."""
+
+
+@dataclass(frozen=True)
+class Masked:
+    """A position of an example that is predicted."""
+
+    position: int
+    piece: str
+    """What stands in the text."""
+    shown: str
+    """What stands in the example: mostly [MASK], else the piece itself or another one."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One of the examples that begin in a document."""
+
+    pieces: tuple[str, ...]
+    """Without padding, as the model sees them."""
+    masked: tuple[Masked, ...]
+    is_random_next: bool
+    """True if segment B comes from another document."""
+
+
+@dataclass(frozen=True)
+class Article:
+    """What becomes of one article."""
+
+    id: int
+    title: str
+    wikitext: str
+    prose: tuple[str, ...]
+    """Paragraphs."""
+    sentences: tuple[str, ...]
+    pieces: tuple[tuple[str, ...], ...]
+    """Of each sentence."""
+    example: Example | None
+    """None if no example begins in it."""
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What becomes of a dump's first articles."""
+
+    articles: tuple[Article, ...]
+    looked_at: int
+    """Articles in which the following is counted."""
+    dropped_templates: dict[str, int]
+    """Templates in sentences whose text isn't known, the most frequent first."""
+    unknown_share: float
+    """Of [UNK] among the pieces."""
+    is_trained_here: bool
+    """True if the pieces are those of a vocabulary trained on these articles alone."""
+
+
+def preview(corpus: Corpus, vocabulary: Vocabulary, count: int, work: Path) -> Preview:
+    """The first so many articles.
+
+    Args:
+        corpus: With a dump on this machine.
+        vocabulary: A file on this machine, or one to train: then it is trained on what is read here.
+        count: Articles to show.
+        work: For samples.
+
+    Raises:
+        UserError: the dump, the vocabulary or the templates' table can't be read; there is no article.
+    """
+    for source in filter(None, (corpus.dump, corpus.templates, vocabulary.file)):
+        if not (source.is_local or source.is_sample):
+            raise UserError(f"{source.url} isn't on this machine; download it, or its beginning, and give the path")
+    dump = corpus.dump.look(work)
+    templates = corpus.templates.look(work) if corpus.templates else None
+    dumps.check(dump, "skip")  # of a dump that was cut off the beginning is as good
+    read = extraction.Read()
+    part = dumps.Slice(0, 0, dump.stat().st_size)
+    found = list(itertools.islice(extraction.found(dump, part, corpus, read, templates), max(count, ARTICLES)))
+    if not found:
+        raise UserError(f"{dump} has no article with prose among its {read.pages:,} pages")
+    tokenizer = _tokenizer(vocabulary, found, work)
+    texts = [
+        [each for part in paragraphs for each in sentences.split(part, corpus.language)] for _, paragraphs in found
+    ]
+    ids = [tokenizer.encode_batch(text) for text in texts]
+    documents = [
+        Document(page.id, [np.array(each, np.int32) for each in sentence_ids if each])
+        for (page, _), sentence_ids in zip(found, ids, strict=True)
+    ]
+    examples = _examples(corpus, documents[: max(count, 8)], tokenizer.vocabulary)[:count]
+    tokens = [each for document in ids for sentence in document for each in sentence]
+    return Preview(
+        articles=tuple(
+            Article(
+                id=page.id,
+                title=page.title,
+                wikitext=page.text,
+                prose=tuple(paragraphs),
+                sentences=tuple(text),
+                pieces=tuple(tuple(_named(each, tokenizer.vocabulary)) for each in sentence_ids),
+                example=example,
+            )
+            for (page, paragraphs), text, sentence_ids, example in zip(found, texts, ids, examples, strict=False)
+        ),
+        looked_at=len(found),
+        dropped_templates=dict(extraction.most_frequent(Counter(read.dropped_templates), 50)),
+        unknown_share=tokens.count(tokenizer.vocabulary.unk_id) / max(1, len(tokens)),
+        is_trained_here=vocabulary.file is None,
+    )
+
+
+def _tokenizer(vocabulary: Vocabulary, found: Sequence[tuple[Page, list[str]]], work: Path) -> wordpiece.Tokenizer:
+    if vocabulary.file:
+        return wordpiece.Tokenizer(wordpiece.read(vocabulary.file.look(work)), vocabulary.lower_case)
+    assert vocabulary.train
+    texts = (paragraph for _, paragraphs in found for paragraph in paragraphs)
+    pieces = training.train(texts, vocabulary.train.size, vocabulary.lower_case)
+    return wordpiece.Tokenizer(pieces, vocabulary.lower_case)
+
+
+def _named(ids: Sequence[int], vocabulary: wordpiece.Vocabulary) -> list[str]:
+    return [vocabulary.pieces[each] for each in ids]
+
+
+def _examples(corpus: Corpus, documents: Sequence[Document], vocabulary: wordpiece.Vocabulary) -> list[Example | None]:
+    """For each document the first example whose first segment comes from it."""
+    options = passes.instance_options(corpus.model_copy(update={"duplicates": 1}))
+    made = instances.make([each for each in documents if each.sentences], options, vocabulary)
+    texts = [np.concatenate(each.sentences).tolist() if each.sentences else [] for each in documents]
+    joined = [" ".join(map(str, ["", *text, ""])) for text in texts]
+    found: list[Example | None] = [None] * len(documents)
+    for row in range(len(made.input_ids)):
+        ids = _unmasked(made, row)
+        first = ids[1 : ids.index(vocabulary.sep_id)]
+        needle = " ".join(map(str, ["", *first, ""]))
+        for number, text in enumerate(joined):
+            if found[number] is None and needle in text:
+                found[number] = _example(made, row, ids, vocabulary)
+                break
+    return found
+
+
+def _unmasked(made: Instances, row: int) -> list[int]:
+    ids = made.input_ids[row].copy()
+    chosen = made.masked_lm_weights[row] > 0
+    ids[made.masked_lm_positions[row][chosen]] = made.masked_lm_ids[row][chosen]
+    return [int(each) for each in ids[: int(made.input_mask[row].sum())]]
+
+
+def _example(made: Instances, row: int, ids: Sequence[int], vocabulary: wordpiece.Vocabulary) -> Example:
+    pieces = _named(made.input_ids[row][: len(ids)].tolist(), vocabulary)
+    positions = made.masked_lm_positions[row][made.masked_lm_weights[row] > 0].tolist()
+    return Example(
+        tuple(pieces),
+        tuple(Masked(each, vocabulary.pieces[ids[each]], pieces[each]) for each in positions),
+        bool(made.next_sentence_labels[row, 0]),
+    )
