@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from bertline_pipelines.monitoring import grafana, panels
+from bertline_pipelines.monitoring import grafana, panels, sections
 
 
 @pytest.fixture(scope="module")
@@ -21,11 +21,11 @@ def all_panels(board):
 
 def test_it_asks_what_the_panels_ask(board):
     asked = [target["expr"] for panel in all_panels(board) for target in panel.get("targets", [])]
-    assert asked == [query.expr for _, _, query in panels.everything()]
+    assert asked == [query.expr for _, _, query in sections.all_queries()]
     titles = [panel["title"] for panel in all_panels(board)]
     assert titles == [
         title
-        for section in panels.SECTIONS
+        for section in sections.SECTIONS
         for title in [*filter(None, [section.title]), *(panel.title for panel in section.panels)]
     ]
 
@@ -71,7 +71,7 @@ def test_links_lead_to_kubeflow_and_the_report(board):
 
 
 def test_every_absence_that_a_panel_names_is_explained():
-    named = {query.needs for _, _, query in panels.everything()}
+    named = {query.needs for _, _, query in sections.all_queries()}
     assert named - {""} == panels.NEEDS.keys()
 
 
@@ -83,7 +83,7 @@ def test_the_sdk_is_needed_to_render_and_for_nothing_else(board):
     script = (
         "import sys; sys.modules['grafana_foundation_sdk'] = None; sys.modules['altair'] = None\n"
         "sys.modules['vl_convert'] = None; sys.modules['jinja2'] = None\n"
-        "import bertline_pipelines.monitoring.panels, bertline_pipelines.monitoring.pages\n"
+        "import bertline_pipelines.monitoring.sections, bertline_pipelines.monitoring.pages\n"
         "import bertline_pipelines.monitoring.queries\n"
         "assert not {'kfp', 'tensorflow', 'yaml'} & sys.modules.keys(), sorted(sys.modules)\n"
     )

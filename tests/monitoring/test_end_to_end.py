@@ -21,7 +21,7 @@ from bertline.store.backends import connect
 from bertline.store.derivations import Derivation
 from bertline.store.realizations import Outcome, realize
 from bertline.vocabulary import training as vocabularies
-from bertline_pipelines.monitoring import expressions, manifests, panels
+from bertline_pipelines.monitoring import expressions, manifests, sections
 from support import held, prometheus, scrapes, tiny_corpora
 
 pytestmark = [prometheus.needs_prometheus, pytest.mark.slow]
@@ -31,7 +31,7 @@ GROUPS = yaml.safe_load(RULES.read_text())["groups"]
 ALERTS = [rule for group in GROUPS for rule in group["rules"] if "alert" in rule]
 RECORDS = [rule for group in GROUPS for rule in group["rules"] if "record" in rule]
 QUERIES = [pytest.param(panel, query, id=f"{panel.title}: {query.name or query.legend}")
-           for _, panel, query in panels.everything()]  # fmt: skip
+           for _, panel, query in sections.all_queries()]  # fmt: skip
 STEPS, EPOCHS = 200, 5000  # of the training: it doesn't end by itself
 
 

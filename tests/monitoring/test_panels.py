@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from bertline_pipelines.monitoring import expressions, panels
+from bertline_pipelines.monitoring import expressions, panels, sections
 from support import prometheus
 from support.exporters import Exporter
 from support.histories import EXPERIMENT
@@ -14,7 +14,7 @@ pytestmark = prometheus.needs_prometheus
 # Both models' second rounds are at work, and the evaluations of the first have two seeds done.
 MOMENT = 6500.0
 QUERIES = [pytest.param(panel, query, id=f"{panel.title}: {query.name or query.legend}")
-           for _, panel, query in panels.everything()]  # fmt: skip
+           for _, panel, query in sections.all_queries()]  # fmt: skip
 
 
 def scraped(tmp_path_factory, gpu):
@@ -69,7 +69,7 @@ def test_without_a_gpu_only_what_says_so_has_none(without_gpu, panel, query):
 
 
 def test_values_are_what_was_shown(with_gpu):
-    by_title = {(panel.title, query.name): query for _, panel, query in panels.everything()}
+    by_title = {(panel.title, query.name): query for _, panel, query in sections.all_queries()}
 
     def values(title, name=""):
         found = ask(with_gpu, by_title[title, name])
@@ -90,7 +90,7 @@ def test_values_are_what_was_shown(with_gpu):
 
 
 def test_a_query_of_one_run_leaves_the_others_out(with_gpu):
-    for _, panel, query in panels.everything():
+    for _, panel, query in sections.all_queries():
         expr = expressions.bind(query.expr, experiment=EXPERIMENT, runs="6L", window="10s", span="5m")
         found = with_gpu.queries.at(expr, time.time())
         assert found, panel.title
@@ -100,5 +100,5 @@ def test_a_query_of_one_run_leaves_the_others_out(with_gpu):
 
 
 def test_names_are_quoted_for_promql(with_gpu):
-    expr = expressions.bind(panels.SECTIONS[0].panels[0].queries[0].expr, experiment='a"b\\', window="10s", span="5m")
+    expr = expressions.bind(sections.SECTIONS[0].panels[0].queries[0].expr, experiment='a"b\\', window="10s", span="5m")
     assert with_gpu.queries.at(expr, time.time()) == []

@@ -1,12 +1,13 @@
-"""What is shown of a training, and where: one list of panels for Grafana, for a page and for a terminal.
+"""The monitoring of a training: one list of panels for Grafana and for a static page.
 
-    panels.py       what is shown: plain data
-    expressions.py  what is asked of Prometheus for it
+    panels.py       what a panel is
+    sections/       the panels: plain data
+    expressions.py  their PromQL
     grafana.py      the panels as a Grafana dashboard
-    manifests.py    the files that follow from these: `make dashboards` writes them
-    queries.py      a Prometheus, asked over HTTP
-    pages.py        the panels drawn from one into a static page, for those who have no Grafana
-    drawings.py     its charts; formats.py its numbers
+    manifests.py    `make dashboards`: writes the dashboard and the rules
+    queries.py      queries a Prometheus over HTTP
+    pages.py        draws the panels into a static page, for use without Grafana
+    drawings.py     the page's charts; formats.py its numbers
 
-All but grafana.py and manifests.py work where no Grafana SDK is; only the page needs what the report needs.
+Only grafana.py and manifests.py need the Grafana SDK; only the page needs the report's packages.
 """

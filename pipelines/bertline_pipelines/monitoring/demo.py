@@ -1,8 +1,8 @@
-"""All of the monitoring on one machine: a small experiment that trains, a Prometheus that scrapes it, a page of both.
+"""The whole monitoring on one machine: a small training, a Prometheus that scrapes it, and the page with its panels.
 
     python -m bertline_pipelines.monitoring.demo out/monitoring
 
-`make monitoring-demo` runs it. Everything else that it needs is in a scratch folder, and gone when it ends.
+`make monitoring-demo` runs it. Its other files are in a scratch folder, which is deleted at the end.
 """
 
 import contextlib
@@ -31,12 +31,12 @@ from bertline_pipelines.monitoring import manifests, pages
 
 NAME = "monitoring-demo"
 INTERVAL_S = 1
-"""Between two scrapes: what is shown lasts a few minutes."""
+"""Seconds between two scrapes; the demo takes a few minutes."""
 DRAW_S = 15.0
-"""Between two versions of the page while the experiment runs."""
+"""Seconds between two versions of the page."""
 READY_S = 30.0
 END_S = 20.0
-"""What the experiment gets to save itself after SIGINT, and Prometheus after SIGTERM."""
+"""Seconds that the experiment has to save after SIGINT, and Prometheus after SIGTERM."""
 
 CHANGES: dict[str, dict[str, Any]] = {
     "corpus": {"duplicates": 1},
@@ -48,19 +48,19 @@ CHANGES: dict[str, dict[str, Any]] = {
     },
     "evaluate": {"epochs": 1, "max_train_examples": 960},
 }
-"""Of nano: it shows how training is watched, so it needn't learn anything."""
+"""Changes to nano; the demo doesn't have to learn anything."""
 
 
 def run(out: Path) -> Path:
-    """Train and watch; the page, which is there and drawn anew since the first scrape.
+    """Train, and draw the page repeatedly after the first scrape; return the page's path.
 
     Raises:
-        UserError: there is no Prometheus, or the experiment failed; its output has said why.
+        UserError: Prometheus isn't installed, or the experiment failed; its output says why.
         TransientError: Prometheus doesn't start.
     """
     binary = shutil.which("prometheus")
     if not binary:
-        raise UserError("the demo needs Prometheus, and there is no `prometheus` in PATH: apt-get install prometheus")
+        raise UserError("the demo needs Prometheus, but `prometheus` isn't in PATH: apt-get install prometheus")
     since, page = datetime.now(UTC), out / "index.html"
     out.mkdir(parents=True, exist_ok=True)
     page.unlink(missing_ok=True)
@@ -68,12 +68,12 @@ def run(out: Path) -> Path:
         scratch = Path(directory)
         address = f"127.0.0.1:{_free_port()}"
         with _prometheus(binary, scratch, address) as url, _experiment(scratch, out, address) as process:
-            _say(f"metrics: http://{address}/metrics   Prometheus: {url}   page, drawn anew all the time: {page}")
+            _say(f"metrics: http://{address}/metrics   Prometheus: {url}   page, updated all the time: {page}")
             _say(f"live, in another terminal:  bertline dashboard {NAME} --metrics http://{address}/metrics")
             while process.poll() is None:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(DRAW_S)
-                with contextlib.suppress(UserError):  # nothing is scraped yet
+                with contextlib.suppress(UserError):  # there are no samples yet
                     pages.write(url, NAME, page, since)
         if process.returncode:
             raise UserError(f"the experiment failed with exit code {process.returncode}; its logs are in {out}/logs")
@@ -81,10 +81,10 @@ def run(out: Path) -> Path:
 
 
 def experiment(folder: Path) -> Path:
-    """Write the experiment's file."""
+    """Write the experiment file."""
     document = yaml.safe_load((bertline_pipelines.experiment_files() / "nano.yaml").read_text(encoding="utf-8"))
     name, model = next(iter(document["models"].items()))
-    document |= {"name": NAME, "description": "A training to look at.", "models": {name: model}}
+    document |= {"name": NAME, "description": "A training to watch.", "models": {name: model}}
     for section, values in CHANGES.items():
         document[section] |= values
     path = folder / f"{NAME}.yaml"
@@ -95,7 +95,7 @@ def experiment(folder: Path) -> Path:
 
 @contextlib.contextmanager
 def _experiment(scratch: Path, out: Path, address: str) -> Iterator[subprocess.Popen[bytes]]:
-    """One task after the other, so that one address is enough."""
+    """Run one task at a time, so that one address is enough."""
     command = [str(Path(sys.executable).with_name("bertline")), "run", str(experiment(scratch)), "--workers", "1"]
     command += ["--store", str(scratch / "store"), "--out", str(out)]
     told = {"BERTLINE_METRICS_ADDRESS": address, "BERTLINE_METRICS_LINGER_S": str(3 * INTERVAL_S)}
@@ -108,7 +108,7 @@ def _experiment(scratch: Path, out: Path, address: str) -> Iterator[subprocess.P
 
 @contextlib.contextmanager
 def _prometheus(binary: str, scratch: Path, scraped: str) -> Iterator[str]:
-    """With our rules; its address."""
+    """Start Prometheus with our rules; its address."""
     config = scratch / "prometheus.yml"
     config.write_text(json.dumps(_config(scraped)), encoding="utf-8")  # JSON is YAML
     listen = f"127.0.0.1:{_free_port()}"
@@ -171,7 +171,7 @@ def _interrupt(*_: object) -> None:
 
 
 def main(out: str) -> ExitCode:
-    """As a program."""
+    """Run the demo as a program."""
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         _say(f"page: {run(Path(out))}")
@@ -179,7 +179,7 @@ def main(out: str) -> ExitCode:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
     except KeyboardInterrupt:
-        sys.stderr.write("stopped; what it had started is ended\n")
+        sys.stderr.write("stopped, with all its processes\n")
         return ExitCode.INTERRUPTED
     return ExitCode.OK
 

@@ -12,7 +12,7 @@ from bertline_pipelines.monitoring.panels import Panel, Query, Style
 from bertline_pipelines.monitoring.queries import Series
 
 Answers = Sequence[tuple[Query, Sequence[Series]]]
-"""A panel's queries with what Prometheus said."""
+"""A panel's queries with Prometheus' answers."""
 
 DASHES: dict[Style, list[float]] = {"line": [1, 0], "dashed": [5, 3], "points": [1.5, 3], "limit": [7, 4]}
 WIDTHS: dict[Style, float] = {"line": 1.8, "dashed": 1.4, "points": 1.8, "limit": 1.2}
@@ -42,7 +42,7 @@ CONFIG = {
         "ticks": False,
         "labelPadding": 5,
         "tickCount": 5,
-        # The unit stands above its axis, where it can be read without tilting one's head.
+        # The unit is above its axis, because rotated text is hard to read.
         "titleAngle": 0,
         "titleAlign": "right",
         "titleBaseline": "bottom",
@@ -63,11 +63,11 @@ def lines(
     """Values over time as SVG.
 
     Args:
-        panel: What it is.
+        panel: The panel to draw.
         answers: At least one series.
-        span: First and last moment, in seconds since 1970.
-        step: Seconds between two samples; where more are between two, there is a gap.
-        colors: Of runs.
+        span: First and last time, in seconds since 1970.
+        step: Seconds between two samples; a longer distance is drawn as a gap.
+        colors: Colour of each run.
         size: Width and height, in pixels.
     """
     largest = max(abs(value) for _, found in answers for series in found for _, value in series.points)
@@ -87,7 +87,7 @@ def states(answers: Answers, span: tuple[float, float], step: float, size: tuple
             for begin, end, value in _stretches(series, step):
                 phase = expressions.PHASES[int(value) - 1]
                 rows.append({"row": name(query, series), "begin": _ms(begin), "end": _ms(end), "phase": phase})
-    # The first to begin on top.
+    # The round that began first is on top.
     order = list(dict.fromkeys(row["row"] for row in sorted(rows, key=lambda row: row["begin"])))
     mark = {"type": "bar", "height": {"band": 0.7}}
     encoding = {
@@ -106,7 +106,7 @@ def states(answers: Answers, span: tuple[float, float], step: float, size: tuple
 
 
 def rounds(panel: Panel, answers: Answers, colors: Mapping[str, str], size: tuple[int, int]) -> str:
-    """One value for each round, against the round, as SVG: a line for each run and task."""
+    """One value for each round as SVG: a line for each run and task."""
     rows: list[dict[str, Any]] = []
     for _, found in answers:
         for series in found:
@@ -141,7 +141,7 @@ def rounds(panel: Panel, answers: Answers, colors: Mapping[str, str], size: tupl
 
 
 def name(query: Query, series: Series) -> str:
-    """A series as people call it, as Grafana's legend does."""
+    """The name of a series, the same as in Grafana's legend."""
     first, *others = (series.labels.get(label, "") for label in query.by) if query.by else ("",)
     return f"{first} · {' '.join(others)}".strip(" ·") if others else first
 
@@ -162,7 +162,7 @@ def _rows(
 
 
 def _segments(points: Sequence[tuple[float, float]], step: float) -> Iterator[list[tuple[float, float]]]:
-    """What was sampled without a gap."""
+    """Stretches of samples without a gap."""
     segment: list[tuple[float, float]] = []
     for point in points:
         if segment and point[0] - segment[-1][0] > 1.5 * step:
@@ -221,7 +221,7 @@ def _day_format(span: tuple[float, float]) -> str:
 
 
 def _stretches(series: Series, step: float) -> Iterator[tuple[float, float, float]]:
-    """Begin, end and value of the times in which a value stayed what it was."""
+    """Begin, end and value of each time in which the value didn't change."""
     begin, last, value = series.points[0][0], series.points[0][0], series.points[0][1]
     for time, each in series.points[1:]:
         if each != value or time - last > 1.5 * step:

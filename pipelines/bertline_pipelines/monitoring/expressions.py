@@ -1,13 +1,13 @@
 """PromQL for the panels.
 
-A query has up to four variables, the same in Grafana and here: `$experiment`, `$run` (a regular expression),
-`$__rate_interval` (the shortest window that holds a few scrapes) and `$__range` (all the time that is shown). `bind`
-fills them in where there is no Grafana.
+A query has up to four variables, the same as in Grafana: `$experiment`, `$run` (a regular expression),
+`$__rate_interval` (the shortest window with a few scrapes) and `$__range` (the whole time that is shown). Without
+Grafana `bind` replaces them by values.
 
-A *round* is one pod's work: epochs 10 to 20 of a run, or the fine-tunings on what these made. A new attempt of a round
-is another pod under the same labels, so queries aggregate over pods; a pod that is gone has no current value, only what
-`…_over_time` still finds of it. Where a rate tells a duration, it is a quotient of two rates over the same window: that
-is right as soon as there are two samples, while a rate alone is too low until its window is full.
+A *round* is one pod's work: epochs 10 to 20 of a run, or the fine-tunings of their result. A new attempt of a round is
+another pod with the same labels, so queries aggregate over pods. A pod that has ended has no current value; only
+`…_over_time` finds its values. Durations are quotients of two rates over the same window: a quotient is right after two
+samples, while a rate alone is too low until its window is full.
 """
 
 import re
@@ -25,17 +25,17 @@ def of(metric: str, *matchers: str) -> str:
 
 
 def now(metric: str, *matchers: str, by: str = ROUND) -> str:
-    """Its current value, of the one pod that is at work on a round."""
+    """The metric's current value, from the running pod of each round."""
     return f"max by ({by}) ({of(metric, *matchers)})"
 
 
 def highest(metric: str, *matchers: str, by: str = ROUND) -> str:
-    """Its highest value in the time that is shown, of pods that are gone as well."""
+    """The metric's highest value in the time that is shown, from ended pods too."""
     return f"max by ({by}) (max_over_time({of(metric, *matchers)}[$__range]))"
 
 
 def rate(metric: str, *matchers: str, by: str = ROUND, window: str = "$__rate_interval") -> str:
-    """How fast a counter grows."""
+    """A counter's growth per second."""
     return f"sum by ({by}) (rate({of(metric, *matchers)}[{window}]))"
 
 
@@ -46,14 +46,14 @@ def phases() -> str:
 
 
 def bind(expr: str, *, experiment: str, runs: str = ".*", window: str, span: str) -> str:
-    """A query as Prometheus takes it.
+    """A query with values in place of its variables.
 
     Args:
-        expr: With variables.
-        experiment: Its name.
+        expr: The query with variables.
+        experiment: Name of the experiment.
         runs: Regular expression of runs.
-        window: Of rates, as `1m`: at least four scrape intervals.
-        span: All the time that is shown, as `6h`.
+        window: Window of rates, for example `1m`; at least four scrape intervals.
+        span: The whole time that is shown, for example `6h`.
     """
     values = {"experiment": _escaped(experiment), "run": _escaped(runs), "__rate_interval": window, "__range": span}
     return re.sub(r"\$(\w+)", lambda match: values.get(match[1], match[0]), expr)
@@ -85,7 +85,7 @@ WAIT_SHARE = (
 PAUSES = rate("bertline_checkpoint_pause_seconds_total", PRETRAIN, by="run")
 PAUSE_SHARE = f"{PAUSES} / ({PAUSES} + {rate('bertline_training_seconds_total', PRETRAIN, by='run')} > 0)"
 TOTAL_BY_MODEL = (
-    # `gpu` is a number in the memory's metrics and the model's name in bertline_info: a line for each model.
+    # `gpu` is a number in the memory metrics and the model's name in bertline_info; this makes a line for each model.
     f"max by (gpu) (max by ({ROUND}, gpu) ({of('bertline_info')})"
     f" * on ({ROUND}) group_left () {now('bertline_gpu_memory_total_bytes')})"
 )
@@ -100,17 +100,17 @@ PODS = (
     f"max by ({ROUND}, {_FACTS}) (max by ({ROUND}) (max_over_time({of('bertline_attempt')}[$__range]))"
     f" * on ({ROUND}) group_right () max by ({ROUND}, {_FACTS}) (last_over_time({of('bertline_info')}[$__range])))"
 )
-"""Attempts of each round, with all that bertline_info says."""
+"""Attempts of each round, with the labels of bertline_info."""
 
 
 def dcgm(metric: str, factor: str) -> str:
-    """A figure of DCGM's exporter with the labels of the round whose pod has the GPU.
+    """A metric of DCGM's exporter with the labels of the round whose pod has the GPU.
 
-    Whether its own pod labels come as `pod` or, behind the exporter's, as `exported_pod`, depends on how it is scraped.
+    Its pod label is `pod` or `exported_pod`, depending on the scrape configuration.
     """
     named = metric
     for label in ("pod", "namespace"):
         named = f'label_replace({named}, "{label}", "$1", "exported_{label}", "(.+)")'
     pods = f"max by (namespace, pod, {ROUND}) ({of('bertline_info')})"
-    figures = f"max by (namespace, pod) ({named} * {factor})"
-    return f"max by ({ROUND}) ({pods} * on (namespace, pod) group_left () {figures})"
+    values = f"max by (namespace, pod) ({named} * {factor})"
+    return f"max by ({ROUND}) ({pods} * on (namespace, pod) group_left () {values})"

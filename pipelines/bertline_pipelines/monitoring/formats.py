@@ -1,4 +1,4 @@
-"""Values of a panel's unit, as people read them."""
+"""Values with readable units."""
 
 from dataclasses import dataclass
 
@@ -12,9 +12,9 @@ SCALES: dict[Unit, tuple[tuple[float, str], ...]] = {
     "count": ((1, ""), (1e6, "M"), (1e9, "Bn")),
     "per second": ((1, "a second"), (1e6, "M a second")),
 }
-"""From which size on which unit is used."""
+"""Each unit with the smallest value that uses it."""
 MOST = 2.0
-"""A value may be this much smaller than the unit it's written in would like: 95 min, 1,500 MiB."""
+"""A unit is used from this multiple of its size on: 95 min and 1,500 MiB keep the smaller unit."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Scale:
 
 
 def scale(unit: Unit, largest: float) -> Scale:
-    """What fits values up to `largest`."""
+    """The unit for values up to `largest`."""
     if unit == "share":
         return Scale(0.01, "%")
     fitting = [Scale(size, name) for size, name in SCALES.get(unit, ((1, ""),)) if size == 1 or largest >= MOST * size]
@@ -44,5 +44,5 @@ def text(value: float, unit: Unit) -> str:
     scaled = scale(unit, abs(value))
     number = value / scaled.size
     whole = (unit in ("count", "per second", "bytes") and scaled.size == 1) or abs(number) >= 1000
-    # The unit stays with its number at the end of a line.
+    # A non-breaking space keeps the unit on the line of its number.
     return f"{number:,.{0 if whole else 1}f}\N{NO-BREAK SPACE}{scaled.name}".rstrip()

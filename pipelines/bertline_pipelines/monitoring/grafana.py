@@ -1,8 +1,8 @@
 """The panels as a dashboard for Grafana 10 and later: `text()` is its JSON, the same for the same panels.
 
-Colours follow from a series' name, so a run has one colour in all panels that name it alone. Two variables aren't shown
-above the panels, since they are a matter of the place: `kfp`, the address of Kubeflow's UI, and `report`, where reports
-are. Set them in the dashboard's address, `?var-kfp=https://kfp.example`, or in the settings of a copy.
+Grafana chooses colours by a series' name, so a run has the same colour in all panels whose legend is its name. Two
+hidden variables depend on the cluster: `kfp`, the address of Kubeflow's UI, and `report`, the address of reports. Set
+them in the dashboard's URL, `?var-kfp=https://kfp.example`, or in the settings of a copy.
 """
 
 import itertools
@@ -24,7 +24,8 @@ from grafana_foundation_sdk.models import dashboard as models
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 from bertline_pipelines.monitoring import expressions
-from bertline_pipelines.monitoring.panels import SECTIONS, Panel, Query, Unit
+from bertline_pipelines.monitoring.panels import Panel, Query, Unit
+from bertline_pipelines.monitoring.sections import SECTIONS
 
 if TYPE_CHECKING:
     from grafana_foundation_sdk.cog.builder import Builder
@@ -60,9 +61,7 @@ def _dashboard() -> dashboard.Dashboard:
     board = (
         dashboard.Dashboard("bertline")
         .uid(UID)
-        .description(
-            "Pre-training and fine-tuning of small BERTs: what each model costs in memory, and whether it is well."
-        )
+        .description("Pre-training and fine-tuning of small BERTs: the memory and the progress of each model.")
         .tags(["bertline"])
         .editable()
         .tooltip(models.DashboardCursorSync.CROSSHAIR)
@@ -73,12 +72,17 @@ def _dashboard() -> dashboard.Dashboard:
     for variable in _variables():
         board = board.with_variable(variable)
     for title, icon, url, tooltip in (
-        ("Kubeflow runs", "external link", "${kfp}/#/runs", "Runs of all experiments; `bertline status` knows which"),
-        ("Report", "doc", "${report}", "The report of the experiment, as far as it is"),
+        (
+            "Kubeflow runs",
+            "external link",
+            "${kfp}/#/runs",
+            "Runs of all experiments; `bertline status` names this one's",
+        ),
+        ("Report", "doc", "${report}", "The report of the experiment so far"),
     ):
         link = dashboard.DashboardLink(title).type(models.DashboardLinkType.LINK).url(url).icon(icon)
         board = board.link(link.tooltip(tooltip).target_blank(True))
-    ids = itertools.count(1)  # addresses of single panels hold them
+    ids = itertools.count(1)  # part of a panel's URL
     for section in SECTIONS:
         row = dashboard.Row(section.title).id(next(ids)).collapsed(section.collapsed)
         panels = [_panel(panel, next(ids)) for panel in section.panels]
@@ -118,14 +122,14 @@ def _variables() -> list["Builder[models.VariableModel]"]:
         dashboard.TextBoxVariable("kfp").label("Kubeflow's UI").default_value(KFP_UI).hide(hidden),
         dashboard.TextBoxVariable("report")
         .label("Address of the report")
-        .description("May contain ${experiment}. Kubeflow's list of artifacts has the report's page, too.")
+        .description("May contain ${experiment}. Kubeflow's list of artifacts has the report too.")
         .default_value(f"{KFP_UI}/#/artifacts")
         .hide(hidden),
     ]
 
 
 def _panel(panel: Panel, number: int) -> "Builder[models.Panel]":
-    # The SDK's builders share these methods but no type that has them.
+    # The SDK's builders have these methods in common, but no common type with them.
     builder: Any = {"stat": _stat, "lines": _lines, "table": _table, "rounds": _rounds, "states": _states}[panel.kind](
         panel
     )
@@ -218,7 +222,7 @@ def _style(query: Query) -> list[models.DynamicConfigValue]:
 
 
 def _table(panel: Panel) -> table.Panel:
-    """Rows of all queries are merged by their labels; what is named in no column is left out."""
+    """Rows of all queries are merged by their labels; labels without a column are left out."""
     many = len(panel.queries) > 1
     values = {f"Value #{chr(ord('A') + i)}" if many else "Value": query for i, query in enumerate(panel.queries)}
     names = panel.columns | {column: query.name for column, query in values.items()}

@@ -1,4 +1,4 @@
-"""The manifests that follow from other files: the dashboard from the panels, two kinds of rules from one.
+"""Generated manifests: the dashboard from the panels, two kinds of rules from plain/rules.yaml.
 
 python -m bertline_pipelines.monitoring.manifests      writes them (`make dashboards`)
 """
@@ -13,14 +13,14 @@ from bertline_pipelines.monitoring import grafana
 FOLDER = Path(__file__).parents[3] / "manifests" / "components" / "monitoring"
 RULES = "plain/rules.yaml"
 """The source of the rules."""
-NOTE = f"# From ../{RULES}, which has the reasons: `make dashboards` wrote this.\n"
+NOTE = f"# From ../{RULES}, which has the comments. Written by `make dashboards`.\n"
 PART_OF = {"app.kubernetes.io/part-of": "bertline"}
 RELEASE = {"release": "kube-prometheus-stack"}
-"""What that chart's Prometheus selects rules by."""
+"""The label by which that chart's Prometheus selects rules."""
 
 
 def texts() -> dict[str, str]:
-    """Path in `manifests/components/monitoring` → what belongs there."""
+    """Path in `manifests/components/monitoring` → content of the file."""
     groups = yaml.safe_load((FOLDER / RULES).read_text(encoding="utf-8"))["groups"]
     return {
         "dashboard/bertline.json": grafana.text(),
@@ -30,7 +30,7 @@ def texts() -> dict[str, str]:
 
 
 def write() -> None:
-    """All of them."""
+    """Write all generated manifests."""
     for path, text in texts().items():
         (FOLDER / path).write_text(text, encoding="utf-8")
 

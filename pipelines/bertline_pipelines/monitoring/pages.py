@@ -1,4 +1,4 @@
-"""The panels of one experiment, drawn from a Prometheus into one HTML page that needs nothing else."""
+"""The panels of one experiment, from a Prometheus, as one self-contained HTML page."""
 
 import datetime
 import itertools
@@ -15,54 +15,55 @@ from bertline_pipelines.monitoring import drawings, expressions, formats, panels
 from bertline_pipelines.monitoring.drawings import Answers
 from bertline_pipelines.monitoring.panels import Panel, Query
 from bertline_pipelines.monitoring.queries import Prometheus, Series
+from bertline_pipelines.monitoring.sections import SECTIONS
 
 SAMPLES = 300
-"""Of a line, at most."""
+"""Points of a line at most."""
 PAGE_PX = 1240
 GAP_PX = 20
 ROW_PX = 26
-"""Of a panel's height."""
+"""Pixels of one unit of a panel's height."""
 LINES = 6
-"""Of a tile with current values, at most."""
+"""Lines of a tile with current values at most."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """The time that is shown, and how finely."""
+    """The time that is shown, and its resolution."""
 
     start: float
     end: float
     step: float
     rates: str
-    """The window of rates, as PromQL writes it."""
+    """The window of rates, as a PromQL duration."""
 
     @property
     def span(self) -> str:
-        """As PromQL writes it."""
+        """The whole time as a PromQL duration."""
         return f"{math.ceil(self.end - self.start) + 1}s"
 
 
 @dataclass
 class Frame:
-    """A panel as the template shows it."""
+    """A panel with the values for the template."""
 
     panel: Panel
     svg: str = ""
     words: str = ""
-    """The drawing for those who can't see it."""
+    """The drawing in words, for screen readers."""
     keys: list[Query] = field(default_factory=list)
-    """Lines that need a name."""
+    """Queries in the legend."""
     values: list[tuple[str, str, str]] = field(default_factory=list)
-    """Name, value and colour."""
+    """Name, value and colour of each current value."""
     more: int = 0
     header: list[str] = field(default_factory=list)
     numbers: int = 0
-    """How many of the last columns hold numbers."""
+    """Number of columns, from the right, that hold numbers."""
     rows: list[list[str]] = field(default_factory=list)
 
     @property
     def is_empty(self) -> bool:
-        """There is nothing to show."""
+        """Whether there is nothing to show."""
         return not (self.svg or self.values or self.rows)
 
 
@@ -73,18 +74,18 @@ def write(
     since: datetime.datetime,
     until: datetime.datetime | None = None,
 ) -> Path:
-    """Draw all panels; the page.
+    """Draw all panels; return the page's path.
 
     Args:
-        prometheus_url: As `http://localhost:9090`.
-        experiment: Its name.
+        prometheus_url: For example `http://localhost:9090`.
+        experiment: Name of the experiment.
         out: The file to write.
-        since: Where the time that is shown begins; it is shortened to where there are samples.
-        until: Where it ends; now, if None.
+        since: Begin of the time that is shown; the page begins with the first sample after it.
+        until: End of that time; None means now.
 
     Raises:
-        UserError: Prometheus knows nothing of the experiment in that time, or isn't one.
-        TransientError: it doesn't answer.
+        UserError: Prometheus has no samples of the experiment in that time, or the URL isn't a Prometheus.
+        TransientError: Prometheus doesn't answer.
     """
     server = Prometheus(prometheus_url)
     moment = until or datetime.datetime.now(datetime.UTC)
@@ -93,7 +94,7 @@ def write(
     colors = _colors(runs)
     sections = [
         (section.title, [_frame(server, experiment, panel, window, colors) for panel in section.panels])
-        for section in panels.SECTIONS
+        for section in SECTIONS
     ]
     facts = {
         "experiment": experiment,
@@ -117,10 +118,10 @@ def _window(server: Prometheus, experiment: str, start: float, end: float) -> Wi
     found = server.over(about, start, end, coarse)
     if not found:
         known = server.values("experiment", "bertline_info", start, end)
-        others = f"it knows {', '.join(known)}" if known else "it knows no experiment at all"
+        others = f"it has {', '.join(known)}" if known else "it has no experiment at all"
         raise UserError(
-            f"the Prometheus at {server.url} has seen nothing of {experiment} between {_utc(start)} and {_utc(end)}; "
-            f"in that time {others}; is the name right, and does it scrape the pods?"
+            f"the Prometheus at {server.url} has no samples of {experiment} between {_utc(start)} and {_utc(end)}; "
+            f"{others}. Check the name, and whether Prometheus scrapes the pods"
         )
     times = [time for time, _ in found[0].points]
     start, end = max(start, times[0] - coarse), min(end, times[-1] + coarse)
@@ -130,7 +131,7 @@ def _window(server: Prometheus, experiment: str, start: float, end: float) -> Wi
 
 
 def _interval(server: Prometheus, experiment: str, time: float) -> float:
-    """Seconds between two scrapes, of those before a moment."""
+    """Seconds between the last two scrapes before a time."""
     selector = _bind('bertline_info{experiment="$experiment"}[10m]', experiment)
     moments = [[each for each, _ in series.points] for series in server.samples(selector, time)]
     gaps = [after - before for line in moments for before, after in itertools.pairwise(line)]
@@ -138,7 +139,7 @@ def _interval(server: Prometheus, experiment: str, time: float) -> float:
 
 
 def _runs(server: Prometheus, experiment: str, window: Window) -> list[str]:
-    """Short names first: `6L` before `12L`, and before `6L-seed2`."""
+    """Names of runs, short ones first: `6L` before `12L`, and before `6L-seed2`."""
     found = server.at(_bind(expressions.highest("bertline_info", by="run"), experiment, window), window.end)
     names = {series.labels.get("run", "") for series in found}
     return sorted(names, key=lambda each: (len(each), each))
@@ -155,7 +156,7 @@ def _frame(server: Prometheus, experiment: str, panel: Panel, window: Window, co
     answers = [(query, found) for query, found in answers if found]
     frame = Frame(panel)
     if not any(query.style != "limit" for query, _ in answers):
-        return frame  # a limit alone says nothing
+        return frame  # a limit without values isn't shown
     width = round(PAGE_PX * panel.width / 24) - GAP_PX - 24
     size = (width, panel.height * ROW_PX - 40)
     span = (window.start, window.end)
@@ -193,7 +194,7 @@ def _bind(expr: str, experiment: str, window: Window | None = None) -> str:
 
 
 def _table(panel: Panel, answers: Answers) -> tuple[list[str], list[list[str]]]:
-    """A row for each set of labels that the columns name."""
+    """A row for each set of values of the columns' labels."""
     cells: dict[tuple[str, ...], dict[str, str]] = {}
     for query, found in answers:
         for series in found:

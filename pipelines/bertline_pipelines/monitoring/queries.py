@@ -1,4 +1,4 @@
-"""A Prometheus, asked over its HTTP API."""
+"""Queries to a Prometheus over its HTTP API."""
 
 import json
 import math
@@ -20,33 +20,33 @@ class Series:
 
     labels: Mapping[str, str]
     points: Sequence[tuple[float, float]]
-    """Time in seconds since 1970, value; in order of time. What isn't a number is left out."""
+    """(seconds since 1970, value) in order of time, without NaN."""
 
     @property
     def value(self) -> float:
-        """The last one."""
+        """The last value."""
         return self.points[-1][1]
 
 
 class Prometheus:
-    """One server; also anything else that speaks its API, as Thanos or Google's managed one behind its front end."""
+    """A Prometheus, or another server with its API, such as Thanos or the front end of Google's managed one."""
 
     def __init__(self, url: str) -> None:
         """`url` without `/api/v1`."""
         self.url = url.rstrip("/")
 
     def at(self, expr: str, time: float) -> list[Series]:
-        """What a query is at one moment; series without a number there are left out."""
+        """The value of a query at one time, without series whose value is NaN."""
         data = self._ask("query", query=expr, time=time)
         return _series((each["metric"], [each["value"]]) for each in data["result"])
 
     def samples(self, selector: str, time: float) -> list[Series]:
-        """The samples themselves of a selector with a range, as `up[10m]`."""
+        """The raw samples of a range selector such as `up[10m]`."""
         data = self._ask("query", query=selector, time=time)
         return _series((each["metric"], each["values"]) for each in data["result"])
 
     def over(self, expr: str, start: float, end: float, step: float) -> list[Series]:
-        """What it was between two moments, every `step` seconds."""
+        """The values of a query between two times, every `step` seconds."""
         data = self._ask("query_range", query=expr, start=start, end=end, step=step)
         return _series((each["metric"], each["values"]) for each in data["result"])
 
@@ -66,11 +66,11 @@ class Prometheus:
         except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
             reason = getattr(error, "reason", error)
             raise TransientError(
-                f"the Prometheus at {self.url} doesn't answer: {reason}; does it run there?"
+                f"the Prometheus at {self.url} doesn't answer: {reason}; check the address, and whether it runs"
             ) from error
-        except ValueError as error:  # also an address that is none
+        except ValueError as error:  # also an invalid URL
             raise UserError(
-                f"what is at {self.url} isn't a Prometheus: {error}; the address is that of its start page, as "
+                f"what is at {self.url} isn't a Prometheus: {error}; give the address of its start page, such as "
                 "http://localhost:9090"
             ) from error
         return document["data"]
