@@ -30,7 +30,7 @@ NAMES = 500  # of dropped templates that a slice tells of
 class MapUnit:
     """One slice of the dump."""
 
-    dump: Path
+    dump: dumps.Dump
     part: dumps.Slice
     corpus: Corpus
     vocabulary: Path

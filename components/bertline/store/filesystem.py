@@ -41,7 +41,7 @@ class FileSystemStore:
         return content, _version(content)
 
     def read(self, name: str, begin: int, end: int, state: str = "") -> bytes:  # noqa: D102
-        with self._reading(name) as file, disks.sentences("read", self._path(name)):
+        with self._reading(name) as file, disks.explained("read", self._path(name)):
             if state and _state(os.fstat(file.fileno())) != state:
                 raise ConflictError(f"{self.uri}/{name} isn't in the expected state")
             file.seek(begin)

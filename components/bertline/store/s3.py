@@ -119,7 +119,7 @@ class S3Store:
                     if failures >= self._attempts:
                         raise
                 except boto.ClientError as error:
-                    if s3errors.status_of(error) != 416:
+                    if s3_errors.status_of(error) != 416:
                         raise
                     break  # it ends before `begin`
         return content
