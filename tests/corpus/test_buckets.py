@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bertline.corpus import buckets
-from bertline.corpus.buckets import Layout, Partitioner
+from bertline.corpus.buckets import Head, Layout, Partitioner
 from bertline.corpus.segments import Document
 
 
@@ -13,12 +13,14 @@ def layout(tmp_path):
     """Of documents with these ids, in two slices."""
 
     def make(identities, partitioner):
-        paths = []
+        heads = []
         for index in range(2):
-            paths.append(tmp_path / f"{index}.safetensors")
-            documents = [Document(identity, np.array([7, 8]), np.array([2])) for identity in identities[index::2]]
-            buckets.write(paths[-1], documents, partitioner)
-        return Layout.of(paths, partitioner)
+            path = tmp_path / f"{index}.buckets"
+            documents = [Document(identity, [np.array([7, 8])]) for identity in identities[index::2]]
+            written = buckets.write(path, documents, partitioner)
+            assert path.stat().st_size == written.size
+            heads.append(Head.of(path.read_bytes()[: written.head]))
+        return Layout.of(heads, partitioner)
 
     return make
 

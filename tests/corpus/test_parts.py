@@ -19,6 +19,7 @@ from bertline.corpus.config import CorpusPartConfig
 from bertline.errors import ExitCode, UserError
 from bertline.store import attempts, realizations
 from bertline.store.backends import connect
+from bertline.store.derivations import canonical_json
 from support.web_servers import WebServer, file
 
 SLICES, BUCKETS = 9, 5  # of the sample, cut into 10 kB; 4 shards and one that is held out
@@ -123,7 +124,7 @@ def test_what_no_part_did_the_corpus_task_does(asked, missing, config, store, ou
 @pytest.mark.parametrize(
     ("lost", "again"),
     [
-        ("rolling/map/00003.safetensors", 1),
+        ("rolling/map/00003.buckets", 1),
         ("rolling/map/00003.json", 1),
         ("train-00002-of-00004.tfrecord", 1),
         ("rolling/reduce/00002.json", 1),
@@ -146,7 +147,8 @@ def test_a_receipt_of_another_program_does_not_count(config, store, outcome, ref
     parts.run(part(config, "map"), store)
     name = f"{config.derivation().prefix}rolling/map/00003.json"
     document = json.loads(store.get(name)[0])
-    del document["dump_bytes"]
+    del document["receipt"]["dump_bytes"]
+    document["sha256"] = hashlib.sha256(canonical_json(document["receipt"]).encode()).hexdigest()
     store.put(name, json.dumps(document).encode())
     corpus = stage.run(config, store)
     assert outcome(corpus) == reference(pydoc)
@@ -205,7 +207,7 @@ def test_a_part_that_failed_half_way_goes_on_there(config, store, threads, monke
     upload = type(store).upload
 
     def fail(store, path, name, *rest):
-        if name.endswith("map/00004.safetensors"):
+        if name.endswith("map/00004.buckets"):
             raise OSError("the network is gone")
         upload(store, path, name, *rest)
 
@@ -287,6 +289,31 @@ def test_pods_without_a_common_disk_meet_in_the_bucket(
     assert downloaded == [], "no slice is needed to see that all shards are there"
     assert outcome(corpus) == reference(pydoc)
     assert corpus.verify() == []
+    store._connected[1].client.close()
+
+
+def test_each_pod_reads_its_buckets_and_no_others(pydoc, gs_uri, configure, outcome, reference, threads, monkeypatch):
+    options = {"shards": 20}
+    store = connect(gs_uri)
+    config = configure(pydoc, store, **options)
+    run_all(config, store, "map", 2)
+    slices = units.mapped(units.Job(config, store, None, lambda: None))
+    heads, pieces = sum(receipt.head for receipt in slices), sum(receipt.size - receipt.head for receipt in slices)
+    got, downloaded = [], []
+    read, download = store.read, store.download
+    monkeypatch.setattr(store, "read", lambda *asked: got.append(read(*asked)) or got[-1])
+    monkeypatch.setattr(store, "download", lambda name, *rest: (downloaded.append(name), download(name, *rest)))
+    shares = []
+    for index in range(4):
+        got.clear()
+        parts.run(part(config, "reduce", index, 4), store)
+        shares.append(sum(map(len, got)) - heads)
+    assert sum(shares) == pieces, "each piece was read once"
+    assert max(shares) < 0.45 * pieces
+    assert {name.rpartition("/")[2] for name in downloaded} == {"vocab.txt"}
+    expected = reference(pydoc, **options)
+    with no_units():
+        assert outcome(stage.run(config, store)) == expected
     store._connected[1].client.close()
 
 

@@ -3,6 +3,7 @@
 import bz2
 import hashlib
 import json
+import re
 
 import numpy as np
 import pytest
@@ -111,7 +112,7 @@ def real_documents(real, enwiki, vocabulary):
     for identity, paragraphs in extraction.prose(enwiki, part, corpus, extraction.Read()):
         texts = [text for paragraph in paragraphs for text in sentences.split(paragraph, "en")]
         words = sum(len(paragraph.split()) for paragraph in paragraphs)
-        documents.append((identity, words, [ids.tolist() for ids in tokenizer.encode_batch(texts) if len(ids)]))
+        documents.append((identity, words, [ids for ids in tokenizer.encode_batch(texts) if ids]))
     return documents
 
 
@@ -174,18 +175,20 @@ def test_held_out_text_is_never_trained_on(real, real_documents, vocabulary, tmp
 def test_every_document_is_in_one_bucket_of_one_slice(real, real_documents, enwiki, vocabulary, tmp_path):
     _, config = real
     (tmp_path / "vocab.txt").write_text(vocabulary.text)
-    outputs = []
+    heads = {}
     for part in dumps.slices(enwiki, 400_000):
-        outputs.append(tmp_path / f"{part.index}.safetensors")
-        unit = passes.MapUnit(enwiki, part, config.corpus, tmp_path / "vocab.txt", True, outputs[-1])
-        passes.map_slice(unit)
+        output = tmp_path / f"{part.index}.buckets"
+        unit = passes.MapUnit(enwiki, part, config.corpus, tmp_path / "vocab.txt", True, output)
+        _, written = passes.map_slice(unit)
+        heads[output] = buckets.Head.of(output.read_bytes()[: written.head])
     partitioner = Partitioner(config.corpus.shards, config.corpus.held_out)
     found = {}
     for bucket in range(partitioner.count):
-        for document in buckets.read(outputs, bucket):
+        ranges = [(path, head, head.range(bucket)[0]) for path, head in heads.items()]
+        for document in buckets.read(head.piece(bucket, 0, path, begin) for path, head, begin in ranges):
             assert partitioner.bucket(document.id) == bucket
             assert document.id not in found
-            found[document.id] = [ids.tolist() for ids in np.split(document.pieces, np.cumsum(document.lengths)[:-1])]
+            found[document.id] = [sentence.tolist() for sentence in document.sentences]
     assert found == {identity: document for identity, _, document in real_documents}
 
 
@@ -239,7 +242,8 @@ def test_the_bytes_change_only_with_the_algorithm_version(tiny, build):
     assert (CorpusConfig.ALGORITHM_VERSION, digest) == (3, expected)
 
 
-def test_a_damaged_intermediate_file_is_made_again(tiny, configure, outcome, reference, tmp_path, monkeypatch):
+@pytest.mark.parametrize("at", [0, 300, -1], ids=["size", "index", "piece"])
+def test_a_damaged_intermediate_file_is_made_again(at, tiny, configure, outcome, reference, tmp_path, monkeypatch):
     """What one attempt left and a disk damaged neither counts nor stops the next one."""
     store = connect(str(tmp_path / "store"))
     config = configure(tiny, store)
@@ -247,9 +251,27 @@ def test_a_damaged_intermediate_file_is_made_again(tiny, configure, outcome, ref
         patch.setattr(units, "reduce_buckets", None)
         with pytest.raises(TypeError):
             stage.run(config, store)
-    (name,) = [found.name for found in store.list("objects/corpus/") if found.name.endswith(".safetensors")]
+    (name,) = [found.name for found in store.list("objects/corpus/") if found.name.endswith(".buckets")]
     path = store.local_path(name)
-    path.write_bytes(path.read_bytes()[:-1] + b"\x7f")
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(content)
+    assert outcome(stage.run(config, store)) == reference(tiny)
+
+
+def test_a_damaged_receipt_does_not_count(tiny, configure, outcome, reference, tmp_path, monkeypatch):
+    """Its figures would become results, and another figure is no mistake by itself."""
+    store = connect(str(tmp_path / "store"))
+    config = configure(tiny, store)
+    with monkeypatch.context() as patch:
+        patch.setattr(units, "reduce_buckets", None)
+        with pytest.raises(TypeError):
+            stage.run(config, store)
+    (name,) = [found.name for found in store.list("objects/corpus/") if found.name.endswith("map/00000.json")]
+    content = store.get(name)[0]
+    figure = re.search(rb'"words": (\d)', content)
+    flipped = chr(content[figure.start(1)] ^ 1).encode()
+    store.put(name, content[: figure.start(1)] + flipped + content[figure.end(1) :])
     assert outcome(stage.run(config, store)) == reference(tiny)
 
 

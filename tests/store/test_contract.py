@@ -224,3 +224,31 @@ def _start(*arguments: str) -> subprocess.Popen[str]:
 
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+# Parts of an object
+
+
+def test_a_range_is_read_as_it_was_asked_for(store: ObjectStore) -> None:
+    content = bytes(range(256)) * 20
+    store.put("a", content)
+    for begin, end in ((0, 1), (0, 5120), (17, 4000), (5119, 5120)):
+        assert store.read("a", begin, end) == content[begin:end]
+    # what isn't there is left out
+    assert store.read("a", 5000, 6000) == content[5000:]
+    assert store.read("a", 5120, 5130) == store.read("a", 6000, 6010) == store.read("a", 7, 7) == b""
+    with pytest.raises(NotFoundError):
+        store.read("b", 0, 10)
+
+
+def test_a_range_of_another_state_is_refused(store: ObjectStore) -> None:
+    store.put("a", b"first")
+    before = store.stat("a")
+    assert before is not None
+    assert store.read("a", 1, 3, before.state) == b"ir"
+    store.put("a", b"other")
+    with pytest.raises(ConflictError):
+        store.read("a", 1, 3, before.state)
+    after = store.stat("a")
+    assert after is not None
+    assert store.read("a", 1, 3, after.state) == b"th"

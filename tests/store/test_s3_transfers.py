@@ -9,7 +9,7 @@ import pytest
 
 from bertline.errors import TransientError, UserError
 from bertline.store import s3
-from bertline.store.objects import NotFoundError
+from bertline.store.objects import ConflictError, NotFoundError
 from bertline.store.s3 import S3Store
 
 BUCKET = "bertline-tests"
@@ -89,6 +89,22 @@ def test_a_cut_download_goes_on_where_it_was(store: S3Store, s3_proxy: Any, tmp_
     store.download("big", tmp_path / "target", moved.append)
     assert (tmp_path / "target").read_bytes() == content
     assert sum(moved) == len(content)
+
+
+def test_a_cut_range_goes_on_where_it_was_in_the_same_state(store: S3Store, s3_proxy: Any) -> None:
+    content = bytes(range(256)) * (5 * MB // 256)
+    store.put("a", content)
+    for _ in range(4):  # more often than a request is repeated, but each time it got further
+        s3_proxy.times(1, "GET", lambda request: request.pass_on(share=0.5))
+    assert store.read("a", 100, 4 * MB) == content[100 : 4 * MB]
+
+    def overwrite(request: Any) -> None:
+        request.pass_on(share=0.5)
+        store.put("a", content[::-1])
+
+    s3_proxy.times(1, "GET", overwrite)
+    with pytest.raises(ConflictError):
+        store.read("a", 100, 4 * MB)
 
 
 def test_a_download_that_gets_no_further_ends(store: S3Store, s3_proxy: Any, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from bertline import errors
-from bertline.wikipedia import dumps
+from bertline.wikipedia import blocks, dumps
 
 
 def read(path, target_bytes=1 << 40, **options):
@@ -34,6 +34,35 @@ def multistream(xml, cuts, level=9):
 @pytest.mark.parametrize("target_bytes", [1 << 40, 100_000, 9_001])
 def test_a_single_stream_dump_has_the_same_pages_for_any_slicing(enwiki, enwiki_xml, target_bytes):
     assert read(enwiki, target_bytes) == pages_of(enwiki_xml)
+
+
+def cdata_pages(bodies):
+    return [
+        b"<page>\n<title>P%d</title><id>%d</id><revision><text><![CDATA[%s]]></text></revision>\n</page>" % (n, n, text)
+        for n, text in enumerate(bodies, 1)
+    ]
+
+
+QUOTED = b"<page><title>No</title><id>9</id><revision><text>no</text></revision></page>"
+
+
+def test_tags_in_cdata_are_text(tmp_path):
+    pages = cdata_pages([b"text", b"see </page> there", QUOTED * 2, b"<page> ]] > <![CDATA[ </page>", b"<page"])
+    path = tmp_path / "dump.xml"
+    path.write_bytes(b"<mediawiki>" + b"\n".join(pages) + b"</mediawiki>")
+    assert [page.encode() for page in read(path)] == pages
+
+
+def test_a_slice_that_begins_in_cdata_does_not_take_its_text_for_pages(tmp_path):
+    pages = cdata_pages(
+        [b"text", b"a </page> there", QUOTED, QUOTED + b" and so on", QUOTED * 2, b"a <page> there"] * 2
+    )
+    xml = b"<mediawiki>" + b"\n".join(pages) + b"</mediawiki>"
+    begins = [xml.index(b"CDATA[", xml.index(b"<title>P%d<" % number)) + 6 for number in range(1, len(pages) + 1)]
+    path = tmp_path / "dump.xml.bz2"
+    path.write_bytes(multistream(xml, begins))
+    for target_bytes in (300, 40):
+        assert [page.encode() for page in read(path, target_bytes)] == pages
 
 
 @pytest.mark.parametrize("target_bytes", [1 << 40, 20_001])
@@ -99,17 +128,17 @@ def test_blocks_of_all_levels_and_empty_streams_are_read(tmp_path):
 
 
 def test_a_mark_that_occurs_by_chance_changes_nothing(small, small_xml, monkeypatch):
-    real = dumps._marks
+    real = blocks.marks
     with small.open("rb") as file:
         genuine = list(real(file, small.stat().st_size, 0))
-    blocks = [position for position, is_end in genuine if not is_end]
-    chance = [(blocks[1] + 12_345, False), (blocks[3] + 777_777, True), (blocks[3] + 800_001, False)]
+    starts = [position for position, is_end in genuine if not is_end]
+    chance = [(starts[1] + 12_345, False), (starts[3] + 777_777, True), (starts[3] + 800_001, False)]
     every = sorted(genuine + chance)
 
     def with_chance(file, size, begin, end=None):
         return (mark for mark in every if begin * 8 <= mark[0] < (size if end is None else end) * 8)
 
-    monkeypatch.setattr(dumps, "_marks", with_chance)
+    monkeypatch.setattr(blocks, "marks", with_chance)
     for target_bytes in (1 << 40, 20_000):
         damage = dumps.Damage()
         assert read(small, target_bytes, on_corrupt="skip", damage=damage) == pages_of(small_xml)
@@ -117,14 +146,14 @@ def test_a_mark_that_occurs_by_chance_changes_nothing(small, small_xml, monkeypa
 
 
 def test_marks_are_found_at_every_bit_and_across_windows(tmp_path, monkeypatch):
-    monkeypatch.setattr(dumps, "_WINDOW_BYTES", 13)
+    monkeypatch.setattr(blocks, "_WINDOW_BYTES", 13)
     noise = random.Random(0).getrandbits(2000)
     for shift in range(150):
         value = (noise & ~(((1 << 48) - 1) << shift)) | (0x314159265359 << shift)
         path = tmp_path / "bits"
         path.write_bytes(value.to_bytes(250))
         with path.open("rb") as file:
-            assert list(dumps._marks(file, 250, 0)) == [(2000 - 48 - shift, False)]
+            assert list(blocks.marks(file, 250, 0)) == [(2000 - 48 - shift, False)]
 
 
 @pytest.fixture
@@ -132,12 +161,12 @@ def damaged(small, tmp_path):
     """The real dump with some bytes in the middle of its third block overwritten; and that block."""
     data = bytearray(small.read_bytes())
     with small.open("rb") as file:
-        blocks = [position // 8 for position, _ in dumps._marks(file, len(data), 0)]
-    middle = (blocks[2] + blocks[3]) // 2
+        starts = [position // 8 for position, _ in blocks.marks(file, len(data), 0)]
+    middle = (starts[2] + starts[3]) // 2
     data[middle : middle + 4] = b"\0\0\0\0"
     path = tmp_path / "damaged.xml.bz2"
     path.write_bytes(data)
-    return path, blocks[2], blocks[3]
+    return path, starts[2], starts[3]
 
 
 def test_a_damaged_block_is_an_error_that_names_file_and_place(damaged):

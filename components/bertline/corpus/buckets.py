@@ -1,22 +1,28 @@
 """Between the passes: token-id documents of one slice of the dump, sorted into buckets, in one file.
 
-    document_ids      [documents] uint64   sorted by (bucket, id)
-    sentence_counts   [documents] int32    sentences of each
-    sentence_lengths  [sentences] int32    tokens of each
-    tokens            [tokens]    int32
-    ends              [buckets, 3] int64   where each bucket ends in documents, sentences and tokens
+    size                     8 bytes, little-endian: of the index
+    index, by safetensors:
+        document_ids         [documents] uint64       sorted by (bucket, id)
+        document_ends        [buckets] int64          where each bucket ends among them
+        piece_ends           [buckets] int64          where each bucket's piece ends in the file
+        digests              [buckets, 32] uint8      sha256 of each piece
+    a piece for each bucket that isn't empty, by safetensors:
+        sentence_counts      [documents] int32        sentences of each
+        sentence_lengths     [sentences] int32        tokens of each
+        tokens               [tokens] int32
 
-safetensors maps the file into memory, so a reduce worker reads its bucket's part of every file and nothing else.
+So who makes a bucket's shard reads the head of each slice's file, size and index, and of the rest only that bucket's
+piece; and each byte that is read is checked, by the piece's digest, and by the head's, which the slice's receipt tells.
 """
 
 import dataclasses
 import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import safetensors
 import safetensors.numpy
 
 from bertline.corpus.segments import Document
@@ -72,13 +78,11 @@ class Layout:
     """Documents that aren't held out."""
 
     @classmethod
-    def of(cls, paths: Iterable[Path], partitioner: Partitioner) -> "Layout":
-        """Reads the ids in all slices' files."""
+    def of(cls, heads: Iterable["Head"], partitioner: Partitioner) -> "Layout":
+        """Looks at the ids in all slices."""
         found: list[list[npt.NDArray[np.uint64]]] = [[] for _ in range(partitioner.count)]
-        for path in paths:
-            with safetensors.safe_open(path, framework="numpy") as file:
-                ends, identities = file.get_tensor("ends")[:, 0], file.get_tensor("document_ids")
-            for bucket, part in enumerate(np.split(identities, ends[:-1])):
+        for head in heads:
+            for bucket, part in enumerate(np.split(head.document_ids, head.document_ends[:-1])):
                 if len(part):
                     found[bucket].append(part)
         counts = [len(np.unique(np.concatenate(parts))) if parts else 0 for parts in found]
@@ -103,52 +107,138 @@ def _joined(counts: Sequence[int], first: int = 0) -> list[tuple[int, ...]]:
     return sources
 
 
-def write(path: Path, documents: Sequence[Document], partitioner: Partitioner) -> None:
+@dataclasses.dataclass(frozen=True)
+class Piece:
+    """One bucket's documents of one slice, somewhere in a file."""
+
+    slice: int
+    path: Path
+    begin: int
+    end: int
+    sha256: str
+    document_ids: npt.NDArray[np.uint64]
+
+
+class DamagedPiecesError(Exception):
+    """Pieces aren't what their slices' indexes say."""
+
+    def __init__(self, slices: frozenset[int]) -> None:
+        super().__init__(slices)
+        self.slices = slices
+
+
+@dataclasses.dataclass(frozen=True)
+class Head:
+    """What a slice's file holds, from its beginning."""
+
+    document_ids: npt.NDArray[np.uint64]
+    document_ends: npt.NDArray[np.int64]
+    piece_ends: npt.NDArray[np.int64]
+    digests: npt.NDArray[np.uint8]
+    begin: int
+    """Where the first piece begins in the file."""
+
+    @classmethod
+    def of(cls, content: bytes) -> "Head":
+        """From the file's first bytes, which are sound."""
+        return cls(**safetensors.numpy.load(content[_PREFIX:]), begin=len(content))
+
+    def range(self, bucket: int) -> tuple[int, int]:
+        """Where in the file a bucket's piece is; an empty range if it has none."""
+        return int(self.piece_ends[bucket - 1]) if bucket else self.begin, int(self.piece_ends[bucket])
+
+    def piece(self, bucket: int, number: int, path: Path, begin: int) -> Piece:
+        """The bucket's piece, of slice `number`, which lies at byte `begin` of `path`."""
+        first, last = self.range(bucket)
+        documents = slice(self.document_ends[bucket - 1] if bucket else 0, self.document_ends[bucket])
+        digest = self.digests[bucket].tobytes().hex()
+        return Piece(number, path, begin, begin + last - first, digest, self.document_ids[documents].copy())
+
+
+@dataclasses.dataclass(frozen=True)
+class Written:
+    """A slice's file."""
+
+    size: int
+    """Bytes."""
+    head: int
+    """Bytes of its head."""
+    head_sha256: str
+
+
+_PREFIX = 8
+
+
+def write(path: Path, documents: Sequence[Document], partitioner: Partitioner) -> Written:
     """Write one slice's documents. Of two with one id the later one counts, but both are kept, to be counted."""
     placed = sorted(
         ((partitioner.bucket(document.id), document.id, document) for document in documents), key=lambda each: each[:2]
     )
     buckets = np.array([bucket for bucket, _, _ in placed], np.int64)
-    counts = np.array([len(document.lengths) for _, _, document in placed], np.int32)
-    lengths = np.concatenate([np.zeros(0, np.int32), *(document.lengths for _, _, document in placed)])
-    pieces = np.concatenate([np.zeros(0, np.int32), *(document.pieces for _, _, document in placed)])
-    document_ends = np.searchsorted(buckets, np.arange(partitioner.count), side="right")
-    sentence_ends = np.concatenate([[0], np.cumsum(counts)])[document_ends]
-    token_ends = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])[sentence_ends]
-    content = safetensors.numpy.save(
+    ends = np.searchsorted(buckets, np.arange(partitioner.count), side="right").astype(np.int64)
+    pieces = [
+        _piece([document for _, _, document in placed[begin:end]])
+        for begin, end in zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True)
+    ]
+    index: dict[str, npt.NDArray[Any]] = {
+        "document_ids": np.array([identity for _, identity, _ in placed], np.uint64),
+        "document_ends": ends,
+        "piece_ends": np.cumsum([len(piece) for piece in pieces], dtype=np.int64),
+        "digests": np.array([list(hashlib.sha256(piece).digest()) for piece in pieces], np.uint8),
+    }
+    size = len(safetensors.numpy.save(index))  # which doesn't depend on the values
+    index["piece_ends"] += _PREFIX + size
+    head = size.to_bytes(_PREFIX, "little") + safetensors.numpy.save(index)
+    with disks.explained("write", path), path.open("wb") as file:
+        file.write(head)
+        file.writelines(pieces)
+    return Written(len(head) + sum(map(len, pieces)), len(head), hashlib.sha256(head).hexdigest())
+
+
+def _piece(documents: Sequence[Document]) -> bytes:
+    if not documents:
+        return b""
+    sentences = [sentence for document in documents for sentence in document.sentences]
+    return safetensors.numpy.save(
         {
-            "document_ids": np.array([identity for _, identity, _ in placed], np.uint64),
-            "sentence_counts": counts,
-            "sentence_lengths": lengths.astype(np.int32),
-            "tokens": pieces.astype(np.int32),
-            "ends": np.stack([document_ends, sentence_ends, token_ends], axis=1).astype(np.int64),
+            "sentence_counts": np.array([len(document.sentences) for document in documents], np.int32),
+            "sentence_lengths": np.array([len(sentence) for sentence in sentences], np.int32),
+            "tokens": np.concatenate(sentences).astype(np.int32),
         }
     )
-    # Not save_file: a full disk is an OSError here, and there an exception of safetensors' own.
-    with disks.explained("write", path):
-        path.write_bytes(content)
 
 
-def read(paths: Iterable[Path], bucket: int) -> list[Document]:
-    """One bucket's documents from all slices, by id: so it doesn't matter how the dump was sliced.
+def read(pieces: Iterable[Piece]) -> list[Document]:
+    """Documents by id, of one bucket: so it doesn't matter how the dump was sliced.
 
-    The paths come in the dump's order: of two documents with one id the later one counts.
+    The pieces come in the dump's order: of two documents with one id the later one counts.
+
+    Raises:
+        DamagedPiecesError: bytes aren't those that were written.
     """
     documents: dict[int, Document] = {}
-    for path in paths:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            ends = file.get_tensor("ends")
-            begin, end = (ends[bucket - 1] if bucket else np.zeros(3, np.int64)), ends[bucket]
-            if begin[0] == end[0]:
-                continue
-            identities, counts, lengths, tokens = (
-                file.get_slice(name)[int(begin[axis]) : int(end[axis])]
-                for name, axis in (("document_ids", 0), ("sentence_counts", 0), ("sentence_lengths", 1), ("tokens", 2))
-            )
-            ends = np.cumsum(counts)  # [documents]
-            token_ends = np.cumsum(lengths)[ends - 1].tolist()
-            last = last_token = 0
-            for identity, end, token_end in zip(identities.tolist(), ends.tolist(), token_ends, strict=True):
-                documents[identity] = Document(identity, tokens[last_token:token_end], lengths[last:end])
-                last, last_token = end, token_end
+    damaged = set()
+    for piece in pieces:
+        content = _content(piece)
+        if hashlib.sha256(content).hexdigest() != piece.sha256:
+            damaged.add(piece.slice)
+            continue
+        arrays = safetensors.numpy.load(content)
+        sentences = np.split(arrays["tokens"], np.cumsum(arrays["sentence_lengths"])[:-1])
+        last = 0
+        for identity, count in zip(piece.document_ids.tolist(), arrays["sentence_counts"].tolist(), strict=True):
+            documents[identity] = Document(identity, sentences[last : last + count])
+            last += count
+    if damaged:
+        raise DamagedPiecesError(frozenset(damaged))
     return [documents[identity] for identity in sorted(documents)]
+
+
+def _content(piece: Piece) -> bytes:
+    with disks.explained("read", piece.path):
+        try:
+            with piece.path.open("rb") as file:
+                file.seek(piece.begin)
+                return file.read(piece.end - piece.begin)
+        except FileNotFoundError:
+            return b""

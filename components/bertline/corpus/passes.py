@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from bertline.corpus import buckets, instances
-from bertline.corpus.buckets import Partitioner
+from bertline.corpus.buckets import DamagedPiecesError, Partitioner
 from bertline.corpus.instances import InstanceOptions
 from bertline.corpus.segments import Document
 from bertline.examples import shards
@@ -30,7 +30,7 @@ NAMES = 500  # of dropped templates that a slice tells of
 class MapUnit:
     """One slice of the dump."""
 
-    dump: Path
+    dump: dumps.Dump
     part: dumps.Slice
     corpus: Corpus
     vocabulary: Path
@@ -70,10 +70,8 @@ class ReduceUnit:
     """One bucket."""
 
     bucket: int
-    sources: tuple[int, ...]
-    """The buckets to make its shard of; see `buckets.Layout`."""
-    slices: tuple[Path, ...]
-    """In the dump's order."""
+    sources: tuple[tuple[buckets.Piece, ...], ...]
+    """The buckets to make its shard of, see `buckets.Layout`: of each its pieces in the dump's order."""
     corpus: Corpus
     vocabulary: Path
     output: Path
@@ -88,7 +86,7 @@ class Shard:
     documents: int
 
 
-def map_slice(unit: MapUnit) -> Counts:
+def map_slice(unit: MapUnit) -> tuple[Counts, buckets.Written]:
     """Read, clean, split and tokenize one slice; write its buckets to `unit.output`."""
     counts, read = Counts(), extraction.Read()
     tokenizer = _tokenizer(unit.vocabulary, unit.lower_case)
@@ -97,23 +95,19 @@ def map_slice(unit: MapUnit) -> Counts:
     waiting: list[tuple[int, list[str]]] = []
 
     def tokenize() -> None:
-        encoded = tokenizer.encode_batch([sentence for _, texts in waiting for sentence in texts])
-        edges = np.cumsum([0, *(len(texts) for _, texts in waiting)])  # [articles + 1], of their sentences
-        token_edges = np.concatenate([[0], np.cumsum(encoded.lengths)])[edges]  # [articles + 1]
-        for index, (identity, _) in enumerate(waiting):
-            lengths = encoded.lengths[edges[index] : edges[index + 1]]  # [sentences]
-            pieces = encoded.pieces[token_edges[index] : token_edges[index + 1]]
-            if len(pieces):
-                documents.append(Document(identity, pieces, lengths[lengths > 0].astype(np.int32)))
+        encoded = iter(tokenizer.encode_batch([sentence for _, texts in waiting for sentence in texts]))
+        for identity, texts in waiting:
+            tokens = [np.array(ids, np.int32) for ids in (next(encoded) for _ in texts) if ids]
+            if tokens:
+                documents.append(Document(identity, tokens))
                 counts.documents += 1
-                counts.sentences += int(np.count_nonzero(lengths))
-        counts.tokens += len(encoded.pieces)
-        counts.unknown += int((encoded.pieces == unknown).sum())
+                counts.sentences += len(tokens)
+                counts.tokens += sum(map(len, tokens))
+                counts.unknown += sum(int((ids == unknown).sum()) for ids in tokens)
         waiting.clear()
 
     for identity, paragraphs in extraction.prose(unit.dump, unit.part, unit.corpus, read, unit.templates):
-        # Single spaces are the only blanks of prose.
-        counts.words += sum(paragraph.count(" ") + 1 for paragraph in paragraphs)
+        counts.words += sum(len(paragraph.split()) for paragraph in paragraphs)
         waiting.append(
             (identity, [each for part in paragraphs for each in sentences.split(part, unit.corpus.language)])
         )
@@ -123,8 +117,7 @@ def map_slice(unit: MapUnit) -> Counts:
     # A slice has some thousand names at most; the rare ones would only fill the receipts.
     counts.dropped_templates = Counter(dict(extraction.most_frequent(read.dropped_templates, NAMES)))
     counts.pages, counts.articles, counts.skipped_bytes = read.pages, read.articles, read.skipped_bytes
-    buckets.write(unit.output, documents, Partitioner(unit.corpus.shards, unit.corpus.held_out))
-    return counts
+    return counts, buckets.write(unit.output, documents, Partitioner(unit.corpus.shards, unit.corpus.held_out))
 
 
 def instance_options(corpus: Corpus, *, held_out: bool = False) -> InstanceOptions:
@@ -146,11 +139,17 @@ def instance_options(corpus: Corpus, *, held_out: bool = False) -> InstanceOptio
     )
 
 
-def reduce_bucket(unit: ReduceUnit) -> Shard:
-    """Make the instances of one bucket; write its shard to `unit.output`. Held-out documents are used once."""
+def reduce_bucket(unit: ReduceUnit) -> Shard | DamagedPiecesError:
+    """Make the instances of one bucket; write its shard to `unit.output`. Held-out documents are used once.
+
+    That slices have to be made again is no failure: other buckets may need others.
+    """
     corpus = unit.corpus
     options = instance_options(corpus, held_out=unit.bucket >= corpus.shards)
-    documents = [document for source in unit.sources for document in buckets.read(unit.slices, source)]
+    try:
+        documents = [document for pieces in unit.sources for document in buckets.read(pieces)]
+    except DamagedPiecesError as error:
+        return error
     made = instances.make(documents, options, _vocabulary(unit.vocabulary), bucket=unit.bucket)
     with disks.explained("write", unit.output):
         stats = shards.write(unit.output, made, corpus.compression)

@@ -1,6 +1,6 @@
 """A corpus' units of work, slices and buckets: which of them are done, and doing the others.
 
-    rolling/map/<slice>.safetensors + .json      a slice's buckets, then the receipt that makes it count
+    rolling/map/<slice>.buckets + .json          a slice's buckets, then the receipt that makes it count
     <shard>, rolling/reduce/<bucket>.json        a bucket's shard, then its receipt
 
 All of it lies in the corpus' own place, whoever does the unit. The slices depend on the dump's size alone, the shards
@@ -8,36 +8,32 @@ not even on them, and data is written before its receipt: so it does no harm if 
 later, and any number of workers, pods and attempts makes the same bytes. A receipt whose data is gone doesn't count.
 """
 
-from collections.abc import Callable, Mapping
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
-
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bertline.corpus import passes, workers
-from bertline.corpus.buckets import Layout, Partitioner
+from bertline.corpus.buckets import DamagedPiecesError, Head, Layout, Partitioner, Piece
 from bertline.corpus.config import CorpusConfig
 from bertline.corpus.passes import Counts, MapUnit, ReduceUnit
+from bertline.corpus.receipts import MAP, REDUCE, AnyReceipt, MapReceipt, Receipt, ReduceReceipt
 from bertline.errors import DamagedError, UserError
 from bertline.experiment.corpora import Corpus
 from bertline.process import progress
-from bertline.store import staging
+from bertline.store import disks
 from bertline.store.objects import NotFoundError, ObjectStore
-from bertline.store.realizations import ROLLING, require
-from bertline.store.staging import File
+from bertline.store.realizations import require
 from bertline.text import wordpiece
 from bertline.wikipedia import dumps
 
-MAP, REDUCE = f"{ROLLING}map/", f"{ROLLING}reduce/"
 THREADS = 8  # enough to hide a bucket's latency
 
 # A slice is what a kill loses: at most 16 MiB of bz2, about 64 MB of XML, under a minute. Small dumps get small slices,
-# so that all cores have work, but not too small: a slice reads on into the blocks of the next one to finish its last
-# page, and those are decoded twice. A block is up to 900 kB of text, 256 KiB of bz2.
+# so that all cores have work: blocks are up to 900 kB of text, 256 KiB of bz2.
 LARGEST_SLICE = 16 << 20
-SMALLEST_SLICE = 2 << 20
+SMALLEST_SLICE = 256 << 10
 SLICES = 64
 
 # In mid-pass a share of [UNK] says little about the rest, unless it is far too high.
@@ -45,49 +41,8 @@ SURELY = 10
 LEAST_TOKENS = {1: 1, SURELY: 10_000}
 
 
-class Receipt(BaseModel):
-    """Says that a unit is done, and where its data is."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    file: File
-    seconds: float
-    """Of one worker, whichever did it."""
-
-    def is_backed(self, objects: Mapping[str, int]) -> bool:
-        """True if its data is among the objects (path → size)."""
-        return objects.get(self.file.path) == self.file.size
-
-
-class MapReceipt(Receipt):
-    """Of one slice."""
-
-    slice: tuple[int, int]
-    dump_bytes: int
-    """Size of the whole dump: it tells, without the dump, whether a slice is missing."""
-    dump_sha256: str | None = None
-    """Of the dump that came from a URL without checksum, which may be another one the next time."""
-    counts: Counts
-
-
-class ReduceReceipt(Receipt):
-    """Of one bucket."""
-
-    examples: int
-    documents: int
-    dump_sha256: str | None = None
-    """Like that of its slices."""
-
-    def is_backed(self, objects: Mapping[str, int]) -> bool:
-        """Like the others', but empty shards aren't uploaded."""
-        return not self.examples or super().is_backed(objects)
-
-
 class DamagedSlicesError(DamagedError):
     """Slices' files aren't what their receipts say. The receipts are deleted, so that the slices are done again."""
-
-
-AnyReceipt = TypeVar("AnyReceipt", bound=Receipt)
 
 
 @dataclass(frozen=True)
@@ -122,7 +77,7 @@ class Job:
     def sign(self, name: str, receipt: Receipt) -> None:
         """Write a receipt, after the data it speaks of."""
         self.check()
-        self.store.put(f"{self.prefix}{name}", receipt.model_dump_json().encode())
+        self.store.put(f"{self.prefix}{name}", receipt.document())
         self.seconds.append(receipt.seconds)
 
 
@@ -166,7 +121,7 @@ def map_slices(job: Job, pool: Executor) -> list[MapReceipt]:
             corpus,
             vocabulary,
             job.config.lower_case,
-            job.work / f"{MAP}{part.index:05d}.safetensors",
+            job.work / f"{MAP}{part.index:05d}.buckets",
             templates,
         )
         for part in share
@@ -176,20 +131,23 @@ def map_slices(job: Job, pool: Executor) -> list[MapReceipt]:
     total = sum(part.end - part.begin for part in share)
     done = total - sum(unit.part.end - unit.part.begin for unit in units)
     with progress.bar("reading the dump", total, "B", done) as advance:
-        for unit, counts, seconds in workers.finished(pool, passes.map_slice, units):
+        for unit, (counts, written), seconds in workers.finished(pool, passes.map_slice, units):
             index, edge = unit.part.index, (unit.part.begin, unit.part.end)
-            file = staging.put(job.store, job.prefix, unit.output, f"{MAP}{unit.output.name}")
-            receipts[index] = MapReceipt(
-                file=file,
+            receipts[index] = receipt = MapReceipt(
                 seconds=seconds,
+                index=index,
+                size=written.size,
+                head=written.head,
+                head_sha256=written.head_sha256,
                 slice=edge,
                 dump_bytes=size,
                 dump_sha256=obtained.sha256,
                 counts=counts,
             )
-            job.sign(f"{MAP}{index:05d}.json", receipts[index])
+            job.store.upload(unit.output, f"{job.prefix}{receipt.path}")
+            job.sign(f"{MAP}{index:05d}.json", receipt)
             check_spelling(corpus, sum((receipt.counts for receipt in receipts.values()), Counts()), SURELY)
-            if job.store.local_path(f"{job.prefix}{file.path}") is not None:
+            if job.store.local_path(f"{job.prefix}{receipt.path}") is not None:
                 unit.output.unlink()  # the store's copy serves as well
             advance(edge[1] - edge[0])
     return [receipt for _, receipt in sorted(receipts.items())]
@@ -226,8 +184,8 @@ def reduce_buckets(job: Job, pool: Executor, slices: list[MapReceipt]) -> list[R
     }
     share = list(filter(job.has, range(partitioner.count)))
     if missing := [bucket for bucket in share if bucket not in receipts]:
-        paths, vocabulary = _local(job, slices), job.vocabulary()
-        layout = Layout.of(paths, partitioner)
+        heads, vocabulary = _heads(job, slices), job.vocabulary()
+        layout = Layout.of(heads, partitioner)
         if layout.trained == 1 and corpus.next_sentence:
             raise UserError(
                 f"{corpus.dump.url} has one document to train on, and random next sentences need a second one; take a "
@@ -235,12 +193,24 @@ def reduce_buckets(job: Job, pool: Executor, slices: list[MapReceipt]) -> list[R
             )
         if layout.repeated:
             progress.say(f"{layout.repeated:,} articles are left out, as later ones have the same page ids")
-        units = [
-            ReduceUnit(bucket, layout.sources[bucket], paths, corpus, vocabulary, job.work / f"bucket-{bucket:05d}")
-            for bucket in missing
-        ]
-        with progress.bar("making examples", len(share), "shards", len(share) - len(units)) as advance:
-            for unit, shard, seconds in workers.finished(pool, passes.reduce_bucket, units):
+        damaged: set[int] = set()
+
+        def units() -> Iterator[ReduceUnit]:  # one after the other: what a unit needs may lie on this disk meanwhile
+            for bucket in missing:
+                output = job.work / f"bucket-{bucket:05d}"
+                sources = tuple(
+                    _pieces(job, source, slices, heads, Path(f"{output}-{source:05d}"))
+                    for source in layout.sources[bucket]
+                )
+                yield ReduceUnit(bucket, sources, corpus, vocabulary, output)
+
+        with progress.bar("making examples", len(share), "shards", len(share) - len(missing)) as advance:
+            for unit, shard, seconds in workers.finished(pool, passes.reduce_bucket, units()):
+                for copy in job.work.glob(f"{unit.output.name}-*"):
+                    copy.unlink()
+                if isinstance(shard, DamagedPiecesError):
+                    damaged |= shard.slices
+                    continue
                 if shard.examples:
                     job.store.upload(unit.output, f"{job.prefix}{shard.file.path}")
                 unit.output.unlink()
@@ -254,38 +224,79 @@ def reduce_buckets(job: Job, pool: Executor, slices: list[MapReceipt]) -> list[R
                 job.sign(f"{REDUCE}{unit.bucket:05d}.json", receipt)
                 receipts[unit.bucket] = receipt
                 advance(1)
+        if damaged:
+            raise _damaged(job, damaged)
     return [receipt for _, receipt in sorted(receipts.items())]
 
 
-def _local(job: Job, slices: list[MapReceipt]) -> tuple[Path, ...]:
-    """The slices' files on local disk, in the dump's order: those that this process made are there.
+def _heads(job: Job, slices: Sequence[MapReceipt]) -> list[Head]:
+    """What each slice's file holds, in the dump's order.
 
     Raises:
         DamagedSlicesError: some aren't what their receipts say.
     """
 
-    def fetch(receipt: MapReceipt) -> Path | None:
-        path = job.work / receipt.file.path
-        if path.exists():
-            return path
-        try:
-            (path,) = staging.fetch(job.store, job.prefix, [receipt.file], job.work)
-        except DamagedError as error:
-            progress.say(f"{error}; its slice of the dump is done again")
-            path.unlink(missing_ok=True)
-            job.store.delete(f"{job.prefix}{receipt.file.path.removesuffix('.safetensors')}.json")
-            return None
-        return path
+    def read(receipt: MapReceipt) -> Head | None:
+        content = _part(job, receipt, 0, receipt.head)
+        return Head.of(content) if hashlib.sha256(content).hexdigest() == receipt.head_sha256 else None
 
     with ThreadPoolExecutor(THREADS) as threads:
-        paths = list(threads.map(fetch, slices))
-    whole = tuple(path for path in paths if path is not None)
-    if len(whole) < len(paths):
-        raise DamagedSlicesError(
-            f"{len(paths) - len(whole)} intermediate files of {job.store.uri}/{job.prefix} are damaged, also after "
-            "they were made again: is its disk sound?"
-        )
-    return whole
+        found = list(threads.map(read, slices))
+    if damaged := {receipt.index for receipt, head in zip(slices, found, strict=True) if head is None}:
+        raise _damaged(job, damaged)
+    return [head for head in found if head is not None]
+
+
+def _pieces(
+    job: Job, bucket: int, slices: Sequence[MapReceipt], heads: Sequence[Head], copy: Path
+) -> tuple[Piece, ...]:
+    """A bucket's pieces, in the dump's order: where they lie on this machine, the others in a copy."""
+    pieces: list[Piece] = []
+    wanted: list[tuple[MapReceipt, Head]] = []
+    for receipt, head in zip(slices, heads, strict=True):
+        begin, end = head.range(bucket)
+        if begin == end:
+            continue
+        if path := _here(job, receipt):
+            pieces.append(head.piece(bucket, receipt.index, path, begin))
+        else:
+            wanted.append((receipt, head))
+    if not wanted:
+        return tuple(pieces)
+    with ThreadPoolExecutor(THREADS) as threads, disks.explained("write", copy), copy.open("wb") as file:
+        contents = threads.map(lambda each: _part(job, each[0], *each[1].range(bucket)), wanted)
+        for (receipt, head), content in zip(wanted, contents, strict=True):
+            begin, end = head.range(bucket)
+            pieces.append(head.piece(bucket, receipt.index, copy, file.tell()))
+            file.write(content.ljust(end - begin, b"\0"))  # what is missing will be seen by its checksum
+    return tuple(sorted(pieces, key=lambda piece: piece.slice))
+
+
+def _here(job: Job, receipt: MapReceipt) -> Path | None:
+    """A slice's file on this machine: this process made it, or the store is a disk."""
+    own = job.work / receipt.path
+    return own if own.exists() else job.store.local_path(f"{job.prefix}{receipt.path}")
+
+
+def _part(job: Job, receipt: MapReceipt, begin: int, end: int) -> bytes:
+    """Bytes of a slice's file; nothing if it is gone."""
+    try:
+        return job.store.read(f"{job.prefix}{receipt.path}", begin, end)
+    except NotFoundError:
+        return b""
+
+
+def _damaged(job: Job, slices: set[int]) -> DamagedSlicesError:
+    """Forget these slices, so that they are done again."""
+    for number in sorted(slices):
+        path = f"{MAP}{number:05d}.buckets"
+        progress.say(f"{job.store.uri}/{job.prefix}{path} is damaged; its slice of the dump is done again")
+        (job.work / path).unlink(missing_ok=True)
+        job.store.delete(f"{job.prefix}{MAP}{number:05d}.json")
+    return DamagedSlicesError(
+        f"{len(slices)} intermediate files of {job.store.uri}/{job.prefix} are damaged, also after they were made "
+        "again: is its disk sound?"
+    )
 
 
 def _covering(receipts: Mapping[int, MapReceipt]) -> list[MapReceipt] | None:
@@ -312,9 +323,9 @@ def _receipts(job: Job, folder: str, kind: type[AnyReceipt]) -> dict[int, AnyRec
 
     def read(name: str) -> AnyReceipt | None:
         try:
-            receipt = kind.model_validate_json(job.store.get(f"{job.prefix}{name}")[0])
-        except (NotFoundError, ValidationError):
-            return None  # just deleted, or another program's
+            receipt = kind.of(job.store.get(f"{job.prefix}{name}")[0])
+        except (NotFoundError, ValueError):
+            return None  # just deleted, damaged, or another program's
         return receipt if receipt.is_backed(objects) else None
 
     with ThreadPoolExecutor(THREADS) as threads:

@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -53,7 +53,7 @@ def pool() -> Iterator[ProcessPoolExecutor]:
 
 
 def finished(
-    pool: Executor, function: Callable[[Unit], Result], units: Sequence[Unit]
+    pool: Executor, function: Callable[[Unit], Result], units: Iterable[Unit]
 ) -> Iterator[tuple[Unit, Result, float]]:
     """Results as they come, with the seconds that each took its worker.
 

@@ -40,13 +40,22 @@ class FileSystemStore:
             content = file.read()
         return content, _version(content)
 
+    def read(self, name: str, begin: int, end: int, state: str = "") -> bytes:  # noqa: D102
+        with self._reading(name) as file, disks.explained("read", self._path(name)):
+            if state and _state(os.fstat(file.fileno())) != state:
+                raise ConflictError(f"{self.uri}/{name} isn't in the expected state")
+            file.seek(begin)
+            return file.read(end - begin)
+
     def stat(self, name: str) -> Stat | None:  # noqa: D102
         with disks.explained("read", self._path(name)):
             try:
                 found = self._path(name).stat()
             except ABSENT:
                 return None
-        return Stat(name, found.st_size, found.st_mtime) if stat.S_ISREG(found.st_mode) else None
+        if not stat.S_ISREG(found.st_mode):
+            return None
+        return Stat(name, found.st_size, found.st_mtime, _state(found))
 
     def list(self, prefix: str) -> Iterator[Stat]:  # noqa: D102
         for name in _names(self.root, prefix.rpartition("/")[0]):
@@ -164,6 +173,10 @@ class FileSystemStore:
 
 def _version(content: bytes) -> Version:
     return hashlib.sha256(content).hexdigest()
+
+
+def _state(found: os.stat_result) -> str:
+    return f"{found.st_ino}-{found.st_size}-{found.st_mtime_ns}"
 
 
 def _names(root: Path, folder: str) -> list[str]:

@@ -85,6 +85,24 @@ class GoogleCloudStore:
             content = bytes(blob.download_as_bytes(**self._options))
             return content, str(blob.generation)
 
+    def read(self, name: str, begin: int, end: int, state: str = "") -> bytes:  # noqa: D102
+        if begin >= end:  # a range of nothing can't be asked for
+            return b""
+        with self._sentences(name):
+            try:
+                return bytes(
+                    self._blob(name, generation=int(state) if state else None).download_as_bytes(
+                        start=begin, end=end - 1, raw_download=True, **self._options
+                    )
+                )
+            except api.RequestRangeNotSatisfiable:  # it ends before `begin`
+                return b""
+            except api.NotFound as error:
+                if not state:
+                    raise
+                self._check_bucket()
+                raise ConflictError(f"{self.uri}/{name} isn't in the expected state") from error
+
     def stat(self, name: str) -> Stat | None:  # noqa: D102
         with self._sentences(name):
             blob = self._bucket().get_blob(self._prefix + name, **self._options)
@@ -175,11 +193,11 @@ class GoogleCloudStore:
                 return str(found.generation)
             raise ConflictError(f"{self.uri}/{name} {refusal}") from error
 
-    def _blob(self, name: str, chunk: int | None = None) -> storage.Blob:
-        return self._bucket().blob(self._prefix + name, chunk_size=chunk)
+    def _blob(self, name: str, chunk: int | None = None, generation: int | None = None) -> storage.Blob:
+        return self._bucket().blob(self._prefix + name, chunk_size=chunk, generation=generation)
 
     def _stat(self, blob: storage.Blob) -> Stat:
-        return Stat(blob.name.removeprefix(self._prefix), blob.size, blob.updated.timestamp())
+        return Stat(blob.name.removeprefix(self._prefix), blob.size, blob.updated.timestamp(), str(blob.generation))
 
     def _bucket(self) -> storage.Bucket:
         """One client a process: sockets must not be shared with a forked child."""

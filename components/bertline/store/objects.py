@@ -66,6 +66,8 @@ class Stat:
     """Bytes."""
     modified: float
     """Seconds since 1970, by the store's clock."""
+    state: str = ""
+    """Of `stat` only: what tells this state of the object from a later one, for `ObjectStore.read`."""
 
 
 class ObjectStore(Protocol):
@@ -90,8 +92,17 @@ class ObjectStore(Protocol):
             OutageError, TransientError, UserError: see above.
         """
 
+    def read(self, name: str, begin: int, end: int, state: str = "") -> bytes:
+        """Bytes [begin, end) of an object; fewer if it ends before.
+
+        Raises:
+            NotFoundError: it isn't there.
+            ConflictError: it is no longer in the state that `stat` told.
+            OutageError, TransientError, UserError: see above.
+        """
+
     def stat(self, name: str) -> Stat | None:
-        """Size and time of an object, None if it isn't there.
+        """Size, time and state of an object, None if it isn't there.
 
         Raises:
             OutageError, TransientError, UserError: see above.

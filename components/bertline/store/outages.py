@@ -109,6 +109,9 @@ class HeldStore:
     def get(self, name: str) -> tuple[bytes, Version]:  # noqa: D102 - the protocol says it
         return self._read(lambda: self._store.get(name))
 
+    def read(self, name: str, begin: int, end: int, state: str = "") -> bytes:  # noqa: D102
+        return self._read(lambda: self._store.read(name, begin, end, state))
+
     def stat(self, name: str) -> Stat | None:  # noqa: D102
         return self._read(lambda: self._store.stat(name))
 

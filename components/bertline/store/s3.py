@@ -99,10 +99,35 @@ class S3Store:
                             raise
             raise AssertionError
 
+    def read(self, name: str, begin: int, end: int, state: str = "") -> bytes:  # noqa: D102
+        content, failures = b"", 0
+        condition = {"IfMatch": state} if state else {}
+        with self._sentences(name):
+            while begin + len(content) < end:
+                try:
+                    asked = f"bytes={begin + len(content)}-{end - 1}"
+                    answer = self._client().get_object(**self._at(name), **condition, Range=asked)
+                    condition = {"IfMatch": answer["ETag"]}  # or two states would be mixed
+                    with contextlib.closing(answer["Body"]) as body:
+                        for piece in body.iter_chunks(PIECE):
+                            content += piece
+                            failures = 0
+                    if begin + len(content) >= _size(answer):
+                        break
+                except BROKEN_OFF:
+                    failures += 1
+                    if failures >= self._attempts:
+                        raise
+                except boto.ClientError as error:
+                    if s3_errors.status_of(error) != 416:
+                        raise
+                    break  # it ends before `begin`
+        return content
+
     def stat(self, name: str) -> Stat | None:  # noqa: D102
         with self._sentences(name):
             found = self._head(name)
-            return found and Stat(name, found["ContentLength"], found["LastModified"].timestamp())
+            return found and Stat(name, found["ContentLength"], found["LastModified"].timestamp(), found["ETag"])
 
     def list(self, prefix: str) -> Iterator[Stat]:  # noqa: D102
         # AWS lists in the order of names, SeaweedFS folder by folder: `a/1` before `a-b`.
@@ -347,6 +372,11 @@ BROKEN_OFF = (boto.IncompleteReadError, boto.ResponseStreamingError, boto.ReadTi
 
 def _token() -> str:
     return uuid.uuid4().hex
+
+
+def _size(answer: Any) -> int:
+    """Of the whole object of which the answer is a part."""
+    return int(answer["ContentRange"].rpartition("/")[2]) if "ContentRange" in answer else 0
 
 
 def _version(answer: Any) -> Version:

@@ -30,12 +30,12 @@ def most_frequent(names: Counter[str], count: int) -> list[tuple[str, int]]:
 
 
 def prose(
-    dump: Path, part: dumps.Slice, choice: Articles, read: Read, templates: Path | None = None
+    dump: dumps.Dump, part: dumps.Slice, choice: Articles, read: Read, templates: Path | None = None
 ) -> Iterator[tuple[int, list[str]]]:
     """Page id and paragraphs of each article that the slice owns, in the order of the dump.
 
     Args:
-        dump: on local disk.
+        dump: on this machine, or parts of it.
         part: of it.
         choice: which articles, and what of them.
         read: is told what was met.
@@ -49,7 +49,7 @@ def prose(
 
 
 def found(
-    dump: Path, part: dumps.Slice, choice: Articles, read: Read, templates: Path | None = None
+    dump: dumps.Dump, part: dumps.Slice, choice: Articles, read: Read, templates: Path | None = None
 ) -> Iterator[tuple[pages.Page, list[str]]]:
     """The same with the whole page."""
     damage = dumps.Damage()
@@ -69,7 +69,7 @@ def found(
     read.skipped_bytes += damage.skipped_bytes
 
 
-def reading(dump: Path, choice: Articles, templates: Path | None = None) -> Reading:
+def reading(dump: dumps.Dump, choice: Articles, templates: Path | None = None) -> Reading:
     """How a dump's wikitext is read."""
     return Reading(
         templates=known.of(choice.language, templates, text=choice.template_text == "shown"),
