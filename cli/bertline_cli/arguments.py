@@ -1,6 +1,7 @@
 """Arguments and options that several commands have, and what they stand for."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -55,6 +56,16 @@ OptionalProfile = Annotated[
     ),
 ]
 
+Changes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change a key of the experiment, as pretrain.epochs=100. May be repeated.",
+        show_default=False,
+    ),
+]
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, for programs.")]
 
 DEFAULT_STORE = "out/store"
@@ -76,8 +87,12 @@ class Outlook:
     """A sentence for each thing that isn't known."""
 
 
-def load(path: Path) -> tuple["Experiment", "Graph"]:
+def load(path: Path, changes: Sequence[str] | None = None) -> tuple["Experiment", "Graph"]:
     """The experiment of a file and all it leads to, with its local sources checked.
+
+    Args:
+        path: Of the file.
+        changes: What `--set` says.
 
     Raises:
         FileError: all that is wrong, in the file and in what it names on this machine.
@@ -89,7 +104,7 @@ def load(path: Path) -> tuple["Experiment", "Graph"]:
     from bertline_cli import displays
     from bertline_pipelines.planning import input_checks, unrolling
 
-    document = specs.read(path)
+    document = specs.read(path).changed(changes or ())
     corpus, vocabulary, evaluate = (
         specs.section(document, "corpus", Corpus),
         specs.section(document, "vocabulary", Vocabulary),
@@ -196,11 +211,10 @@ def look(store: str | None, profile_name: str | None) -> "Outlook":
     return Outlook(place, connected, tuple(unknown))
 
 
-def options(store: str | None, profile_name: str | None) -> str:
-    """The same options for the next command, to copy and paste."""
+def options(store: str | None, profile_name: str | None, changes: Sequence[str] | None = None) -> str:
+    """The same options for the next command, to copy and paste; `changes` only for one that takes `--set`."""
     import shlex
 
-    words = [
-        word for option, value in (("--profile", profile_name), ("--store", store)) if value for word in (option, value)
-    ]
-    return shlex.join(words or ["--store", DEFAULT_STORE])
+    named = [(option, value) for option, value in (("--profile", profile_name), ("--store", store)) if value]
+    pairs = [*(named or [("--store", DEFAULT_STORE)]), *(("--set", change) for change in changes or ())]
+    return shlex.join(word for pair in pairs for word in pair)

@@ -17,6 +17,7 @@ def command(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The file; without it, standard output.", show_default=False)
     ] = None,
+    changes: arguments.Changes = None,
 ) -> None:
     """Write the Kubeflow pipeline of a whole experiment, and check it for what KFP would misread.
 
@@ -29,7 +30,7 @@ def command(
     from bertline_pipelines.planning import plans, unrolling
 
     place = arguments.profile(profile)
-    _, graph = arguments.load(path)
+    _, graph = arguments.load(path, changes)
     plan = plans.plan(unrolling.portable(graph), None, place.corpus_pods)
     made = documents.compile_plan(graph.experiment.name, plan.missing, place)
     if output is None:

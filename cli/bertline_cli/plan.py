@@ -37,6 +37,7 @@ def command(
     currency: Annotated[
         str | None, typer.Option(metavar="ABC", help="Of the price.", show_default="the profile's, else USD")
     ] = None,
+    changes: arguments.Changes = None,
     as_json: arguments.Json = False,
 ) -> None:
     """Show an experiment's tasks: which are done, why the others are missing, and what they will take.
@@ -48,7 +49,7 @@ def command(
     from bertline_pipelines.planning import plans
     from bertline_pipelines.records import causes
 
-    _, graph = arguments.load(path)
+    _, graph = arguments.load(path, changes)
     outlook = arguments.look(store, profile)
     place, connected = outlook.profile, outlook.store
     plan = plans.plan(graph, connected, place.corpus_pods if place else 1)
@@ -83,7 +84,8 @@ def command(
         indent = "    " if sentence.startswith(" ") else "  "
         typer.echo(textwrap.fill(sentence, displays.width(), subsequent_indent=indent, break_on_hyphens=False))
     command = "submit" if place and place.kubeflow else "run"
-    typer.echo(f"Next:  bertline {command} {path} {arguments.options(store, profile if command == 'submit' else None)}")
+    options = arguments.options(store, profile if command == "submit" else None, changes)
+    typer.echo(f"Next:  bertline {command} {path} {options}")
 
 
 def _why(task: "Task", reasons: "Sequence[Reason]") -> str:

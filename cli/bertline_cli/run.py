@@ -21,6 +21,7 @@ EXAMPLE = "Example:  bertline run my.yaml --store out/store"
 def command(
     path: arguments.ExperimentFile,
     store: arguments.Store = None,
+    changes: arguments.Changes = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the report and logs.", show_default="out/NAME")] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Tasks at a time.", show_default="one per core, up to 4; 1 with a GPU")
@@ -38,7 +39,8 @@ def command(
 
     begun, shown = time.monotonic(), streams.lasting(sys.stdout)
     store = store or arguments.DEFAULT_STORE
-    experiment, graph = arguments.load(path)
+    experiment, graph = arguments.load(path, changes)
+    again = f"bertline run {path} {arguments.options(store, None, changes)}"
     out = out or Path("out") / experiment.name
     connected = arguments.connect(store)
     reference = references.write(connected, experiment.name, graph.document)
@@ -54,11 +56,11 @@ def command(
             try:
                 states = local.run(experiment.name, missing, connected.uri, out, workers or _workers(), display)
             except local.InterruptedRunError as stopped:
-                typer.echo(f"Finished tasks are kept. Next:  bertline run {path} --store {store}", err=True)
+                typer.echo(f"Finished tasks are kept. Next:  {again}", err=True)
                 raise typer.Exit(stopped.exit_code) from None
         failed = [state for state in states if state.phase == "failed"]
         if failed:
-            _explain(failed, sum(state.phase == "skipped" for state in states), path, store)
+            _explain(failed, sum(state.phase == "skipped" for state in states), again)
             raise typer.Exit(failed[0].exit_code)
     else:
         typer.echo(f"{experiment.name}: all {kept} tasks are already done, nothing is recomputed", file=shown)
@@ -101,7 +103,7 @@ def _deliver(made: object, out: Path) -> None:
             shutil.copyfile(found, out / name)
 
 
-def _explain(failed: list["State"], skipped: int, path: Path, store: str) -> None:
+def _explain(failed: list["State"], skipped: int, again: str) -> None:
     """Print why tasks failed, with the end of the log if the message alone doesn't say enough."""
     from bertline.errors import ExitCode
     from bertline_pipelines.running import local
@@ -114,4 +116,4 @@ def _explain(failed: list["State"], skipped: int, path: Path, store: str) -> Non
         typer.echo(f"  log: {state.log}", err=True)
     if skipped:
         typer.echo(f"not run because of this: {counted(skipped, 'task')}", err=True)
-    typer.echo(f"Finished tasks are kept. Next:  bertline run {path} --store {store}", err=True)
+    typer.echo(f"Finished tasks are kept. Next:  {again}", err=True)

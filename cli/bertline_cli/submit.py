@@ -2,7 +2,6 @@
 
 import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -30,6 +29,7 @@ def command(
         int, typer.Option(min=0, help="With --wait: submit again at most so often after a temporary failure.")
     ] = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be submitted; write nothing.")] = False,
+    changes: arguments.Changes = None,
     as_json: arguments.Json = False,
 ) -> None:
     """Run the missing tasks of an experiment on a cluster, as a Kubeflow pipeline.
@@ -41,20 +41,21 @@ def command(
     from bertline_pipelines.places import access
     from bertline_pipelines.submitting import launching
 
-    _, graph = arguments.load(path)
+    experiment, graph = arguments.load(path, changes)
+    named = experiment.name if changes else str(path)  # for commands that take a name or a file, and no --set
     if dry_run:
         outlook = arguments.look(store, profile)
         assert outlook.profile is not None
         prepared = launching.prepare(graph, outlook.profile, outlook.store)
         for sentence in () if as_json else outlook.unknown:
             typer.echo(f"note: {sentence}", err=True)
-        _print(as_json, _plan(prepared) | {"unknown": outlook.unknown}, _sentences(prepared, path, profile, store))
+        _print(as_json, _plan(prepared) | {"unknown": outlook.unknown}, _sentences(prepared, named, profile, store))
         return
     place = arguments.profile(profile, store)
     connected = arguments.connect(store, profile)
     prepared = launching.prepare(graph, place, connected)
     if prepared.document is None:
-        _print(as_json, _plan(prepared), _sentences(prepared, path, profile, store))
+        _print(as_json, _plan(prepared), _sentences(prepared, named, profile, store))
         return
     with access.kubeflow(place) as server:
         if warning := api.check_version(server.version()):
@@ -63,7 +64,7 @@ def command(
             submitted = launching.submit(prepared, connected, server)
         document = _plan(prepared) | _run(submitted, server)
         if not wait:
-            _print(as_json, document, [*_announcement(submitted, prepared, server), *_next(path, profile, store)])
+            _print(as_json, document, [*_announcement(submitted, prepared, server), *_next(named, profile, store)])
             return
         if not as_json:
             typer.echo("\n".join(_announcement(submitted, prepared, server)))
@@ -75,7 +76,7 @@ def command(
     if as_json:
         typer.echo(json.dumps(document | {"exit_code": int(code)}, indent=2))
     elif not code:
-        typer.echo(f"everything is done. Next:  bertline pull {path} results {arguments.options(store, profile)}")
+        typer.echo(f"everything is done. Next:  bertline pull {named} results {arguments.options(store, profile)}")
     raise typer.Exit(code)
 
 
@@ -98,13 +99,13 @@ def _run(submitted: "Submitted", server: "Kubeflow") -> dict[str, Any]:
     }
 
 
-def _sentences(prepared: "Prepared", path: Path, profile: str, store: str | None) -> list[str]:
+def _sentences(prepared: "Prepared", named: str, profile: str, store: str | None) -> list[str]:
     """What would be submitted."""
     name = prepared.graph.experiment.name
     if not prepared.parts:
         return [
             f"{name}: all {len(prepared.plan.tasks)} tasks are already done, nothing is submitted",
-            f"Next:  bertline pull {path} results {arguments.options(store, profile)}",
+            f"Next:  bertline pull {named} results {arguments.options(store, profile)}",
         ]
     assert prepared.document is not None
     left = sum(map(len, prepared.parts))
@@ -132,12 +133,12 @@ def _announcement(submitted: "Submitted", prepared: "Prepared", server: "Kubeflo
     return lines
 
 
-def _next(path: Path, profile: str, store: str | None) -> list[str]:
+def _next(named: str, profile: str, store: str | None) -> list[str]:
     options = arguments.options(store, profile)
     return [
-        f"Next:  bertline status {path} {options} -w",
-        f"       bertline logs {path} {options} -f",
-        f"       bertline pull {path} results {options}",
+        f"Next:  bertline status {named} {options} -w",
+        f"       bertline logs {named} {options} -f",
+        f"       bertline pull {named} results {options}",
     ]
 
 

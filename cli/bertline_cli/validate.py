@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +21,10 @@ EXAMPLE = "Example:  bertline validate my.yaml --profile gke-l4"
 
 
 def command(
-    path: arguments.ExperimentFile, profile: arguments.OptionalProfile = None, as_json: arguments.Json = False
+    path: arguments.ExperimentFile,
+    profile: arguments.OptionalProfile = None,
+    changes: arguments.Changes = None,
+    as_json: arguments.Json = False,
 ) -> None:
     """Check an experiment file and the inputs that are on this machine.
 
@@ -28,7 +32,7 @@ def command(
     """
     from bertline_pipelines.planning import input_checks
 
-    place, experiment, graph = _load(path, profile)
+    place, experiment, graph = _load(path, profile, changes)
     warnings = list(_compile(graph, place)) if place else []
     warnings += input_checks.warnings(experiment)
     rounds = len(graph.select("pretrain"))
@@ -47,10 +51,16 @@ def command(
         typer.echo(
             f"  {name}: {experiment.pretrain.epochs} of {reference:,.0f} reference epochs ({share:.2%} of BERT's)"
         )
-    typer.echo(f"Next:  bertline plan {path}" + (f" --profile {profile}" if profile else ""))
+    words = shlex.join(
+        [
+            *(["--profile", profile] if profile else []),
+            *(word for change in changes or () for word in ("--set", change)),
+        ]
+    )
+    typer.echo(f"Next:  bertline plan {path} {words}".rstrip())
 
 
-def _load(path: Path, profile: str | None) -> "tuple[Profile | None, Experiment, Graph]":
+def _load(path: Path, profile: str | None, changes: list[str] | None) -> "tuple[Profile | None, Experiment, Graph]":
     """Read the profile and the experiment.
 
     Raises:
@@ -66,7 +76,7 @@ def _load(path: Path, profile: str | None) -> "tuple[Profile | None, Experiment,
     except UserError as error:
         failures.append(error)
     try:
-        loaded = arguments.load(path)
+        loaded = arguments.load(path, changes)
     except UserError as error:
         raise yamlfiles.together([error, *failures]) from error
     if failures:

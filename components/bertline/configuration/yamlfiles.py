@@ -4,10 +4,11 @@ Numbers, booleans and null are those of YAML 1.2: `on`, `yes`, `1:30` and dates 
 refused, because it is 8 in one version of YAML and 10 in the other. A key that is given twice is refused too.
 """
 
+import copy
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -58,8 +59,8 @@ class Problem:
 class Part:
     """A key with its value, or a list's entry."""
 
-    line: int
-    """From 1."""
+    line: int | None
+    """From 1; None where the command line gave it."""
     text: str | None
     """As it is written, where it is neither in quotes nor of several parts."""
 
@@ -81,6 +82,39 @@ class Document:
             if part := self.parts.get(location[:length]):
                 return part.line
         return None
+
+    def changed(self, changes: Iterable[str]) -> "Document":
+        """The same with some parts given anew, as `--set` does: `pretrain.epochs=100`, `evaluate.seeds=[1, 2]`.
+
+        Args:
+            changes: The keys that lead to a part, with dots between them, `=`, and its value in YAML.
+
+        Raises:
+            UserError: a change isn't of that form, or leads into something that has no keys.
+        """
+        values, parts = copy.deepcopy(self.values), dict(self.parts)
+        for change in changes:
+            key, equals, text = change.partition("=")
+            steps: list[str | int] = [*key.strip().split(".")]
+            if not equals or not all(steps):
+                raise UserError(f"--set {change}: expected KEY=VALUE, as --set pretrain.epochs=100")
+            place: Any = values
+            for depth, step in enumerate(steps):
+                if isinstance(place, list) and str(step).isdecimal() and int(step) < len(place):
+                    steps[depth] = step = int(step)
+                elif not isinstance(place, dict):
+                    found = f"{mistakes.dotted(tuple(steps[:depth]))} is {mistakes.shown(place)}"
+                    raise UserError(f"--set {change}: {found}, which has no {step}")
+                if depth == len(steps) - 1:
+                    place[step] = _value(change, text)
+                elif isinstance(place, list):
+                    place = place[int(step)]
+                else:
+                    place = place.setdefault(step, {})
+            location = tuple(steps)
+            parts = {known: part for known, part in parts.items() if known[: len(location)] != location}
+            parts[location] = Part(None, text.strip())
+        return replace(self, values=values, parts=parts)
 
     def located(self, found: Iterable[tuple[Location, str]]) -> list["Problem"]:
         """What was found by other looks at the file's parts."""
@@ -176,6 +210,20 @@ def read(path: Path) -> Document:
             path, [*loader.problems, Problem(1, f"expected `name:` and other keys, found {mistakes.shown(values)}")]
         )
     return Document(path, values, parts, tuple(loader.problems))
+
+
+def _value(change: str, text: str) -> Any:
+    """What stands behind `=`, read as it would be in a file."""
+    try:
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        value = loader.construct_document(node) if node is not None else None
+    except yaml.YAMLError as error:
+        said = _syntax(error) if isinstance(error, yaml.MarkedYAMLError) else str(error)
+        raise UserError(f"--set {change}: the value {said}") from error
+    if loader.problems:
+        raise UserError(f"--set {change}: {loader.problems[0].message}")
+    return value
 
 
 class _Loader(yaml.SafeLoader):
