@@ -28,7 +28,7 @@ def command(profile: arguments.Profile, store: arguments.Store = None, as_json: 
     from bertline_pipelines.doctor import checks, findings
 
     found = []
-    for finding in checks.examine(arguments.profile(profile, store)):
+    for finding in checks.run(arguments.profile(profile, store)):
         found.append(finding)
         if not as_json:
             typer.echo(_line(finding, checks.WIDTH))

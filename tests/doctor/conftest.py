@@ -173,7 +173,7 @@ def place(tmp_path, kubernetes, server, registry, gs_uri, emulator, monkeypatch)
 
     def examine(**options):
         read = profiles.Profile.model_validate(document)
-        found.last = list(checks.examine(read, **options))
+        found.last = list(checks.run(read, **options))
         texts = [(each.name, each.state.value, each.text) for each in found.last]
         assert VALUE not in repr(found.last)
         assert TOKEN not in repr(found.last)

@@ -58,12 +58,12 @@ def kfp_2_17_ships_retries_of_errors_only(place):
         place,
         {"spec": {"templateDefaults": {"retryStrategy": strategy}, "ttlStrategy": {"secondsAfterCompletion": 3600}}},
     )
-    return [("retries", "warning", r"retryPolicy OnError, so the profile's `retries` do nothing.*argo-retries")], 0
+    return [("retries", "warning", r"retryPolicy OnError.*`retries` don't apply.*argo-retries")], 0
 
 
 def retries_multiply(place):
     _argo(place, {"spec": {"templateDefaults": {"retryStrategy": {"limit": 3, "retryPolicy": "Always"}}}})
-    return [("retries", "warning", r"limit 3, and repeat each level")], 0
+    return [("retries", "warning", r"limit here is 3")], 0
 
 
 def the_context_is_unknown(place):
@@ -86,7 +86,7 @@ def the_namespace_is_missing(place):
 
 def the_namespace_may_not_be_looked_at(place):
     place.api.forbidden.add(("get", "namespaces"))
-    return [("namespace", "unknown", r"can't be looked at, your account may not get namespaces")], 0
+    return [("namespace", "unknown", r"can't be checked: your account may not get namespaces")], 0
 
 
 def logs_may_not_be_read(place):
@@ -97,8 +97,8 @@ def logs_may_not_be_read(place):
 def nodes_may_not_be_listed(place):
     place.api.forbidden |= {("list", "nodes")}
     return [
-        ("permissions", "warning", r"may not list nodes, so `bertline status` knows less"),
-        ("nodes", "unknown", r"can't be looked at, your account may not list nodes"),
+        ("permissions", "warning", r"may not list nodes, so `bertline status` can say less"),
+        ("nodes", "unknown", r"can't be checked: your account may not list nodes"),
     ], 0
 
 
@@ -119,7 +119,7 @@ def a_secret_is_missing(place):
 
 def a_key_is_missing(place):
     place.profile["secrets"][0]["keys"] |= {"PASSWORD": "password"}
-    return [("secret", "failed", r"no key 'password', which the profile wants as PASSWORD; it has access, hmac")], 2
+    return [("secret", "failed", r"no key 'password'.* PASSWORD; it has access, hmac")], 2
 
 
 def a_value_is_empty(place):
@@ -134,14 +134,14 @@ def a_value_ends_in_a_line_break(place):
 
 def the_pull_secret_is_of_another_kind(place):
     place.profile["images"]["pull_secrets"] = ["keys"]
-    return [("pull secret", "failed", r"keys isn't one for pulling images: it has access, hmac")], 2
+    return [("pull secret", "failed", r"keys isn't .* for pulling images: it has access, hmac")], 2
 
 
 def secrets_may_not_be_read(place):
     place.api.forbidden.add(("get", "secrets"))
     return [
-        ("secret", "unknown", r"keys: can't be looked at, your account may not get secrets"),
-        ("pull secret", "unknown", r"pull: can't be looked at"),
+        ("secret", "unknown", r"keys: can't be checked: your account may not get secrets"),
+        ("pull secret", "unknown", r"pull: can't be checked"),
     ], 0
 
 
@@ -153,7 +153,7 @@ def the_gpu_is_of_another_model(place):
 def the_pool_has_scaled_to_zero(place):
     for each in place.api.objects["/api/v1/nodes"]:
         each["metadata"]["labels"] |= {"cloud.google.com/gke-nodepool": "default"} | T4
-    return [("nodes", "warning", r"nvidia-l4.*nvidia-t4; this is usual for a node pool that has scaled to zero")], 0
+    return [("nodes", "warning", r"nvidia-l4.*nvidia-t4; .* node pool that has scaled to zero")], 0
 
 
 def the_cpu_pool_cannot_grow_into_a_larger_gpu_node(place):
@@ -166,13 +166,17 @@ def the_cpu_pool_cannot_grow_into_a_larger_gpu_node(place):
 def no_node_has_a_gpu(place):
     place.api.objects["/api/v1/nodes"][1] = node("other", labels=T4)
     return [
-        ("nodes", "failed", r"no node has nvidia.com/gpu, and none the label .*=nvidia-l4; values there .*: nvidia-t4")
+        (
+            "nodes",
+            "failed",
+            r"no node has nvidia.com/gpu, and no node has the label .*=nvidia-l4; existing values: nvidia-t4",
+        )
     ], 2
 
 
 def the_device_plugin_does_not_run(place):
     place.api.objects["/api/v1/nodes"][1] = node("gpu-1", labels=L4)
-    return [("nodes", "failed", r"gpu-1 has the labels of node_selector but no nvidia.com/gpu: see to the dev")], 2
+    return [("nodes", "failed", r"gpu-1 has the labels of node_selector but no nvidia.com/gpu: check the device")], 2
 
 
 def the_taint_is_not_tolerated(place):
@@ -212,15 +216,15 @@ def the_quota_is_too_small(place):
     status = {"hard": {"requests.nvidia.com/gpu": "0", "requests.cpu": "6", "pods": "9"}, "used": {"requests.cpu": "3"}}
     place.api.add(f"{NS}/resourcequotas", {"metadata": {"name": "team"}, "status": status})
     return [
-        ("quota", "warning", r"corpus: asks for 4 cpu, and quota team .* has 3 cpu left now .*wait until others"),
-        ("quota", "failed", r"pretrain: asks for 1 nvidia.com/gpu, and quota team .* has 0 .* ask for a larger quota"),
+        ("quota", "warning", r"corpus: asks for 4 cpu, but quota team .* has 3 cpu left now .*wait until other pods"),
+        ("quota", "failed", r"pretrain: asks for 1 nvidia.com/gpu, but quota team .* has 0 .* ask for a larger quota"),
     ], 2
 
 
 def a_limit_range_is_too_small(place):
     limits = {"limits": [{"type": "Container", "max": {"memory": "3Gi"}}]}
     place.api.add(f"{NS}/limitranges", {"metadata": {"name": "l"}, "spec": limits})
-    return [("quota", "failed", r"pretrain: asks for 4 GiB of memory, and .* limit range allows 3 GiB of memory")], 2
+    return [("quota", "failed", r"pretrain: asks for 4 GiB of memory, but .* limit range allows 3 GiB of memory")], 2
 
 
 def an_image_is_not_in_the_registry(place):
@@ -231,12 +235,12 @@ def an_image_is_not_in_the_registry(place):
 
 def the_registry_wants_credentials(place):
     place.registry.door = "closed"
-    return [("images", "unknown", r"wants credentials for bertline/bertline-corpus \(401\), so it can't be seen")], 0
+    return [("images", "unknown", r"wants credentials for bertline/bertline-corpus \(401\)")], 0
 
 
 def the_registry_is_not_one(place):
     place.registry.door = "web page"
-    return [("images", "unknown", r"answers 302 to http://127.*/v2/, which isn't how a registry answers")], 0
+    return [("images", "unknown", r"answers 302 to http://127.*/v2/, so it isn't a registry")], 0
 
 
 def the_registry_can_not_be_reached(place):
@@ -266,14 +270,12 @@ def the_bucket_is_missing(place):
 
 def the_store_is_not_there(place):
     place.set("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{free_port()}")
-    return [
-        ("store", "failed", r"can't reach gs://.* now: .*right address, and is its port-forward running")
-    ], ExitCode.TRANSIENT
+    return [("store", "failed", r"can't reach gs://.* now: .*whether its port-forward runs")], ExitCode.TRANSIENT
 
 
 def pods_look_for_the_store_on_themselves(place):
     place.profile["store"]["endpoint"] = "http://localhost:9000"
-    return [("store", "warning", r"http://localhost:9000, which is each pod itself: give the address")], 0
+    return [("store", "warning", r"http://localhost:9000, .* the pod itself: set `store.endpoint`")], 0
 
 
 CASES = [

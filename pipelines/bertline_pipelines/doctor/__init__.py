@@ -1,1 +1,1 @@
-"""Whether everything is there that a run needs: `checks` runs those of the other modules, which return `findings`."""
+"""The checks of `bertline doctor`: `checks` runs those of the other modules, which return `findings`."""

@@ -1,6 +1,6 @@
-"""What a run needs of its namespace: permissions of ours, the account of its pods, secrets. For `bertline doctor`.
+"""Checks of the namespace: our permissions, the account of a run's pods, secrets. For `bertline doctor`.
 
-Of secrets only names, keys and shapes are ever said.
+Messages contain names and keys of secrets, never their values.
 """
 
 from collections.abc import Iterator
@@ -17,11 +17,11 @@ RIGHTS = (
     ("patch", "workflowtaskresults", "argoproj.io", ""),
     ("get", "configmaps", "", "kfp-launcher"),
 )
-"""Of the pods' account, whatever the store: verb, resource, group, name. `manifests/base/role.yaml` gives them."""
+"""Permissions of the pods' account, as in manifests/base/role.yaml: verb, resource, group, name."""
 
 
 def namespace(cluster: Cluster, place: Kubeflow) -> Iterator[Finding]:
-    """Whether it is there."""
+    """Check that the namespace exists."""
     if cluster.namespace_exists(place.namespace):
         yield findings.ok("namespace", place.namespace)
     else:
@@ -34,7 +34,7 @@ def namespace(cluster: Cluster, place: Kubeflow) -> Iterator[Finding]:
 
 
 def permissions(cluster: Cluster, place: Kubeflow) -> Iterator[Finding]:
-    """Whether we may look at pods, logs and events."""
+    """Check that we may read pods, logs and events."""
     lacking, dull = (cluster.permissions(place.namespace, wanted) for wanted in (NEEDED, USEFUL))
     if lacking:
         yield findings.failed(
@@ -46,21 +46,21 @@ def permissions(cluster: Cluster, place: Kubeflow) -> Iterator[Finding]:
     if dull:
         yield findings.warning(
             "permissions",
-            f"your account may not {_list(dull)}, so `bertline status` knows less of why a pod waits",
+            f"your account may not {_list(dull)}, so `bertline status` can say less about why a pod waits",
             f"ask for it; `{dull[0].check(place.namespace)}` shows whether you have it",
         )
     if not lacking and not dull:
-        yield findings.ok("permissions", "your account may look at pods, logs, events, nodes and quotas")
+        yield findings.ok("permissions", "your account may read pods, logs, events, nodes and quotas")
 
 
 def account(cluster: Cluster, connection: Connection, place: Kubeflow) -> Iterator[Finding]:
-    """Whether the pods' account is there, and may do what Argo's and KFP's parts of a pod do, where we may ask that."""
+    """Check that the pods' account exists and has what Argo's and KFP's containers need, if we may ask that."""
     where = f"in namespace {place.namespace}"
     if not cluster.service_account_exists(place.namespace, place.service_account):
         yield findings.failed(
             "account",
-            f"there is no service account {place.service_account} {where}, and pods run as that one",
-            "kubectl apply -k manifests/overlays/… makes `bertline`, or name another in `kubeflow.service_account`",
+            f"there is no service account {place.service_account} {where}, but pods run as it",
+            "kubectl apply -k manifests/overlays/… creates `bertline`; or name another in `kubeflow.service_account`",
         )
         return
     try:
@@ -68,22 +68,22 @@ def account(cluster: Cluster, connection: Connection, place: Kubeflow) -> Iterat
             f"{verb} {resource}" for verb, resource, group, name in RIGHTS
             if not _may(connection, place, verb, resource, group, name)
         ]  # fmt: skip
-    except ForbiddenError:  # an administrator's right
-        yield findings.ok("account", f"{place.service_account} is there; what it may do can't be asked by everybody")
+    except ForbiddenError:  # only administrators may ask
+        yield findings.ok("account", f"{place.service_account} exists; your account may not ask for its permissions")
         return
     if lacking:
         yield findings.failed(
             "account",
-            f"the pods' account {place.service_account} may not {', '.join(lacking)} {where}, without which no task "
-            "ends well",
+            f"the pods' account {place.service_account} may not {', '.join(lacking)} {where}, and no task "
+            "succeeds without this",
             "kubectl apply -k manifests/overlays/… gives it the role",
         )
     else:
-        yield findings.ok("account", f"{place.service_account} is there, and may do what pods of a run do")
+        yield findings.ok("account", f"{place.service_account} exists and has the permissions that pods of a run need")
 
 
 def secrets(cluster: Cluster, profile: Profile, place: Kubeflow) -> Iterator[Finding]:
-    """Whether the secrets that the profile names are there, with the keys that it wants of them."""
+    """Check that the profile's secrets exist and have its keys."""
     for secret in (*filter(None, [profile.store.secret]), *profile.secrets):
         try:
             yield _secret(cluster, secret, place.namespace)
@@ -100,7 +100,7 @@ def secrets(cluster: Cluster, profile: Profile, place: Kubeflow) -> Iterator[Fin
         else:
             yield findings.failed(
                 "pull secret",
-                f"secret {name} isn't one for pulling images: it has {', '.join(sorted(keys)) or 'no keys'}",
+                f"secret {name} isn't a secret for pulling images: it has {', '.join(sorted(keys)) or 'no keys'}",
                 f"kubectl create secret docker-registry {name} -n {place.namespace} … makes one",
             )
 
@@ -110,22 +110,22 @@ def _secret(cluster: Cluster, secret: Secret, namespace: str) -> Finding:
     try:
         found = cluster.secret(namespace, secret.name)
     except UnicodeDecodeError:
-        return findings.failed("secret", f"{who} has a value that isn't text", "environment variables hold text only")
+        return findings.failed("secret", f"{who} has a value that isn't text", "environment variables hold only text")
     wanted = {key: variable for variable, key in secret.keys.items()}
     if missing := [key for key in wanted if key not in found]:
         return findings.failed(
             "secret",
-            f"{who} has no key {', '.join(map(repr, missing))}, which the profile wants as "
+            f"{who} has no key {', '.join(map(repr, missing))}, which the profile uses as "
             f"{', '.join(wanted[key] for key in missing)}; it has {', '.join(sorted(found)) or 'none'}",
             "add it to the secret, or correct the profile",
         )
     if empty := [key for key in wanted if not found[key]]:
-        return findings.failed("secret", f"{who} has no value for {', '.join(empty)}", "make it anew")
+        return findings.failed("secret", f"{who} has no value for {', '.join(empty)}", "create it again with a value")
     if loose := [key for key in wanted if found[key] != found[key].strip()]:
         return findings.warning(
             "secret",
-            f"{who}: the value of {', '.join(loose)} begins or ends with a space or line break, which is seldom meant",
-            "make it anew, with `printf` rather than `echo`",
+            f"{who}: the value of {', '.join(loose)} begins or ends with a space or line break, probably by mistake",
+            "create it again with `printf` instead of `echo`",
         )
     return findings.ok("secret", f"{secret.name} has {', '.join(wanted)}")
 

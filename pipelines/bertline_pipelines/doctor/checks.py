@@ -1,8 +1,8 @@
-"""The examinations of `bertline doctor`: is everything there that a submitted run will need?
+"""Runs the checks of `bertline doctor`.
 
-Each runs in a thread of its own, and none stops another. What needs the cluster waits for the login; if that fails,
-there is one failure, and what couldn't be looked at is called so. Nothing takes longer than `DEADLINE_S`: the threads
-are daemons, for one that hangs must not keep the command from ending.
+Each check has its own thread; a failed check doesn't stop the others. Checks of the cluster wait for the connection to
+it. If that fails, one finding says so, and those checks have state `unknown`. No check takes longer than `DEADLINE_S`:
+the threads are daemons, so a thread that hangs doesn't keep the command from ending.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from functools import partial
 from typing import TypeVar
 
 from bertline.errors import BertlineError, ExitCode
-from bertline_pipelines.cluster import connections as cluster_logins
+from bertline_pipelines.cluster import connections
 from bertline_pipelines.cluster.connections import Connection, ForbiddenError, MissingError, Permission
 from bertline_pipelines.cluster.nodes import Node
 from bertline_pipelines.cluster.reader import Cluster
@@ -34,61 +34,61 @@ DEADLINE_S = 60.0
 TIMEOUT_S = (5.0, 10.0)  # to connect, and between two bytes
 ATTEMPTS = 2
 WIDTH = 13
-"""Of the longest name of an examination."""
+"""Characters of the longest name of a check."""
 
 
 @dataclass(frozen=True)
-class Login:
-    """To the cluster."""
+class Access:
+    """The cluster, with the connection to it."""
 
     cluster: Cluster
     connection: Connection
-    """The same one, for what `Cluster` has no method for."""
+    """The connection of `cluster`, for requests that `Cluster` has no method for."""
 
 
-def examine(profile: Profile, *, deadline_s: float = DEADLINE_S) -> Iterator[Finding]:
-    """Look at everything; findings come in a fixed order, each as soon as it and those before it are there.
+def run(profile: Profile, *, deadline_s: float = DEADLINE_S) -> Iterator[Finding]:
+    """Run all checks; findings come in a fixed order, each as soon as it and all earlier ones are known.
 
     Args:
-        profile: Of a cluster.
-        deadline_s: What isn't known after so many seconds, counts as failed for now.
+        profile: The profile of a cluster.
+        deadline_s: A check without a result after so many seconds has failed; its exit code is `TRANSIENT`.
 
     Raises:
-        UserError: the profile isn't one of a cluster.
+        UserError: the profile is for this machine, not for a cluster.
     """
     place = access.submits_to(profile)
-    login = _start(lambda: _log_in(place))
-    seen = _start(lambda: list(accounts.namespace(_of(login).cluster, place)))
-    machines = _start(lambda: tuple(_of(login).cluster.nodes()))
+    cluster_access = _start(lambda: _connect(place))
+    namespace = _start(lambda: list(accounts.namespace(_of(cluster_access).cluster, place)))
+    nodes = _start(lambda: tuple(_of(cluster_access).cluster.nodes()))
 
-    def inside() -> Login:
-        """The login, if the namespace is there or can't be seen."""
-        found = _of(login)
-        with contextlib.suppress(ForbiddenError):  # few may look at namespaces
-            if any(each.state == State.FAILED for each in seen.result()):
+    def namespaced() -> Access:
+        """The access, if the namespace exists or we may not see it."""
+        found = _of(cluster_access)
+        with contextlib.suppress(ForbiddenError):  # few accounts may read namespaces
+            if any(each.state == State.FAILED for each in namespace.result()):
                 raise UnclearError("needs the namespace")
         return found
 
-    examinations: list[tuple[str, Callable[[], Iterable[Finding]]]] = [
+    checks: list[tuple[str, Callable[[], Iterable[Finding]]]] = [
         ("kubeflow", lambda: _kubeflow(place)),
-        ("cluster", lambda: [_cluster(login.result())]),
-        ("namespace", seen.result),
-        ("permissions", lambda: accounts.permissions(inside().cluster, place)),
-        ("account", lambda: accounts.account(inside().cluster, inside().connection, place)),
-        ("retries", lambda: retries.policy(inside().connection, place.namespace)),
-        ("secret", lambda: accounts.secrets(inside().cluster, profile, place)),
-        ("nodes", lambda: _nodes(profile, machines.result(), _of(login).cluster)),
-        ("storage class", lambda: capacities.storage_classes(profile, _of(login).connection)),
-        ("quota", lambda: _quota(profile, inside(), place)),
-        ("store", lambda: _store(profile, login)),
-        ("images", lambda: _images(profile, machines)),
+        ("cluster", lambda: [_cluster(cluster_access.result())]),
+        ("namespace", namespace.result),
+        ("permissions", lambda: accounts.permissions(namespaced().cluster, place)),
+        ("account", lambda: accounts.account(namespaced().cluster, namespaced().connection, place)),
+        ("retries", lambda: retries.policy(namespaced().connection, place.namespace)),
+        ("secret", lambda: accounts.secrets(namespaced().cluster, profile, place)),
+        ("nodes", lambda: _nodes(profile, nodes.result(), _of(cluster_access).cluster)),
+        ("storage class", lambda: capacities.storage_classes(profile, _of(cluster_access).connection)),
+        ("quota", lambda: _quota(profile, namespaced(), place)),
+        ("store", lambda: _store(profile, cluster_access)),
+        ("images", lambda: _images(profile, nodes)),
     ]
-    named = {
+    needed = {
         "retries": any(profile.pods.of(stage.name).retries for stage in STAGES),
         "secret": profile.store.secret or profile.secrets or profile.images.pull_secrets,
         "storage class": capacities.classes(profile),
     }
-    running = [(name, _start(partial(_all, look))) for name, look in examinations if named.get(name, True)]
+    running = [(name, _start(partial(_all, look))) for name, look in checks if needed.get(name, True)]
     until = time.monotonic() + deadline_s
     for name, future in running:
         try:
@@ -96,50 +96,52 @@ def examine(profile: Profile, *, deadline_s: float = DEADLINE_S) -> Iterator[Fin
         except BertlineError as error:
             yield findings.from_error(name, error)
         except TimeoutError:
-            sentence = f"isn't known after {deadline_s:g} seconds: something takes requests and doesn't answer them"
+            sentence = f"no result after {deadline_s:g} seconds: a server takes requests and doesn't answer"
             yield findings.failed(name, sentence, "try again later", exit_code=ExitCode.TRANSIENT)
-    if login.done() and not login.exception():
-        login.result().cluster.close()
+    if cluster_access.done() and not cluster_access.exception():
+        cluster_access.result().cluster.close()
 
 
 def _start(work: Callable[[], T]) -> "Future[T]":
-    """Do it in a thread that the end of the process doesn't wait for, as it does for those of an executor."""
+    """Call it in a daemon thread; the end of the process would wait for an executor's threads."""
     future: Future[T] = Future()
 
     def run() -> None:
         try:
             future.set_result(work())
-        except BaseException as error:  # noqa: BLE001 - raised where the result is asked for
+        except BaseException as error:  # noqa: BLE001 - raised by `result`
             future.set_exception(error)
 
     threading.Thread(target=run, daemon=True).start()
     return future
 
 
-def _all(look: Callable[[], Iterable[Finding]]) -> list[Finding]:
-    return list(look())
+def _all(check: Callable[[], Iterable[Finding]]) -> list[Finding]:
+    return list(check())
 
 
-def _of(login: "Future[Login]") -> Login:
-    """The login, for what needs it: its failure is told once."""
+def _of(cluster_access: "Future[Access]") -> Access:
+    """The access; its failure is reported once, by the check `cluster`."""
     try:
-        return login.result()
+        return cluster_access.result()
     except BertlineError as error:
         raise UnclearError("needs the cluster") from error
 
 
-def _log_in(place: Place) -> Login:
-    connection = cluster_logins.log_in(place.context, attempts=ATTEMPTS, timeout_s=TIMEOUT_S)
+def _connect(place: Place) -> Access:
+    connection = connections.log_in(place.context, attempts=ATTEMPTS, timeout_s=TIMEOUT_S)
     try:
         version = connection.ask("/version", Permission("get", "/version", namespaced=False))
     except (ForbiddenError, MissingError):
-        version = {}  # some don't tell it to everybody
-    return Login(Cluster(connection, str(version.get("gitVersion", ""))), connection)
+        version = {}  # some clusters show it only to some accounts
+    return Access(Cluster(connection, str(version.get("gitVersion", ""))), connection)
 
 
-def _cluster(login: Login) -> Finding:
-    context = f", context {login.connection.context}" if login.connection.context else ""
-    return findings.ok("cluster", f"Kubernetes {login.cluster.version} at {login.cluster.host}{context}")
+def _cluster(cluster_access: Access) -> Finding:
+    context = f", context {cluster_access.connection.context}" if cluster_access.connection.context else ""
+    return findings.ok(
+        "cluster", f"Kubernetes {cluster_access.cluster.version} at {cluster_access.cluster.host}{context}"
+    )
 
 
 def _kubeflow(place: Place) -> Iterator[Finding]:
@@ -147,46 +149,44 @@ def _kubeflow(place: Place) -> Iterator[Finding]:
     with api.Kubeflow(place.endpoint, place.namespace, token, timeout_s=TIMEOUT_S, attempts=ATTEMPTS) as server:
         try:
             version = server.version()
-            server.find("doctor")  # the version is told to everybody, runs aren't
+            server.find("doctor")  # everybody may read the version, but not the runs
         except BertlineError as error:
             yield findings.from_error("kubeflow", error)
             return
-    entrance = "the token in KFP_TOKEN is accepted" if token else "no token is needed"
+    authentication = "the token in KFP_TOKEN is accepted" if token else "no token is needed"
     if problem := api.check_version(version):
         yield findings.warning("kubeflow", problem)
     else:
-        yield findings.ok("kubeflow", f"version {version} at {place.endpoint}, {entrance}, runs can be listed")
+        yield findings.ok("kubeflow", f"version {version} at {place.endpoint}, {authentication}, runs can be listed")
 
 
-def _nodes(profile: Profile, machines: tuple[Node, ...], cluster: Cluster) -> Iterator[Finding]:
+def _nodes(profile: Profile, nodes: tuple[Node, ...], cluster: Cluster) -> Iterator[Finding]:
     try:
         usage = cluster.usage()
     except ForbiddenError:
         usage = None
-    yield from capacities.on_nodes(profile, machines, usage)
+    yield from capacities.on_nodes(profile, nodes, usage)
 
 
-def _quota(profile: Profile, login: Login, place: Place) -> Iterator[Finding]:
-    limits = capacities.limit_ranges(login.connection, place.namespace)
-    yield from capacities.in_quota(profile, login.cluster.quota(place.namespace), limits)
+def _quota(profile: Profile, cluster_access: Access, place: Place) -> Iterator[Finding]:
+    limits = capacities.limit_ranges(cluster_access.connection, place.namespace)
+    yield from capacities.in_quota(profile, cluster_access.cluster.quota(place.namespace), limits)
 
 
-def _store(profile: Profile, login: "Future[Login]") -> Iterator[Finding]:
+def _store(profile: Profile, cluster_access: "Future[Access]") -> Iterator[Finding]:
     secret = profile.store.secret
     if secret and any(variable not in os.environ for variable in secret.keys):
         try:
-            login.result()
+            cluster_access.result()
         except BertlineError as error:
             variables = " and ".join(secret.keys)
-            raise UnclearError(
-                f"needs the cluster, where its credentials are, or {variables} in the environment"
-            ) from error
-    access.store(profile)  # puts address and credentials into the environment
-    yield from probes.examine(probes.connect(profile.store.uri), profile.store)
+            raise UnclearError(f"needs the cluster for its credentials, or {variables} in the environment") from error
+    access.store(profile)  # sets address and credentials in the environment
+    yield from probes.run(probes.connect(profile.store.uri), profile.store)
 
 
-def _images(profile: Profile, machines: "Future[tuple[Node, ...]]") -> Iterator[Finding]:
+def _images(profile: Profile, nodes: "Future[tuple[Node, ...]]") -> Iterator[Finding]:
     if profile.images.registry:
         yield from registries.in_registry(profile)
     else:
-        yield from registries.on_nodes(profile, machines.result())
+        yield from registries.on_nodes(profile, nodes.result())

@@ -1,4 +1,4 @@
-"""Findings: what `bertline doctor` says of one thing, in a sentence, with what to do about it."""
+"""Findings of `bertline doctor`: a sentence each, with a remedy."""
 
 import enum
 from collections.abc import Iterable
@@ -9,29 +9,29 @@ from bertline_pipelines.cluster.connections import ForbiddenError
 
 
 class State(enum.StrEnum):
-    """How it is."""
+    """The result of a check."""
 
     OK = "ok"
     WARNING = "warning"
-    """A run can work in spite of it."""
+    """A run can still work."""
     FAILED = "failed"
-    """A run can't."""
+    """No run can work."""
     UNKNOWN = "unknown"
-    """It couldn't be looked at."""
+    """It couldn't be checked."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the doctor's."""
+    """One line of the doctor's output."""
 
     name: str
-    """Of what was looked at; several findings may have the same."""
+    """Name of the check; several findings may have the same name."""
     state: State
     sentence: str
     remedy: str = ""
-    """What to do; empty where there is nothing to do, or the sentence says it."""
+    """What to do; empty if there is nothing to do or the sentence says it."""
     exit_code: ExitCode = ExitCode.OK
-    """The family of a failure."""
+    """The exit code of a failure."""
 
     @property
     def text(self) -> str:
@@ -39,21 +39,21 @@ class Finding:
         return f"{self.sentence}: {self.remedy}" if self.remedy else self.sentence
 
     def document(self) -> dict[str, str]:
-        """For programs."""
+        """The finding as JSON."""
         return {"name": self.name, "state": self.state.value, "sentence": self.sentence, "remedy": self.remedy}
 
 
 class UnclearError(BertlineError):
-    """Something couldn't be looked at; the message says why."""
+    """Something couldn't be checked; the message says why."""
 
 
 def ok(name: str, sentence: str) -> Finding:
-    """It is as it should be."""
+    """A finding that is as it should be."""
     return Finding(name, State.OK, sentence)
 
 
 def warning(name: str, sentence: str, remedy: str = "") -> Finding:
-    """A run may work nevertheless."""
+    """A finding with which a run can still work."""
     return Finding(name, State.WARNING, sentence, remedy)
 
 
@@ -63,27 +63,27 @@ def failed(name: str, sentence: str, remedy: str = "", exit_code: ExitCode = Exi
 
 
 def unknown(name: str, sentence: str, remedy: str = "") -> Finding:
-    """It couldn't be looked at, so it may be good or bad."""
+    """A finding about something that couldn't be checked."""
     return Finding(name, State.UNKNOWN, sentence, remedy)
 
 
 def from_error(name: str, error: BertlineError, before: str = "") -> Finding:
-    """What an error means. Who isn't allowed to look hasn't seen anything bad.
+    """The finding for an error; a missing permission is `unknown`, not a failure.
 
     Args:
-        name: Of what was looked at.
-        error: Its message says what to do.
-        before: To begin the sentence with.
+        name: Name of the check.
+        error: The error; its message says what to do.
+        before: Beginning of the sentence.
     """
     if isinstance(error, UnclearError):
         return unknown(name, f"{before}{error}")
     if isinstance(error, ForbiddenError):
-        return unknown(name, f"{before}can't be looked at, {error}")
+        return unknown(name, f"{before}can't be checked: {error}")
     return failed(name, f"{before}{error}", exit_code=error.exit_code)
 
 
 def exit_code(found: Iterable[Finding]) -> ExitCode:
-    """Of all of them: the user's mistakes first, for waiting doesn't help against those."""
+    """The exit code of all findings; a user's mistake comes before a temporary error."""
     codes = {each.exit_code for each in found if each.state == State.FAILED}
     for code in (ExitCode.USER_ERROR, ExitCode.DAMAGED, ExitCode.BUG, ExitCode.TRANSIENT):
         if code in codes:

@@ -1,7 +1,7 @@
-"""A probe of the store: writes one object, reads it back, sees that nobody may write it twice, deletes it.
+"""A test of the store: writes one object, reads it, checks that a second write is refused, deletes it.
 
-It runs with this machine's credentials and address; pods may have others. What probes that were killed have left is
-deleted by the next one.
+It uses this machine's credentials and address; pods may have others. It deletes the objects of earlier tests that were
+killed.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ HERE = ("localhost", "127.0.0.1", "::1")
 
 
 def connect(uri: str) -> ObjectStore:
-    """The store, with less patience than work has: who asks the doctor sits and waits."""
+    """The store, with short timeouts: the user is waiting for the doctor."""
     parts = urlsplit(uri)
     if parts.scheme == "gs":
         from bertline.store.gcs import GoogleCloudStore
@@ -38,13 +38,13 @@ def connect(uri: str) -> ObjectStore:
     return S3Store(parts.netloc, parts.path.strip("/"), attempts=ATTEMPTS, timeout_s=TIMEOUT_S)
 
 
-def examine(store: ObjectStore, access: StoreAccess) -> Iterator[Finding]:
-    """What is to be said of the store."""
+def run(store: ObjectStore, access: StoreAccess) -> Iterator[Finding]:
+    """Test the store."""
     name = f"{FOLDER}{uuid.uuid4().hex}"
     try:
         left = list(store.list(FOLDER))
     except TransientError as error:
-        hint = f"; is {access.endpoint_here} the right address, and is its port-forward running?"
+        hint = f"; check the address {access.endpoint_here}, and whether its port-forward runs"
         after = hint if access.endpoint_here else ""
         yield findings.failed("store", f"{error}{after}", exit_code=error.exit_code)
         return
@@ -59,9 +59,9 @@ def examine(store: ObjectStore, access: StoreAccess) -> Iterator[Finding]:
                 store.delete(probe.name)
         store.delete(name)
         if store.stat(name) is not None:
-            raise UserError(f"{store.uri}/{name} is still there after it was deleted: is the bucket under a retention?")
+            raise UserError(f"{store.uri}/{name} still exists after it was deleted; has the bucket a retention?")
     except BertlineError as error:
-        yield findings.from_error("store", error, f"{store.uri} can be listed, but not all works: ")
+        yield findings.from_error("store", error, f"{store.uri} can be listed, but something else fails: ")
         return
     finally:
         with contextlib.suppress(BertlineError):
@@ -71,50 +71,50 @@ def examine(store: ObjectStore, access: StoreAccess) -> Iterator[Finding]:
         yield findings.warning(
             "clock",
             f"this machine's clock is {abs(ahead_s):.0f} seconds {'behind' if ahead_s > 0 else 'ahead of'} the store's",
-            "set it; object stores refuse requests that are signed for another time",
+            "set the clock; object stores refuse requests that are signed with a wrong time",
         )
     if access.endpoint and urlsplit(access.endpoint).hostname in HERE:
         yield findings.warning(
             "store",
-            f"pods look for the store at {access.endpoint}, which is each pod itself",
-            "give the address that it has inside the cluster as `store.endpoint`, and this one as `endpoint_here`",
+            f"pods look for the store at {access.endpoint}, but there that is the pod itself",
+            "set `store.endpoint` to its address inside the cluster, and `endpoint_here` to this one",
         )
 
 
 def _write_and_read(store: ObjectStore, name: str, access: StoreAccess) -> tuple[Finding, float]:
-    """That all is well, and how many seconds the store's clock is ahead of ours."""
+    """The finding if all works, and the seconds by which the store's clock is ahead of ours."""
     first, second, third = (f"{name} {number}".encode() for number in range(3))
     version = store.create(name, first)
     began = time.monotonic()
     try:
         content, _ = store.get(name)
     except NotFoundError as error:
-        raise UserError(f"what was written just now can't be read: {error}; the store isn't fit for this") from error
+        raise UserError(f"an object can't be read after it was written: {error}; use another store") from error
     read_s = time.monotonic() - began
     if content != first:
-        raise UserError(f"{store.uri}/{name} isn't what was written: a proxy may change it")
+        raise UserError(f"{store.uri}/{name} has other bytes than were written; a proxy may change them")
     began = time.monotonic()
     store.replace(name, second, version)
     write_s = time.monotonic() - began
     found = store.stat(name)
     ahead_s = found.modified - time.time() if found else 0.0
     _refused(lambda: store.create(name, third), store, "an object was created twice")
-    _refused(lambda: store.replace(name, third, version), store, "an object was replaced by a state of old")
+    _refused(lambda: store.replace(name, third, version), store, "an object was replaced with an outdated version")
     sentence = (
-        f"{store.uri}{_by(access)} can be written, read and deleted, and nothing is written over; "
+        f"{store.uri}{_by(access)} can be written, read and deleted, and refuses overwriting; "
         f"{read_s * 1000:.0f} ms to read, {write_s * 1000:.0f} ms to write"
     )
     if access.endpoint and access.endpoint != _address(access):
-        sentence += f"; pods go by {access.endpoint}, which can't be tried from here"
+        sentence += f"; pods use {access.endpoint}, which can't be tested from here"
     return findings.ok("store", sentence), ahead_s
 
 
-def _refused(write: Callable[[], object], store: ObjectStore, deed: str) -> None:
+def _refused(write: Callable[[], object], store: ObjectStore, fault: str) -> None:
     with contextlib.suppress(ConflictError):
         write()
         raise UserError(
-            f"{store.uri}: {deed}, so its server doesn't keep conditional writes, and two runs would overwrite each "
-            "other; use Cloud Storage, Amazon S3, or a newer version of the server"
+            f"{store.uri}: {fault}, so its server ignores conditional writes, and two runs would overwrite each "
+            "other. Use Cloud Storage, Amazon S3, or a newer version of the server"
         )
 
 

@@ -1,7 +1,7 @@
-"""Whether the images of a profile are where its pods will look: in a registry, or on the nodes. For `bertline doctor`.
+"""Checks that the images of a profile exist, in its registry or on the nodes. For `bertline doctor`.
 
-A registry is asked as nodes ask it (the OCI distribution API), but without credentials. Where it wants some, the
-images may be there.
+A registry is asked with the API that nodes use (OCI distribution), but without credentials. If it requires credentials,
+the result is `unknown`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -29,7 +29,7 @@ MANIFESTS = (
 
 
 def wanted(profile: Profile) -> dict[str, list[str]]:
-    """References of the images by variant, as the stages of the profile need them."""
+    """Variant → references of the images that the profile's stages need."""
     found: dict[str, list[str]] = {}
     for stage in STAGES:
         variant = profile.pods.of(stage.name).variant
@@ -40,15 +40,15 @@ def wanted(profile: Profile) -> dict[str, list[str]]:
 
 
 def in_registry(profile: Profile) -> Iterator[Finding]:
-    """Asks the registry for each."""
+    """Ask the registry for each image."""
     registry, there = profile.images.registry, 0
     with requests.Session() as session:
-        session.trust_env = _scheme(registry) == "https"  # no proxy leads to a registry on this machine
+        session.trust_env = _scheme(registry) == "https"  # no proxy for a registry on this machine
         for variant, references in wanted(profile).items():
             try:
                 missing = [reference for reference in references if not _has(session, reference)]
             except UnclearError as error:
-                yield findings.unknown("images", str(error), "nodes may have the access that is missing here")
+                yield findings.unknown("images", str(error), "nodes may have access")
                 return
             there += len(references) - len(missing)
             if missing:
@@ -63,11 +63,11 @@ def in_registry(profile: Profile) -> Iterator[Finding]:
 
 
 def on_nodes(profile: Profile, nodes: Sequence[Node]) -> Iterator[Finding]:
-    """Looks for those that were loaded into the nodes."""
+    """Look for images that were loaded into the nodes."""
     if profile.images.pull_policy == "Always":
         yield findings.failed(
             "images",
-            "`catalogue.registry` is empty: images are loaded into the nodes, and `pull_policy: Always` passes them by",
+            "`catalogue.registry` is empty: images are loaded into the nodes, but `pull_policy: Always` ignores them",
             "set images.pull_policy to IfNotPresent in the profile",
         )
         return
@@ -93,30 +93,30 @@ def _holds(node: Node, reference: str) -> bool:
 
 
 def _has(session: requests.Session, reference: str) -> bool:
-    """Whether the registry has it; UnclearError if that can't be known from here."""
+    """Whether the registry has the image; UnclearError if we can't find out."""
     host, _, path = reference.partition("/")
     if not ("." in host or ":" in host or host == "localhost"):
         raise UnclearError(
-            f"{reference} names no host, so nodes pull it from where they are set to; it wasn't looked for"
+            f"{reference} names no host, so nodes pull it from their default registry; it wasn't checked"
         )
     root = f"{_scheme(host)}://{host}/v2/"
     answer = _send(session, "GET", root)
     if answer.status_code not in (200, 401, 403):
-        raise UnclearError(f"{host} answers {answer.status_code} to {root}, which isn't how a registry answers")
+        raise UnclearError(f"{host} answers {answer.status_code} to {root}, so it isn't a registry")
     name, _, tag = path.rpartition(":")
     where = f"{root}{name}/manifests/{tag}"
     answer = _send(session, "HEAD", where)
     if answer.status_code == 401 and (token := _token(session, answer)):
         answer = _send(session, "HEAD", where, token)
     if answer.status_code in (401, 403):
-        raise UnclearError(f"{host} wants credentials for {name} ({answer.status_code}), so it can't be seen from here")
+        raise UnclearError(f"{host} wants credentials for {name} ({answer.status_code}), so it can't be checked")
     if answer.status_code not in (200, 404):
-        raise UnclearError(f"{host} answers {answer.status_code} when asked for {name}")
+        raise UnclearError(f"{host} answers {answer.status_code} to a request for {name}")
     return answer.status_code == 200
 
 
 def _token(session: requests.Session, refusal: requests.Response) -> str:
-    """The pass that many registries give to everybody for public images; empty if this one doesn't."""
+    """The token that many registries give everybody for public images; empty if this one doesn't."""
     kind, _, rest = refusal.headers.get("WWW-Authenticate", "").partition(" ")
     challenge = parse_dict_header(rest) if kind.lower() == "bearer" else {}
     realm = str(challenge.get("realm") or "")
@@ -141,6 +141,6 @@ def _send(session: requests.Session, method: str, url: str, token: str = "", **o
 
 
 def _scheme(registry: str) -> str:
-    """As container runtimes do: TLS, but for a registry on the same machine."""
+    """https, but http for a registry on this machine, as container runtimes do."""
     host = registry.partition("/")[0].partition(":")[0]
     return "http" if host in ("localhost", "127.0.0.1") else "https"

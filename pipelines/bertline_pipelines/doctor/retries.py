@@ -1,7 +1,7 @@
-"""Whether Argo does what a profile's `retries` say: the cluster's own defaults may forbid it. For `bertline doctor`.
+"""Checks that the cluster's defaults for Argo don't disable a profile's `retries`. For `bertline doctor`.
 
-KFP gives a task a number of retries and leaves to Argo which failures count. Argo's own default is a container's
-failure; KFP 2.17 ships a ConfigMap that changes it to errors, of which a container's failure is none.
+KFP gives a task a number of retries; Argo decides which failures count. By default Argo counts a container's failure.
+KFP 2.17 has a ConfigMap that makes Argo count only errors, and a container's failure isn't an error.
 """
 
 from collections.abc import Iterator
@@ -14,11 +14,11 @@ from bertline_pipelines.doctor.findings import Finding
 
 CONFIG_MAP = "workflow-controller-configmap"
 COUNTS = {"OnFailure", "Always"}
-"""Argo's policies under which a pod that failed is tried again."""
+"""Argo's policies that retry a pod that failed."""
 
 
 def policy(connection: Connection, namespace: str) -> Iterator[Finding]:
-    """Nothing if Argo's settings are elsewhere, or not for everybody."""
+    """Check Argo's retry policy; no finding if its settings are elsewhere or we may not read them."""
     path = f"/api/v1/namespaces/{namespace}/configmaps/{CONFIG_MAP}"
     try:
         found = connection.ask(path, Permission("get", "configmaps"), namespace)
@@ -39,17 +39,17 @@ def policy(connection: Connection, namespace: str) -> Iterator[Finding]:
     if name not in COUNTS:
         yield findings.warning(
             "retries",
-            f"Argo's defaults here are retryPolicy {name}, so the profile's `retries` do nothing for a pod that fails "
-            "(out of memory, a spot node's shutdown, a store that is away); --auto-resume is what is left",
+            f"Argo's default here is retryPolicy {name}, so the profile's `retries` don't apply to a pod that fails "
+            "(out of memory, a spot node's shutdown, a store outage); only --auto-resume helps",
             remedy,
         )
     elif limit != "0":
         yield findings.warning(
             "retries",
-            f"Argo's defaults here have limit {limit}, and repeat each level around a task as often: a task that fails "
-            "is tried many times more than the profile says",
+            f"Argo's default limit here is {limit}, and it applies at each level around a task: a task that fails "
+            "is tried many more times than the profile says",
             remedy,
         )
     else:
-        lost = ", and so is one that went with its node" if name == "Always" else ""
-        yield findings.ok("retries", f"a pod that fails is tried again as the profile says{lost}")
+        lost = ", and so is one that was deleted with its node" if name == "Always" else ""
+        yield findings.ok("retries", f"a pod that fails is retried as the profile says{lost}")
