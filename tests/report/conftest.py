@@ -92,6 +92,7 @@ def corpus() -> Outcome:
         "held_out_examples": 258_123,
         "skipped_bytes": 0,
         "unknown": 12_345_678,
+        "dropped_templates": {"ipa": 1_234, "a|b<i>": 17, "ipac-en": 98_765},
         "shards": {"train-00000-of-00001.tfrecord": 51_712_345},
     }
     return Outcome(results, {"seconds": 5432.1, "workers": 2, "words_per_s": 399_703.0})

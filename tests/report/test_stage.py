@@ -154,6 +154,7 @@ def test_every_figure_of_every_table_is_a_manifests(fill: Fill, tmp_path: Path):
         "Accuracy on the whole dev set": accuracies,
         "The models": models,
         "The corpus": [corpus],
+        "Templates whose text isn't known": [["ipac-en", "98,765"], ["ipa", "1,234"], ["a|b<i>", "17"]],
     }
     for caption, rows in expected.items():
         assert html.tables[caption][1:] == rows, caption
@@ -163,6 +164,7 @@ def test_every_figure_of_every_table_is_a_manifests(fill: Fill, tmp_path: Path):
     assert markdown_rows(markdown, "task") == accuracies
     assert markdown_rows(markdown, "model | layers") == models
     assert markdown_rows(markdown, "dump")[0][1:] == corpus[1:]
+    assert [row[1] for row in markdown_rows(markdown, "template")[:2]] == ["98,765", "1,234"]
 
 
 def test_charts_hold_the_manifests_figures(fill: Fill, tmp_path: Path):

@@ -17,6 +17,7 @@ APOSTROPHES = {
     "A ''{{zzz}}'' b.": "A b.",
     "One ''two.\nThree'' four.": "One two. Three four.",
     "Q<nowiki/>''x''.": "Qx.",
+    "'''Firenze''' è qui. L'''Arno'' la attraversa.": "Firenze è qui. L'Arno la attraversa.",
 }
 
 END_TAGS = {
@@ -174,3 +175,18 @@ def test_a_sentence_lacks_nothing_where_a_template_is_not_known():
 )
 def test_a_comment_makes_no_disambiguation_page(wikitext, expected):
     assert articles.is_disambiguation(wikitext) is expected
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("京都市は市である{{要出典|date=2020年}}。大きい。", ["京都市は市である。大きい。"]),
+        ("大きい。{{仮リンク|歴史|en|History}}も参照。終わり。", ["大きい。 終わり。"]),
+        ("{{ルビ|平安京|へいあんきょう}}は794年に建設された。終わり。", ["終わり。"]),
+        ("市の{{読み仮名|府庁|ふちょう}}所在地。終わり。", ["終わり。"]),
+        ("{{日本の市}}\n京都市は市である。", ["京都市は市である。"]),
+        ("เมือง{{xyz|a}}ใหญ่", []),
+    ],
+)
+def test_a_template_within_text_without_spaces_is_a_hole(text, kept):
+    assert articles.prose(text, Reading(unknown_templates="drop")) == kept

@@ -55,6 +55,9 @@ def _build(config: CorpusConfig, build: Build) -> Outcome:
                 if not left:
                     raise
     progress.say(f"{counts.unknown_share:.2%} of the pieces are [UNK]: {counts.unknown:,} of {counts.tokens:,}")
+    if counts.dropped_templates:
+        most = ", ".join(f"{name} {count:,}" for name, count in extraction.most_frequent(counts.dropped_templates, 5))
+        progress.say(f"most frequent templates in sentences whose text isn't known: {most}")
     documents = sum(shard.documents for shard in shards)
     train = [shard for shard in shards if shard.file.path.startswith("train-")]
     held_out = [shard for shard in shards if not shard.file.path.startswith("train-")]

@@ -49,6 +49,8 @@ class CorpusResults(_Shape):
     skipped_bytes: int
     unknown: int | None = None
     """Tokens that are [UNK]; None in a corpus of an older version."""
+    dropped_templates: dict[str, int] = {}
+    """The most frequent templates that stand in sentences and whose text isn't known: how often."""
 
     @property
     def unknown_share(self) -> float | None:

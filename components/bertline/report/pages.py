@@ -77,6 +77,7 @@ def _facts(collected: Collected) -> dict[str, Any]:
         "lost_time": findings.of_lost_time(collected),
         "accuracies": tables.accuracies(collected, scored, unit),
         "corpus": tables.corpus(collected),
+        "dropped_templates": tables.dropped_templates(collected),
         "skipped_bytes": collected.corpus.manifest.results.skipped_bytes if collected.corpus.manifest else 0,
         "models": tables.models(collected),
         "rounds": tables.rounds(collected, unit),

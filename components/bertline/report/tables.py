@@ -14,6 +14,8 @@ from bertline.report.scores import NORMAL, Score
 from bertline.sources.files import Source
 from bertline.store.derivations import Key
 
+MOST_TEMPLATES = 20
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -81,6 +83,17 @@ def corpus(collected: Collected) -> Table:
         Column("vocabulary pieces"),
     )
     return Table("The corpus", columns, (row,))
+
+
+def dropped_templates(collected: Collected) -> Table | None:
+    """The most frequent templates whose text the corpus lacks; None if there are none."""
+    found = collected.corpus.manifest.results.dropped_templates if collected.corpus.manifest else {}
+    if not found:
+        return None
+    names = sorted(found, key=lambda name: (-found[name], name))[:MOST_TEMPLATES]
+    columns = (Column("template", is_number=False), Column("in sentences"))
+    rows = tuple((Cell(name, is_code=True), Cell(formats.integer(found[name]))) for name in names)
+    return Table("Templates whose text isn't known", columns, rows)
 
 
 def models(collected: Collected) -> Table:

@@ -200,7 +200,7 @@ def _without_quotes(line: str) -> str:
     runs = [len(run) for run in _QUOTES.findall(line)]
     bold = sum(run >= 3 for run in runs)
     italic = sum(run == 2 or run >= 5 for run in runs)
-    if max(runs) <= 5 and 4 not in runs and not (bold and bold == italic):
+    if max(runs) <= 5 and 4 not in runs and not (bold and bold == italic) and not (bold % 2 and italic % 2):
         return _QUOTES.sub("", line)
     parts = _QUOTES.split(line)  # text between runs
     if len(runs) >= 4 and (set(runs[::2]), set(runs[1::2])) in (({2}, {3}), ({3}, {2})):

@@ -46,6 +46,10 @@ _GREEK = {
 _COMMAND = re.compile(r"\\[A-Za-z]++")
 
 
+# Letters of scripts that have no spaces between words: there a footnote stands before a mark.
+_UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
+
+
 class _Open:
     """A structure that isn't closed yet."""
 
@@ -213,6 +217,8 @@ class _Scan:
         """Whether a template stands where a sentence would lack something without it, and not like a footnote."""
         before = self.pieces[start - 1][-2:] if start else "\n"
         following = self.text[position : position + 2]
+        if _UNSPACED.match(following) or (_UNSPACED.match(before[-1:]) and following[:1].isalnum()):
+            return True
         if before[-1:] not in " (\n\xa0'":
             return False
         if before[-1:] == "\n":
