@@ -4,7 +4,7 @@ from pathlib import Path
 
 
 def experiment_files() -> Path:
-    """The folder of the experiments that come with bertline: beside the package in a checkout, inside it in a wheel."""
+    """The folder of bertline's own experiments: beside the package in a checkout, inside it in a wheel."""
     here = Path(__file__).parent
     inside = here / "experiments"
     return inside if inside.exists() else here.parent / "experiments"

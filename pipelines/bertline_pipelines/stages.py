@@ -1,4 +1,4 @@
-"""The stages, a row each: all that pipelines, profiles and images have to know of them.
+"""The stages, one row each: what pipelines, profiles and images have to know about them.
 
 A new stage is a folder `components/bertline/<package>` (config, stage, component, `__main__`), a row here, an edge in
 `bertline_pipelines.planning.unrolling`, and a COPY line in the Dockerfile of its image.
@@ -16,25 +16,25 @@ from bertline.vocabulary.config import VocabularyConfig
 
 @dataclass(frozen=True)
 class Stage:
-    """One row."""
+    """One stage."""
 
     config: type[StageConfig]
-    """In `bertline.<package>.config`."""
+    """The class of `bertline.<package>.config`."""
     image: str
-    """In which it runs: a folder of `images/`."""
+    """Its image, a folder of `images/`."""
     serves_metrics: bool = False
-    """True if its pods are scraped while they work."""
+    """True if its pods serve metrics."""
     may_have_gpu: bool = False
     """True if its image has a variant for GPUs."""
 
     @property
     def name(self) -> str:
-        """As in store, plan and logs."""
+        """Its name in store, plan and logs."""
         return self.config.STAGE
 
     @property
     def package(self) -> str:
-        """Its folder, and the part of a profile's `pods` that it takes its pod from."""
+        """Its folder in components/bertline, and its section in a profile's `pods`."""
         return self.config.__module__.split(".")[1]
 
 
@@ -48,7 +48,7 @@ STAGES = (
 )
 
 PACKAGES = tuple(dict.fromkeys(stage.package for stage in STAGES))
-"""Each once: those whose pods a profile describes."""
+"""All packages without repetitions: the sections of a profile's `pods`."""
 
 _BY_NAME = {stage.name: stage for stage in STAGES}
 

@@ -53,11 +53,11 @@ def terminated(code, reason="Error", message=""):
         ),
         (
             {"reason": "Terminated", "message": "Pod was terminated in response to imminent node shutdown."},
-            "its node a was shut down (a spot machine that was taken back?); a retry or `bertline submit` goes on",
+            "its node a was shut down (a spot machine that was taken back?); a retry or `bertline submit` continues",
         ),
         (
             {"reason": "NodeShutdown", "message": "Pod was rejected as the node is shutting down."},
-            "its node a was about",
+            "its node a was shutting down",
         ),
         ({"reason": "Preempting", "message": "Preempted in order to admit critical pod"}, "preempted: node a needed"),
         (
@@ -97,7 +97,7 @@ def terminated(code, reason="Error", message=""):
         ),
         ({"reason": "OutOfnvidia.com/gpu", "message": "Pod was rejected"}, "node a had no nvidia.com/gpu left when it"),
         ({"main": terminated(137)}, "killed from outside (SIGKILL), not for its memory"),
-        ({"main": terminated(1)}, "ended with exit code 1: the last lines of its log tell why"),
+        ({"main": terminated(1)}, "ended with exit code 1: the last lines of its log say why"),
         (
             {
                 "containerStatuses": [

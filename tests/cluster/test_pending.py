@@ -73,7 +73,7 @@ def test_where_nodes_may_not_be_looked_at_the_scheduler_is_quoted(api, connected
     assert sentence == (
         "none of 3 nodes fits: 1 with the taint node-role.kubernetes.io/control-plane=, 2 without a free "
         "nvidia.com/gpu; add a toleration to the profile if it should run there "
-        "(the nodes couldn't be looked at: your account may not list nodes)"
+        "(your account may not list nodes, so this is incomplete)"
     )
 
 
@@ -102,14 +102,14 @@ SELECTOR = (
             },
             SELECTOR + NO_PREEMPTION,
             "no node with nvidia.com/gpu has cloud.google.com/gke-accelerator=nvidia-a100, which the profile's "
-            "node_selector asks for; there is cloud.google.com/gke-accelerator=nvidia-l4",
+            "node_selector requires; there is cloud.google.com/gke-accelerator=nvidia-l4",
             id="another model",
         ),
         pytest.param(
             [node("kind", gpus=1)],
             {"requests": GPU, "spec": {"nodeSelector": {"bertline.dev/gpu": "fake"}}},
             "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector." + NO_PREEMPTION,
-            "no node with nvidia.com/gpu has the label bertline.dev/gpu, and the profile's node_selector asks for "
+            "no node with nvidia.com/gpu has the label bertline.dev/gpu, but the profile's node_selector requires "
             "bertline.dev/gpu=fake: kubectl label node kind bertline.dev/gpu=fake, or change the profile",
             id="no label",
         ),
@@ -131,7 +131,7 @@ SELECTOR = (
             [node("a"), node("b", cpu="3920m")],
             {"requests": {"cpu": "16", "memory": "8Gi"}},
             "0/2 nodes are available: 2 Insufficient cpu." + NO_PREEMPTION,
-            "asks for 16 cpu, and the largest node (a) has 7.91 cpu in all: lower `cpu` in the profile, or add a "
+            "asks for 16 cpu, but the largest node (a) has 7.91 cpu in all: lower `cpu` in the profile, or add a "
             "larger node",
             id="too many cores",
         ),
@@ -139,7 +139,7 @@ SELECTOR = (
             [node("a")],
             {"requests": {"cpu": "1", "ephemeral-storage": "200Gi"}},
             "0/1 nodes are available: 1 Insufficient ephemeral-storage." + NO_PREEMPTION,
-            "asks for 200 GiB of ephemeral-storage, and the largest node (a) has 95 GiB of ephemeral-storage in all: "
+            "asks for 200 GiB of ephemeral-storage, but the largest node (a) has 95 GiB of ephemeral-storage in all: "
             "lower `scratch` in the profile, or add a larger node",
             id="too much disk",
         ),
@@ -256,7 +256,7 @@ PULL = 'failed to pull and unpack image "docker.io/library/bertline-pretrain:012
         (
             {"reason": "ErrImagePull", "message": PULL + "dial tcp: lookup registry.local: no such host"},
             (
-                "can't pull bertline-pretrain:0123abcd: the node doesn't reach the registry (no such host); check "
+                "can't pull bertline-pretrain:0123abcd: the node can't reach the registry (no such host); check "
                 "`images.registry` in the profile, or `bertline images load` (kind, minikube) or `bertline images push`"
             ),
         ),

@@ -103,7 +103,7 @@ def test_a_cluster_without_argo(connected):
     [
         (
             'pods "x" is forbidden: failed quota: team: must specify limits.cpu,limits.memory',
-            "quota team wants every pod to say limits.cpu,limits.memory; set them in the profile's pods",
+            "quota team requires limits.cpu,limits.memory of every pod; set them in the profile's pods",
         ),
         (
             'pods "x" is forbidden: error looking up service account kubeflow/bertline: serviceaccount "…" not found',

@@ -160,7 +160,7 @@ def the_cpu_pool_cannot_grow_into_a_larger_gpu_node(place):
     for each in place.api.objects["/api/v1/nodes"]:
         each["metadata"]["labels"] |= {"cloud.google.com/gke-nodepool": "default"}
     place.profile["pods"]["pretrain"]["gpu"]["count"] = 4
-    return [("nodes", "failed", r"asks for 4 nvidia.com/gpu, and the largest node \(gpu-1\) has 2 .*`gpu.count`")], 2
+    return [("nodes", "failed", r"asks for 4 nvidia.com/gpu, but the largest node \(gpu-1\) has 2 .*`gpu.count`")], 2
 
 
 def no_node_has_a_gpu(place):

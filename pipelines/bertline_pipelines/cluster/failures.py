@@ -1,7 +1,7 @@
-"""Why a pod failed, in one sentence that ends with what to do: as far as Kubernetes knows.
+"""Why a pod failed, as Kubernetes knows it: one sentence that ends with what to do.
 
-KFP's launcher ends with 1 whatever our code ended with, so the family of a failure is in the store's log of attempts.
-What is here is what our code couldn't write down: it was killed.
+KFP's launcher replaces every exit code by 1, so the exit code of our code is in the store's log of attempts. This
+module is for failures that our code couldn't record because it was killed.
 """
 
 import re
@@ -9,7 +9,7 @@ import re
 from bertline_pipelines.cluster.pods import Container, Pod
 from bertline_pipelines.cluster.steps import Step
 
-RESUMES = "a retry or `bertline submit` goes on from the last checkpoint"
+RESUMES = "a retry or `bertline submit` continues from the last checkpoint"
 DISRUPTIONS = {
     "PreemptionByScheduler": "preempted: a pod of higher priority took its place",
     "PreemptionByKubeScheduler": "preempted: a pod of higher priority took its place",
@@ -21,7 +21,7 @@ REASONS = {
     "Preempting": "preempted: node {node} needed the place for a system pod",
     "Shutdown": "its node {node} was shut down (a spot machine that was taken back?)",
     "Terminated": "its node {node} was shut down (a spot machine that was taken back?)",
-    "NodeShutdown": "its node {node} was about to shut down and didn't take it",
+    "NodeShutdown": "its node {node} was shutting down and refused it",
     "NodeLost": "its node {node} stopped answering",
     "NodeAffinity": "its node {node} no longer has the labels of the profile's node_selector",
     "UnexpectedAdmissionError": "node {node} couldn't give it what it had promised",
@@ -29,10 +29,10 @@ REASONS = {
 
 
 def why_failed(pod: Pod) -> str:
-    """Why it ended so.
+    """Why a pod failed.
 
     Args:
-        pod: One whose state is failed, lost or deleted, or that is unreachable.
+        pod: A pod that is failed, lost, deleted or unreachable.
     """
     main = pod.main
     if main and main.reason == "OOMKilled":
@@ -53,18 +53,18 @@ def why_failed(pod: Pod) -> str:
     if pod.phase == "Unknown":
         return f"{_at('its node {node} stopped answering', pod)}; {RESUMES}"
     if pod.unreachable:
-        return _at("its node {node} doesn't answer, so nobody knows how it is: kubectl describe node {node}", pod)
+        return _at("its node {node} doesn't answer, so its state isn't known: kubectl describe node {node}", pod)
     if pod.phase != "Failed" and pod.deleted:
         return f"deleted by somebody while it ran; {RESUMES}"
     return _container(pod)
 
 
 def why_step_failed(step: Step) -> str:
-    """Why Argo gave up a step whose pod is gone."""
+    """Why a step failed whose pod doesn't exist any more."""
     if step.message == "pod deleted":
         return f"its pod was deleted: by somebody, or together with its node; {RESUMES}"
     if "Max duration limit exceeded" in step.message:
-        return f"failed, and wasn't tried again because its retries' time was over; {RESUMES}"
+        return f"failed, and wasn't retried because the time for retries was over; {RESUMES}"
     if "No more retries left" in step.message:
         return "failed as often as the profile's `retries` allow: bertline logs RUN --task … shows why"
     if "exceeded" in step.message and "deadline" in step.message:
@@ -75,7 +75,7 @@ def why_step_failed(step: Step) -> str:
 
 
 def _container(pod: Pod) -> str:
-    """The container that failed first: initialization, ours, then Argo's own."""
+    """Why a container failed: the first of init containers, ours, and Argo's."""
     failed = [each for each in pod.containers if each.state == "terminated" and each.exit_code]
     failed.sort(key=lambda each: {"main": 1, "wait": 2}.get(each.name, 0))
     if not failed:
@@ -92,7 +92,7 @@ def _container(pod: Pod) -> str:
 
 def _ours(pod: Pod, main: Container) -> str:
     if main.reason == "ContainerStatusUnknown":
-        return f"{_at('its node {node} lost sight of it', pod)}; {RESUMES}"
+        return f"{_at('its node {node} lost track of it', pod)}; {RESUMES}"
     if main.reason in ("StartError", "ContainerCannotRun"):
         return f"couldn't start: {_first_line(main.message)}"
     if main.exit_code in (137, 143):
@@ -102,7 +102,7 @@ def _ours(pod: Pod, main: Container) -> str:
         )
     said = _first_line(main.message)
     told = f" ({said})" if said and not re.fullmatch(r"Error \(exit code \d+\)", said) else ""
-    return f"ended with exit code {main.exit_code}{told}: the last lines of its log tell why"
+    return f"ended with exit code {main.exit_code}{told}: the last lines of its log say why"
 
 
 def _out_of_memory(pod: Pod) -> str:

@@ -1,8 +1,8 @@
-"""What Kubeflow and Argo print around a task's own lines, so that it can be left out.
+"""Removes the lines that Kubeflow and Argo print around a task's own lines.
 
-A task's container starts Argo's `argoexec`, that KFP's launcher, that KFP's executor, and only then our code; each says
-what it does, into the same log. Left out is what they say in good times, and that our exit code wasn't 0, which we have
-said before. Their warnings and errors stay: a launcher that can't reach its server says so nowhere else.
+A task's container starts Argo's `argoexec`, which starts KFP's launcher, which starts KFP's executor, which starts our
+code. All print into the same log. Removed are their routine lines, and the line that our exit code wasn't 0, because
+our own message is there too. Their warnings and errors stay: they are printed nowhere else.
 
     time="2026-11-25T01:02:03.004Z" level=info msg="sub-process exited" argo=true error="<nil>"    Argo
     Error: exit status 1                                                                           Argo
@@ -24,13 +24,13 @@ LINE = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 OPENS = re.compile(r".*(\{|launcher info:|executor_input:)", re.DOTALL)
-"""A line after which a document follows."""
+"""A line before a JSON document."""
 BELONGS = re.compile(r"(executorInput=)?[\s{}\]].*|", re.DOTALL)
-"""A line of such a document, which ends with a } at a line's beginning."""
+"""A line of such a document; its last line begins with }."""
 
 
 def without(lines: Iterable[str]) -> Iterator[str]:
-    """The task's own lines, as they come."""
+    """The task's own lines, one at a time."""
     inside = after = False
     for line in lines:
         if inside and BELONGS.fullmatch(line):

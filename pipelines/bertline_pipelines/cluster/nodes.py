@@ -1,7 +1,6 @@
-"""Nodes, quotas and amounts, as Kubernetes tells of them.
+"""Nodes, quotas and amounts, from Kubernetes' JSON.
 
-Everything here is read from the API's JSON, not through the client's generated classes, which refuse what a newer
-server sends.
+The client's generated classes aren't used, because they refuse fields of newer servers.
 """
 
 import datetime
@@ -17,7 +16,7 @@ SUFFIXES = {"n": 1e-9, "u": 1e-6, "m": 1e-3, "": 1.0, "k": 1e3, "M": 1e6, "G": 1
 
 @dataclass(frozen=True)
 class Condition:
-    """One of a pod's or node's conditions."""
+    """A condition of a pod or a node."""
 
     type: str
     status: str
@@ -29,7 +28,7 @@ class Condition:
 
 @dataclass(frozen=True)
 class Taint:
-    """Of a node: keeps pods away that don't tolerate it."""
+    """A taint of a node; it keeps away pods that don't tolerate it."""
 
     key: str
     value: str = ""
@@ -49,14 +48,14 @@ class Node:
     capacity: Mapping[str, float]
     allocatable: Mapping[str, float]
     unschedulable: bool
-    """Cordoned."""
+    """True if the node is cordoned."""
     conditions: tuple[Condition, ...]
     images: frozenset[str]
-    """Names of images that it holds already; Kubernetes lists the 50 largest."""
+    """Names of images on the node; Kubernetes lists only the 50 largest."""
 
     @property
     def ready(self) -> bool:
-        """False if it doesn't answer or isn't fit to run pods."""
+        """False if the node doesn't answer or can't run pods."""
         return any(condition.type == "Ready" and condition.status == "True" for condition in self.conditions)
 
 
@@ -102,12 +101,12 @@ def quantity(text: str | float) -> float:
 
 
 def quantities(amounts: Mapping[str, Any] | None) -> dict[str, float]:
-    """Of several resources."""
+    """Resource → amount as a number."""
     return {resource: quantity(amount) for resource, amount in (amounts or {}).items()}
 
 
 def conditions(status: Mapping[str, Any]) -> tuple[Condition, ...]:
-    """Of a pod's or a node's status."""
+    """The conditions in a pod's or a node's status."""
     return tuple(
         Condition(
             each.get("type", ""),
@@ -121,10 +120,10 @@ def conditions(status: Mapping[str, Any]) -> tuple[Condition, ...]:
 
 
 def time(text: str | None) -> datetime.datetime | None:
-    """A moment as the API writes it."""
+    """A time in the API's notation."""
     return datetime.datetime.fromisoformat(text) if text else None
 
 
 def order(moment: datetime.datetime | None) -> float:
-    """To sort by; what has no time comes first."""
+    """A key to sort by time; None comes first."""
     return moment.timestamp() if moment else 0.0

@@ -1,8 +1,8 @@
 """Why a pod doesn't run yet, in one sentence that ends with what to do.
 
-The scheduler's own message names only the first obstacle of each node, and lists the control plane beside the GPU pool.
-So the nodes are looked at as well, where that is allowed: those count that could have run the pod, and of their
-obstacles the smallest, for it is the next to be removed.
+The scheduler's message names only the first obstacle of each node, and lists the control plane beside the GPU pool. So
+we also read the nodes, if we may. Among the nodes that could run the pod, we report the smallest obstacle, because it
+is the next one to remove.
 """
 
 import datetime
@@ -15,11 +15,11 @@ from bertline_pipelines.cluster.pods import MAIN, Container, Event, Pod
 from bertline_pipelines.cluster.reasons import Reason
 from bertline_pipelines.cluster.steps import Step
 
-BLIND = " (the nodes couldn't be looked at: your account may not list nodes)"
-SCALING_S = 20 * 60  # after that an autoscaler's promise is an old one
+BLIND = " (your account may not list nodes, so this is incomplete)"
+SCALING_S = 20 * 60  # an older event of an autoscaler doesn't count
 
 Usage = Mapping[str, Mapping[str, float]]
-"""By node and resource, what the pods there have reserved."""
+"""Node → resource → amount that its pods have reserved."""
 
 
 def why_pending(
@@ -29,14 +29,14 @@ def why_pending(
     usage: Usage | None = None,
     now: datetime.datetime | None = None,
 ) -> Reason:
-    """Why it waits.
+    """Why a pod waits.
 
     Args:
-        pod: One whose phase is Pending.
-        events: Those of the namespace or of the pod.
-        nodes: All nodes; None if they may not be looked at.
-        usage: What is reserved on them; None if that may not be looked at.
-        now: For ages; the clock's time where None.
+        pod: A pod in phase Pending.
+        events: Events of the namespace or of the pod.
+        nodes: All nodes; None if we may not read them.
+        usage: What is reserved on them; None if we may not read it.
+        now: The time for computing ages; None means the current time.
     """
     now = now or datetime.datetime.now(datetime.UTC)
     mine = sorted((event for event in events if event.pod == pod.name and event.last), key=_last)
@@ -48,7 +48,7 @@ def why_pending(
         since = scheduled.since if scheduled else pod.started
         return _starting(pod, mine, _age(since or pod.created, now))
     if scheduled and scheduled.reason == "SchedulingGated":
-        return Reason("held back by a scheduling gate: a queue such as Kueue lets it go, see `kubectl get workloads`")
+        return Reason("held by a scheduling gate until a queue such as Kueue admits it: see `kubectl get workloads`")
     failed = [event.message for event in mine if event.reason == "FailedScheduling"]
     message = (scheduled.message if scheduled else "") or (failed[-1] if failed else "")
     if not message:
@@ -60,7 +60,7 @@ def why_pending(
 
 
 def why_held(step: Step) -> Reason:
-    """Why a step is Pending for Argo: its message, which mostly tells of a quota."""
+    """Why a step is Pending in Argo, from its message, usually about a quota."""
     message = step.message
     if match := re.search(
         r"exceeded quota: ([^,]+), requested: (\S+), used: (\S+), limited: (\S+?)(?:\"|$|\s)", message
@@ -72,11 +72,11 @@ def why_held(step: Step) -> Reason:
             f"{used} is used of {limited}",
         )
     if match := re.search(r"failed quota: ([^:]+): must specify ([^\"]+)", message):
-        return Reason(f"quota {match[1]} wants every pod to say {match[2].strip()}; set them in the profile's pods")
+        return Reason(f"quota {match[1]} requires {match[2].strip()} of every pod; set them in the profile's pods")
     if match := re.search(r"error looking up service account (\S+)/(\S+?):", message):
         return Reason(
             f"there is no service account {match[2]} in namespace {match[1]}: kubectl apply -k manifests/overlays/…, "
-            "or name another in the profile (kubeflow.service_account)"
+            "or name another one in the profile (kubeflow.service_account)"
         )
     if message.startswith("Unschedulable: "):
         return Reason(scheduling.from_message(message.removeprefix("Unschedulable: ")))
@@ -93,12 +93,12 @@ def _container(pod: Pod, container: Container, events: Sequence[Event]) -> str:
     if reason in ("CreateContainerConfigError", "CreateContainerError", "RunContainerError"):
         return _missing(pod, container.message) or f"can't start {container.name}: {_first_line(container.message)}"
     if reason == "CrashLoopBackOff":
-        return f"{container.name} fails again and again: kubectl logs {pod.name} -c {container.name} -n {pod.namespace}"
+        return f"{container.name} fails repeatedly: kubectl logs {pod.name} -c {container.name} -n {pod.namespace}"
     return ""
 
 
 def _image(container: Container, events: Sequence[Event]) -> str:
-    """Whose image it is decides what to do; the kubelet's first message tells more than its back-off."""
+    """Why an image can't be pulled. The kubelet's first message says more than its back-off message."""
     image, reason = container.image, container.reason
     told = " ".join([container.message, *(event.message for event in events if image and image in event.message)])
     ours = container.name == MAIN
@@ -109,17 +109,17 @@ def _image(container: Container, events: Sequence[Event]) -> str:
         what = f"image {image} isn't on the node, and the profile's pull policy is Never"
         return f"{what}: {load}" if ours else what
     if re.search(r"toomanyrequests|\b429\b", told):
-        return f"can't pull {image}: the registry limits how often one may pull; wait, or use a registry of your own"
+        return f"can't pull {image}: the registry limits the rate of pulls; wait, or use your own registry"
     if re.search(r"no such host|i/o timeout|connection refused|x509|dial tcp|TLS handshake", told):
         cause = re.search(r"(no such host|i/o timeout|connection refused|x509[^\"]*|TLS handshake \w+)", told)
         return (
-            f"can't pull {image}: the node doesn't reach the registry ({cause[1].strip() if cause else 'network'}); "
+            f"can't pull {image}: the node can't reach the registry ({cause[1].strip() if cause else 'network'}); "
             f"check `images.registry` in the profile{f', or {load}' if ours else ''}"
         )
     if re.search(r"unauthorized|\b401\b|403 Forbidden|denied: ", told, re.IGNORECASE):
         return f"can't pull {image}: the registry refuses; give the profile a pull secret (images.pull_secrets)"
     if re.search(r"not found|manifest unknown|does not exist", told):
-        # Docker Hub says the same of a private repository as of none.
+        # Docker Hub answers the same for a private repository and a missing one.
         private = ", or a pull secret if it is private" if "pull access denied" in told else ""
         if ours:
             return f"can't pull {image}: the registry doesn't have it; {load}{private}"
@@ -128,7 +128,7 @@ def _image(container: Container, events: Sequence[Event]) -> str:
 
 
 def _missing(pod: Pod, message: str) -> str:
-    """The secret or config map that the pod needs and doesn't find."""
+    """A message about the secret or config map that is missing; empty if none is."""
     if match := re.search(r"(secret|configmap)s? \"([^\"]+)\" not found", message):
         kind = "generic " if match[1] == "secret" else ""
         return (
@@ -145,13 +145,13 @@ def _missing(pod: Pod, message: str) -> str:
 
 
 def _starting(pod: Pod, events: Sequence[Event], age: str) -> Reason:
-    """On a node, not running yet: mostly its image is being pulled."""
+    """Why a pod on a node doesn't run yet: usually its image is being pulled."""
     for event in reversed(events):
         if event.reason in ("FailedMount", "FailedAttachVolume"):
             what = f"can't mount a volume on {pod.node}: {_first_line(event.message)}"
             return Reason(_missing(pod, event.message) or what)
         if event.reason == "FailedCreatePodSandBox":
-            # Its message has a new identifier each time.
+            # The event's message has a new identifier each time.
             return Reason(f"node {pod.node} can't set up its network", _first_line(event.message))
         if event.reason == "Pulling":
             image = re.search(r"\"([^\"]+)\"", event.message)
@@ -162,7 +162,7 @@ def _starting(pod: Pod, events: Sequence[Event], age: str) -> Reason:
 
 
 def _scaling(events: Sequence[Event], now: datetime.datetime) -> Reason | None:
-    """An autoscaler at work; None if there is none, or if it gave up since."""
+    """What an autoscaler is doing; None if there is none or it has given up."""
     for event in reversed(events):
         if event.reason in ("NotTriggerScaleUp", "FailedScaleUp"):
             return None

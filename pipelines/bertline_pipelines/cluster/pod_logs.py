@@ -1,8 +1,8 @@
-"""A container's log, line by line, through dropped connections: nothing twice, nothing lost.
+"""A container's log, line by line. After a dropped connection no line is repeated or lost.
 
-The API can begin a log at a second, not at a line. So lines come with their time, and after a drop those that were
-there already are told by time and text. Whether the log is over isn't concluded from the end of a stream, which a proxy
-or an API server that restarts may cause as well, but from the container's state, looked up *before* the last reading.
+The API can begin a log at a second, but not at a line. So we ask for lines with their times, and after a drop we
+recognize repeated lines by time and text. The end of a stream doesn't mean the end of the log: a proxy or a restarting
+API server can end it too. So we read the container's state *before* the last read of the log.
 """
 
 import collections
@@ -19,7 +19,7 @@ from bertline_pipelines.cluster.nodes import time as moment
 from bertline_pipelines.cluster.pods import MAIN, Pod
 from bertline_pipelines.cluster.reader import Cluster
 
-SILENCE_S = 60.0  # of a log that is followed: then the pod is looked at and the connection made anew
+SILENCE_S = 60.0  # without a line of a followed log: then read the pod and connect again
 PAUSE_S = 2.0
 DROPS = 10  # in a row, without a line in between
 OVERLAP = datetime.timedelta(seconds=2)  # stdout and stderr may be written out of order
@@ -27,11 +27,11 @@ GONE = "unable to retrieve container logs"
 
 
 class LogGoneError(TransientError):
-    """There is no log, and asking again won't bring it."""
+    """There is no log, and asking again won't help."""
 
 
 class Seen:
-    """The lines that may come again: those of the last seconds, as often as they came."""
+    """Counts the lines of the last seconds, which may be repeated after a reconnection."""
 
     def __init__(self) -> None:
         self.last: datetime.datetime | None = None
@@ -40,13 +40,13 @@ class Seen:
 
     @property
     def since(self) -> datetime.datetime | None:
-        """Where to read on."""
+        """The time from which to read after a reconnection."""
         return self.last - OVERLAP if self.last else None
 
     def reconnect(self) -> None:
-        """From here on, lines that were seen are expected once more."""
+        """Expect the seen lines once more."""
         since = self.since
-        # The server knows whole seconds only, so it may send the beginning of the first one too.
+        # The server only knows whole seconds, so it may send the beginning of the first one too.
         kept = [line for at, line in self._lines if since is None or at >= since.replace(microsecond=0)]
         self._again = collections.Counter(kept)
 
@@ -67,17 +67,17 @@ class Seen:
 def lines(
     cluster: Cluster, namespace: str, pod: str, *, follow: bool = False, tail: int | None = None
 ) -> Iterator[str]:
-    """What a pod's main container wrote, line by line.
+    """The log of a pod's main container, line by line.
 
     Args:
-        cluster: Where it runs.
-        namespace: Its namespace.
-        pod: Its name.
-        follow: Wait for the container to start, and go on until it ends, through dropped connections.
-        tail: How many lines back to begin; all of them where None.
+        cluster: The pod's cluster.
+        namespace: The pod's namespace.
+        pod: The pod's name.
+        follow: Wait for the container to start, and continue until it ends, through dropped connections.
+        tail: Begin so many lines before the end; None means with the first line.
 
     Raises:
-        TransientError: the pod or its log is gone, or the API doesn't answer any more.
+        TransientError: the pod or its log doesn't exist any more, or the API doesn't answer.
     """
     seen, drops, known = Seen(), 0, ""
     while True:
@@ -89,7 +89,7 @@ def lines(
             if waiting and over:
                 return
             if waiting and not follow:
-                why = "its node is starting it" if found.main else "it is on no node yet"
+                why = "its node is starting it" if found.main else "it has no node yet"
                 raise LogGoneError(f"pod {pod} has no log, it hasn't started ({why}); -f waits for it")
             if not waiting:
                 seen.reconnect()
@@ -101,34 +101,34 @@ def lines(
         except LogGoneError:
             raise
         except urllib3.exceptions.ReadTimeoutError:
-            pass  # silence: look whether it still runs
+            pass  # silence: check whether it still runs
         except (urllib3.exceptions.HTTPError, TransientError) as error:
             problem = error
         except MissingError:
-            pass  # it went just now, the next look tells
+            pass  # it ended just now; the next check will show it
         except UserError as error:
             if "waiting to start" not in str(error):
                 raise
         drops = drops + 1 if problem and seen.last == before else 0
         if drops >= DROPS:
-            raise TransientError(f"the log of pod {pod} breaks off again and again: {problem}") from problem
+            raise TransientError(f"the connection to the log of pod {pod} breaks repeatedly: {problem}") from problem
         time.sleep(PAUSE_S)
 
 
 def _look(cluster: Cluster, namespace: str, pod: str, known: str) -> Pod:
-    """The pod, if it is still the one that it was."""
+    """The pod, if it is still the same one."""
     found = cluster.pod(namespace, pod)
     if found and known in ("", found.uid):
         return found
     if known:
-        raise LogGoneError(f"pod {pod} was deleted, its last lines are lost; `bertline status` shows what runs now")
-    raise LogGoneError(f"there is no pod {pod} in namespace {namespace} any more, and its log went with it")
+        raise LogGoneError(f"pod {pod} was deleted, and its last lines are lost; `bertline status` shows what runs now")
+    raise LogGoneError(f"pod {pod} in namespace {namespace} was deleted, with its log")
 
 
 def _read(
     cluster: Cluster, namespace: str, pod: str, *, follow: bool, tail: int | None, since: datetime.datetime | None
 ) -> Iterator[str]:
-    """The lines of one connection, each with its time. What a drop leaves after the last newline isn't a line."""
+    """The complete lines of one connection, each with its time."""
     query: dict[str, Any] = {"container": MAIN, "timestamps": "true"}
     if follow:
         query["follow"] = "true"
@@ -150,7 +150,7 @@ def _read(
 
 
 def _checked(line: bytes, pod: str) -> str:
-    """A kubelet that has lost a log says so in its place, with status 200."""
+    """The line, unless it is the kubelet's message, with status 200, that it has lost the log."""
     text = line.decode("utf-8", "replace")
     if text.startswith(GONE):
         raise LogGoneError(f"the log of pod {pod} isn't on its node any more")
@@ -162,7 +162,7 @@ def _over(pod: Pod) -> bool:
 
 
 def _time(line: str) -> datetime.datetime | None:
-    """When it was written; None for what the kubelet says in place of a log."""
+    """When the line was written; None for a message of the kubelet."""
     stamp = line.partition(" ")[0]
     try:
         return moment(stamp) if stamp[:4].isdigit() and "T" in stamp else None

@@ -1,4 +1,4 @@
-"""Pods and the events about them, as Kubernetes tells of them."""
+"""Pods and their events, from Kubernetes' JSON."""
 
 import dataclasses
 import datetime
@@ -21,7 +21,7 @@ LOST = ("DeletionByTaintManager", "DeletionByPodGC")
 
 @dataclass(frozen=True)
 class Container:
-    """A container of a pod, with the state it is in."""
+    """A container of a pod and its state."""
 
     name: str
     image: str
@@ -37,7 +37,7 @@ class Container:
 
 @dataclass(frozen=True)
 class Toleration:
-    """Of a pod; an empty key or effect means any."""
+    """A toleration of a pod; an empty key or effect means any."""
 
     key: str = ""
     operator: str = "Equal"
@@ -45,7 +45,7 @@ class Toleration:
     effect: str = ""
 
     def tolerates(self, taint: Taint) -> bool:
-        """Kubernetes' own rule."""
+        """Whether a taint is tolerated, by Kubernetes' rule."""
         return (
             self.effect in ("", taint.effect)
             and (self.key == taint.key or (not self.key and self.operator == "Exists"))
@@ -77,23 +77,23 @@ class Pod:
     created: datetime.datetime | None
     started: datetime.datetime | None
     deleted: datetime.datetime | None
-    """When it was told to go."""
+    """When its deletion was requested."""
     restarts: int
-    """How often it was tried before: earlier pods of the same task and run, and restarts of its main container."""
+    """Earlier attempts: pods of the same task and run, and restarts of the main container."""
     containers: tuple[Container, ...]
-    """Those for initialization first."""
+    """All containers, init containers first."""
     conditions: tuple[Condition, ...]
     requests: Mapping[str, float]
-    """What the scheduler counts, by resource; bytes and cores."""
+    """Resource → what the scheduler counts, in bytes or cores."""
     limits: Mapping[str, float]
-    """Of the main container."""
+    """Limits of the main container."""
     selector: Mapping[str, str]
     tolerations: tuple[Toleration, ...]
     deadline_s: int | None
 
     @property
     def is_driver(self) -> bool:
-        """True for KFP's own pod, which comes before a task's (or before the whole run's) and has no label of ours."""
+        """True for KFP's driver pod, which runs before a task or the whole run and has no label of ours."""
         return bool(self.run_id) and not self.task
 
     @property
@@ -103,7 +103,7 @@ class Pod:
 
     @property
     def state(self) -> str:
-        """pending, running, succeeded, failed, lost (its node is gone) or deleted (on its way out)."""
+        """pending, running, succeeded, failed, lost (its node is gone) or deleted (being deleted)."""
         disrupted = self.condition("DisruptionTarget")
         if self.phase in ("Succeeded", "Failed"):
             return self.phase.lower()
@@ -113,7 +113,7 @@ class Pod:
 
     @property
     def unreachable(self) -> bool:
-        """True if it runs as far as is known, on a node that doesn't answer. For minutes nothing else tells of it."""
+        """True if its last known state is running, but its node doesn't answer."""
         ready, containers = self.condition("Ready"), self.condition("ContainersReady")
         answers = not (ready and containers) or ready.status == "True" or containers.status != "True"
         return self.state == "running" and not answers
@@ -125,7 +125,7 @@ class Pod:
 
 @dataclass(frozen=True)
 class Event:
-    """Something that Kubernetes noted about a pod. Kept for an hour, as a rule."""
+    """An event about a pod; Kubernetes usually keeps events for an hour."""
 
     pod: str
     reason: str
@@ -134,7 +134,7 @@ class Event:
 
 
 def pods(documents: Iterable[Mapping[str, Any]]) -> tuple[Pod, ...]:
-    """The newest pod of each task and run, oldest first; the others count as its restarts."""
+    """The newest pod of each task and run, oldest first; earlier pods count as its restarts."""
     groups: dict[tuple[str, str], list[Pod]] = {}
     for pod in map(_pod, documents):
         groups.setdefault((pod.run_id, pod.task or pod.name), []).append(pod)
@@ -146,7 +146,7 @@ def pods(documents: Iterable[Mapping[str, Any]]) -> tuple[Pod, ...]:
 
 
 def event(document: Mapping[str, Any]) -> Event:
-    """From core/v1 Event. What the scheduler writes has its time in other fields than what a kubelet writes."""
+    """From core/v1 Event. The scheduler and the kubelet use different fields for the time."""
     last = (
         (document.get("series") or {}).get("lastObservedTime")
         or document.get("lastTimestamp")
@@ -158,7 +158,7 @@ def event(document: Mapping[str, Any]) -> Event:
 
 
 def requested(document: Mapping[str, Any]) -> dict[str, float]:
-    """What a pod takes from its node: all containers together, or the greediest of those that run before them."""
+    """What a pod takes from its node: the sum of its containers, or the largest init container if that is more."""
     spec = document.get("spec") or {}
     total: dict[str, float] = {}
     for container in spec.get("containers") or ():

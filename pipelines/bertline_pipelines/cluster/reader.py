@@ -1,4 +1,4 @@
-"""The cluster as `status`, `logs` and `doctor` see it: pods, events, logs, nodes, quotas, permissions. Reading only."""
+"""Reads pods, events, logs, nodes, quotas and permissions, for `status`, `logs` and `doctor`."""
 
 import base64
 from collections.abc import Callable, Iterable, Mapping
@@ -7,8 +7,7 @@ from typing import Any, Self, TypeVar
 
 import urllib3
 
-from bertline_pipelines.cluster import connections as cluster_logins
-from bertline_pipelines.cluster import failures, nodes, pending, pods, steps
+from bertline_pipelines.cluster import connections, failures, nodes, pending, pods, steps
 from bertline_pipelines.cluster.connections import (
     ATTEMPTS,
     TIMEOUT_S,
@@ -31,18 +30,18 @@ NEEDED = (
     Permission("list", "events"),
     Permission("list", "workflows", "argoproj.io"),
 )
-"""For `status` and `logs`."""
+"""Permissions that `status` and `logs` need."""
 
 USEFUL = (
     Permission("list", "nodes", namespaced=False),
     Permission("list", "pods", namespaced=False),
     Permission("list", "resourcequotas"),
 )
-"""Without them the reasons that `status` gives are less precise."""
+"""Permissions that make the reasons in `status` more precise."""
 
 
 class Secret(dict[str, str]):
-    """A secret's values, which don't show when it is printed."""
+    """A secret's values; its repr doesn't show them."""
 
     def __repr__(self) -> str:
         return f"Secret({', '.join(sorted(self))})"
@@ -53,22 +52,22 @@ class Secret(dict[str, str]):
 def connect(
     context: str | None = None, *, attempts: int = ATTEMPTS, timeout_s: tuple[float, float] = TIMEOUT_S
 ) -> "Cluster":
-    """Log in to the cluster of kubectl's context, or to the one that this pod runs in, and see that it answers.
+    """Connect to the cluster of kubectl's context, or to this pod's own cluster, and check that it answers.
 
     Args:
-        context: Of the kubeconfig; its current one where None.
-        attempts: How often a request is sent at most.
+        context: A context of the kubeconfig; None means the current one.
+        attempts: A request is sent at most so often.
         timeout_s: Seconds to connect, and seconds without a byte.
 
     Raises:
         UserError: no kubeconfig, no such context, or the cluster doesn't accept the login.
         TransientError: the cluster doesn't answer.
     """
-    connection = cluster_logins.log_in(context, attempts=attempts, timeout_s=timeout_s)
+    connection = connections.log_in(context, attempts=attempts, timeout_s=timeout_s)
     try:
         version = connection.ask("/version", Permission("get", "/version", namespaced=False))
     except (ForbiddenError, MissingError):
-        version = {}  # some don't tell it to everybody
+        version = {}  # some clusters show it only to some accounts
     return Cluster(connection, str(version.get("gitVersion", "")))
 
 
@@ -77,7 +76,7 @@ class Cluster:
 
     def __init__(self, connection: Connection, version: str) -> None:
         self.version = version
-        """Of Kubernetes, such as `v1.34.1`; empty if it isn't told."""
+        """Version of Kubernetes, such as `v1.34.1`; empty if it isn't known."""
         self._connection = connection
 
     @property
@@ -101,9 +100,9 @@ class Cluster:
         """The newest pod of each task of each run, oldest first; earlier ones count as its restarts.
 
         Args:
-            namespace: Where they run.
-            run_id: Of a KFP run; with the pods of KFP's drivers, whose `task` is empty.
-            experiment: Its name as in the pods' label; without drivers, which don't have the label.
+            namespace: The pods' namespace.
+            run_id: Id of a KFP run; the result includes KFP's drivers, whose `task` is empty.
+            experiment: The experiment's name in the pods' label; drivers don't have this label.
         """
         labels = {pods.RUN_ID: run_id, f"{pods.LABEL}experiment": experiment}
         selector = ",".join(f"{label}={value}" for label, value in labels.items() if value is not None)
@@ -121,17 +120,17 @@ class Cluster:
             return None
 
     def events(self, namespace: str, pod: str | None = None) -> tuple[Event, ...]:
-        """What Kubernetes noted about a pod, or about all of a namespace, in the last hour."""
+        """Events of the last hour about a pod, or about all pods of a namespace."""
         selector = "involvedObject.kind=Pod" + (f",involvedObject.name={pod}" if pod else "")
         path = f"/api/v1/namespaces/{namespace}/events"
         found = self._connection.all(path, Permission("list", "events"), namespace, fieldSelector=selector)
         return tuple(map(pods.event, found))
 
     def workflow(self, namespace: str, run_id: str) -> Workflow | None:
-        """A run as Argo sees it, with pods that couldn't be created or are deleted; None if it isn't there (any more).
+        """A run's workflow, with pods that couldn't be created or were deleted; None if there is no workflow.
 
         Raises:
-            MissingError: the cluster knows no workflows at all.
+            MissingError: the cluster doesn't have Argo.
         """
         path = f"/apis/argoproj.io/v1alpha1/namespaces/{namespace}/workflows"
         permission = Permission("list", "workflows", "argoproj.io")
@@ -151,7 +150,7 @@ class Cluster:
         return self._connection.send(path, permission, namespace, query, silence_s=silence_s)
 
     def explain(self, namespace: str, found: Iterable[Pod]) -> dict[str, Reason]:
-        """Why pods wait, failed or are lost, by the pod's name. Asks for no more than it takes."""
+        """Pod name → why it waits, failed or is lost. Sends only the requests that this needs."""
         reasons: dict[str, Reason] = {}
         waiting: list[Pod] = []
         for pod in found:
@@ -169,17 +168,17 @@ class Cluster:
         return reasons
 
     def permissions(self, namespace: str, wanted: Iterable[Permission] = NEEDED) -> tuple[Permission, ...]:
-        """Those of `wanted` that the account doesn't have."""
+        """The permissions of `wanted` that the account doesn't have."""
         return tuple(each for each in wanted if not self._connection.may(each, namespace))
 
     def nodes(self) -> tuple[Node, ...]:
-        """All machines. ForbiddenError if they may not be looked at, which is so for most users."""
+        """All nodes; raises ForbiddenError if we may not read them, as most users may not."""
         return tuple(
             map(nodes.node, self._connection.all("/api/v1/nodes", Permission("list", "nodes", namespaced=False)))
         )
 
     def usage(self) -> dict[str, dict[str, float]]:
-        """What pods of all namespaces have reserved: amounts by node and resource."""
+        """Node → resource → amount that pods of all namespaces have reserved."""
         used: dict[str, dict[str, float]] = {}
         selector = "status.phase!=Succeeded,status.phase!=Failed"
         permission = Permission("list", "pods", namespaced=False)
@@ -191,13 +190,13 @@ class Cluster:
         return used
 
     def quota(self, namespace: str) -> tuple[Quota, ...]:
-        """The namespace's limits and what is used of them."""
+        """The namespace's quotas and their use."""
         path = f"/api/v1/namespaces/{namespace}/resourcequotas"
         found = self._connection.all(path, Permission("list", "resourcequotas"), namespace)
         return tuple(quota for document in found for quota in nodes.quotas(document))
 
     def services(self, label: str) -> list[dict[str, Any]]:
-        """Those of all namespaces that have a label, `name=value`."""
+        """Services of all namespaces with the label `name=value`."""
         return self._connection.all(
             "/api/v1/services", Permission("list", "services", namespaced=False), labelSelector=label
         )
@@ -215,7 +214,7 @@ class Cluster:
         """A secret's values.
 
         Raises:
-            MissingError: there is none.
+            MissingError: there is no such secret.
             ForbiddenError: the account may not read it.
         """
         path = f"/api/v1/namespaces/{namespace}/secrets/{name}"
@@ -229,7 +228,7 @@ class Cluster:
 
 
 def _if_allowed(look: Callable[[], T]) -> T | None:
-    """What can be seen; None if the account may not look."""
+    """The result; None if the account may not read it."""
     try:
         return look()
     except ForbiddenError:

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Reason:
-    """A sentence that ends with what to do. What changes from look to look is apart, so that it isn't told as news."""
+    """A sentence that ends with what to do. Changing amounts are separate, so that they don't count as news."""
 
     cause: str
     amounts: str = ""
-    """How much, how long, as of now; empty if the cause says it all."""
+    """Current amounts and times; may be empty."""
 
     def __str__(self) -> str:
         return f"{self.cause} ({self.amounts})" if self.amounts else self.cause

@@ -1,6 +1,6 @@
-"""Why no node takes a pod: computed where the nodes are known, else in the scheduler's own words.
+"""Why no node takes a pod: computed if we may read the nodes, else from the scheduler's message.
 
-`pending` makes sentences of them; each says what to do.
+Each reason says what to do.
 """
 
 import enum
@@ -20,7 +20,7 @@ FIELDS = {"cpu": "cpu", "memory": "memory", "ephemeral-storage": "scratch"}
 
 
 class Kind(enum.IntEnum):
-    """What stands in the way on one node; the higher, the sooner it goes away."""
+    """An obstacle on a node; a higher one goes away sooner."""
 
     SELECTOR = 1
     TAINT = 2
@@ -32,56 +32,56 @@ class Kind(enum.IntEnum):
 
 @dataclass(frozen=True)
 class Case:
-    """A pod and the nodes at which it meets the same obstacle."""
+    """A pod and the nodes with the same obstacle for it."""
 
     pod: Pod
     fit: Sequence[Node]
     gpu: str | None
-    """The kind of GPU that it asks for."""
+    """The GPU resource that it requests."""
     usage: Mapping[str, Mapping[str, float]] | None
 
     @property
     def requests(self) -> list[tuple[str, float]]:
-        """What the pod asks for, the scarcest first."""
+        """The pod's requests, the scarcest resource first."""
         return sorted(self.pod.requests.items(), key=lambda request: request[0] != self.gpu)
 
     @property
     def who(self) -> str:
-        """The nodes, to begin a sentence with."""
+        """The nodes, as the beginning of a message."""
         return _names(self.fit) + (f" with {self.gpu}" if self.gpu else "")
 
     @property
     def are(self) -> str:
-        """The verb that goes with it."""
+        """The verb after `who`."""
         return "is" if len(self.fit) == 1 else "are"
 
     def total(self, resource: str) -> float:
-        """What the nodes have of it for pods."""
+        """The resource's allocatable amount on all nodes."""
         return sum(node.allocatable.get(resource, 0.0) for node in self.fit)
 
     def free(self, node: Node, resource: str) -> float:
-        """What is left of it on a node."""
+        """The resource's free amount on a node."""
         return node.allocatable.get(resource, 0.0) - (self.usage or {}).get(node.name, {}).get(resource, 0.0)
 
 
 def find(
     pod: Pod, nodes: Sequence[Node], usage: Mapping[str, Mapping[str, float]] | None, message: str
 ) -> Reason | None:
-    """The smallest obstacle among the nodes that could have run the pod; None if we see none and the scheduler does.
+    """The smallest obstacle among the nodes that could run the pod; None if we find none.
 
     Args:
-        pod: One that the scheduler found no place for.
+        pod: A pod that no node takes.
         nodes: All nodes.
-        usage: What is reserved, by node and resource; None if it isn't known.
-        message: The scheduler's.
+        usage: Node → resource → reserved amount; None if it isn't known.
+        message: The scheduler's message.
     """
     gpu = next((resource for resource, amount in pod.requests.items() if "/" in resource and amount > 0), None)
     if gpu:
         fit = [node for node in nodes if node.capacity.get(gpu, 0) > 0]
         if not fit:
             return Reason(
-                f"no node has {gpu}, and no autoscaler is adding one: make a GPU node pool, see to its device plugin "
-                "(on kind: `make kind-gpu`), or take a profile without a GPU",
+                f"no node has {gpu}, and no autoscaler is adding one: create a GPU node pool with a device plugin "
+                "(on kind: `make kind-gpu`), or use a profile without a GPU",
                 f"0 of {counted(len(nodes), 'node')}",
             )
     else:
@@ -102,7 +102,7 @@ def find(
 
 
 def from_message(message: str) -> str:
-    """The scheduler's message in words, with what to do about its first obstacle."""
+    """The scheduler's message in plain words, with a remedy for its first obstacle."""
     match = re.match(r"0/(\d+) nodes are available: (.*?)(?:,? no new claims to deallocate|\.? preemption:|$)", message)
     if not match:
         if "no nodes available" in message:
@@ -125,7 +125,7 @@ _WORDS = (
     (
         r"(\d+) Insufficient (\S+)",
         r"\1 without enough free \2",
-        "it starts when other pods end, or ask for less in the profile",
+        "it starts when other pods end, or request less in the profile",
     ),
     (
         r"(\d+) node\(s\) had (?:untolerated )?taint \{([^}:]+): ?([^}]*)\}.*",
@@ -144,7 +144,7 @@ _WORDS = (
 
 
 def _kind(pod: Pod, node: Node, used: Mapping[str, float] | None, short: set[str]) -> Kind | None:
-    """The highest hurdle of one node, or None if the pod fits."""
+    """The obstacle on one node; None if the pod fits."""
     if any(node.labels.get(label) != value for label, value in pod.selector.items()):
         return Kind.SELECTOR
     if _untolerated(pod, node):
@@ -182,12 +182,12 @@ def _selector(case: Case) -> str:
         values = sorted({node.labels[label] for node in case.fit if label in node.labels})
         if not values:
             return (
-                f"no {where} has the label {label}, and the profile's node_selector asks for {label}={value}: "
+                f"no {where} has the label {label}, but the profile's node_selector requires {label}={value}: "
                 f"kubectl label node {case.fit[0].name} {label}={value}, or change the profile"
             )
         if value not in values:
             return (
-                f"no {where} has {label}={value}, which the profile's node_selector asks for; "
+                f"no {where} has {label}={value}, which the profile's node_selector requires; "
                 f"there is {label}={', '.join(values)}"
             )
     asked = ", ".join(f"{label}={value}" for label, value in case.pod.selector.items())
@@ -209,13 +209,13 @@ def _small(case: Case) -> str:
         if amount <= most:
             continue
         if resource == case.gpu and not most:
-            return f"{case.who} has none that works: see the pods of its device plugin, kubectl get pods -A -o wide"
+            return f"{case.who} has none that works: check the pods of its device plugin, kubectl get pods -A -o wide"
         field = "gpu.count" if resource == case.gpu else FIELDS.get(resource, resource)
         return (
-            f"asks for {show(resource, amount)}, and the largest node ({largest.name}) has {show(resource, most)} in "
+            f"asks for {show(resource, amount)}, but the largest node ({largest.name}) has {show(resource, most)} in "
             f"all: lower `{field}` in the profile, or add a larger node"
         )
-    return f"no node is large enough in everything: lower what the profile asks for ({case.who} come nearest)"
+    return f"no node has enough of every resource: lower the requests in the profile (closest: {case.who})"
 
 
 def _not_ready(case: Case) -> str:
@@ -261,7 +261,7 @@ _SENTENCES = {
 
 
 def show(resource: str, amount: float) -> str:
-    """An amount for people."""
+    """An amount with a readable unit."""
     if resource in ("memory", "ephemeral-storage"):
         for unit, size in (("GiB", 2**30), ("MiB", 2**20)):
             if abs(amount) >= size:

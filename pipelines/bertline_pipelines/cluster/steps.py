@@ -1,4 +1,4 @@
-"""What Argo's Workflow object tells of a run. It knows of pods that Kubernetes refused to create, or deleted."""
+"""A run as Argo's Workflow object describes it, with pods that Kubernetes deleted or refused to create."""
 
 import base64
 import datetime
@@ -14,7 +14,7 @@ from bertline_pipelines.cluster.nodes import order, time
 
 @dataclass(frozen=True)
 class Step:
-    """A pod that Argo runs, ran or would like to run, as its Workflow object tells."""
+    """A pod that Argo has run, runs or will run."""
 
     id: str
     kfp_task: str
@@ -28,23 +28,23 @@ class Step:
 
 @dataclass(frozen=True)
 class Workflow:
-    """What Argo makes of a run."""
+    """A run's workflow."""
 
     name: str
     terminated: bool
-    """Somebody told it to end before its time: `bertline cancel`, or "terminate" in KFP's page."""
+    """True after `bertline cancel`, or "terminate" on KFP's page."""
     steps: tuple[Step, ...]
-    """Those that are pods, in the order in which they began."""
+    """Its pods, in the order in which they began."""
 
 
 def workflow(document: Mapping[str, Any]) -> Workflow:
-    """From its JSON."""
+    """A workflow from its JSON."""
     status = document.get("status") or {}
     return Workflow(document["metadata"]["name"], _is_terminated(document.get("spec") or {}, status), _steps(document))
 
 
 def _is_terminated(spec: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
-    """KFP terminates by a deadline of 0 s, Argo by `shutdown`; nothing that we compile has a deadline of its own."""
+    """KFP terminates with a deadline of 0 s, Argo with `shutdown`; our pipelines have no deadlines."""
     if "activeDeadlineSeconds" in spec or spec.get("shutdown"):
         return spec.get("activeDeadlineSeconds") == 0 or bool(spec.get("shutdown"))
     return any("exceeded its deadline" in (each.get("message") or "") for each in _nodes(status).values())
@@ -71,7 +71,7 @@ def _steps(workflow: Mapping[str, Any]) -> tuple[Step, ...]:
 def kfp_task(name: str, workflow: str) -> str:
     """`pretrain-2` from Argo's `<workflow>.root.pretrain-2.executor(0)` or `<workflow>.root.pretrain-2-driver`.
 
-    Where the cluster's defaults retry every template (KFP 2.17), each part has a number: `<workflow>(0).root(0).…`.
+    If the cluster's defaults retry every template (KFP 2.17), each part has a number: `<workflow>(0).root(0).…`.
     """
     return _task_path(name, workflow).removesuffix("-driver")
 
@@ -83,7 +83,7 @@ def _task_path(name: str, workflow: str) -> str:
 
 
 def _nodes(status: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Argo compresses them when the object gets near etcd's limit."""
+    """The nodes of a workflow; Argo compresses them if the object is large."""
     nodes: dict[str, dict[str, Any]] = dict(status.get("nodes") or {})
     if not nodes and status.get("compressedNodes"):
         nodes = json.loads(gzip.decompress(base64.b64decode(status["compressedNodes"])))
