@@ -195,6 +195,18 @@ def test_a_users_mistake_is_told_at_once_in_our_words(look, api, work, monkeypat
         assert "Kubeflow starts it again" in tasks["vocabulary"].reason
 
 
+@pytest.mark.parametrize("workflows", [(NAME, NAME), ("bertline-nano-other", NAME), (NAME,)])
+def test_a_bug_that_its_pod_will_not_try_again_is_no_task_that_waits(look, api, work, monkeypatch, workflows):
+    """The same one twice in a run: the pods that Kubeflow starts after that give up at once."""
+    for workflow in workflows:
+        _attempt(work, monkeypatch, workflow, exit_code=1, message="Traceback (…)\nKeyError: 'a'")
+    api.pods(pod("p", task="vocabulary", run_id="r", phase="Failed", node="n", main=ended(1)))
+    _, tasks = look({"vocabulary": "RUNNING"})
+    task = tasks["vocabulary"]
+    assert "a bug (1): KeyError: 'a'" in task.reason
+    assert (task.state, task.exit_code) == (("failed", 1) if workflows == (NAME, NAME) else ("pending", None))
+
+
 def test_what_is_done_is_over_whatever_kubeflow_says(look, work):
     for task in work.plan.tasks:
         work.finish(task.name)

@@ -24,8 +24,8 @@ from bertline.store.leases import Holder
 from bertline.store.objects import ObjectStore
 from bertline.store.realizations import Realization
 
-KILLED = "killed: its attempt has no end, and nobody is at work"
-DELETED = "manifest missing: its attempt finished, so the manifest was deleted, or could not be written any more"
+KILLED = "killed: the last attempt has no end, and nobody is at work"
+DELETED = "manifest missing: the last attempt finished, and then the manifest was deleted or never written"
 
 
 class State(enum.StrEnum):
@@ -130,7 +130,7 @@ class History:
             return str(attempt.failure)
         if attempt.has_finished:
             return "finished"
-        return str(self) if self.holder and attempt == self.last else KILLED
+        return str(self) if self.holder and attempt == self.last else "killed: it has no end"
 
 
 def read(store: ObjectStore, stage: str, key: Key, *, with_attempts: bool = False) -> History:
