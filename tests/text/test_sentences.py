@@ -18,6 +18,8 @@ George W. Bush won.|Take vitamin C.|It helps.|Robert E. Lee lost.
 The file is on example.com today.|Version 2.0 came.|Python 3. The end.
 It rose by 7 %.|About half left.|It is 5 m.|Width is 3 km.|There are cats, dogs, etc.|Central parts are near.
 He wrote "... and so on."|“Why not?”|Because.
+He said no.|The man left.|See No. 5 on Elm St.|The house is 5 ft.|It is old.
+On Dec. 5 St. Louis won in Sept.|In May it lost.
 Brig. Gen. Lloyd Tilghman, i.e. the commander, had 3,000 men vs. 9,000.
 """.strip().splitlines()
 ENGLISH.remove("The file is on example.com today.|Version 2.0 came.|Python 3. The end.")
@@ -31,6 +33,7 @@ RUSSIAN = """
 Композитор П. И. Чайковский (нем. Tschaikowski; род. 7 мая 1840 г.) писал музыку.|Его знают все.
 Доля составила 7,7 %.|Около 17 % населения получают помощь.|Это 5 °.|Рост 3 ‰.|Центр.
 В состав входят Штраусберг, Биркенвердер и др.|Центральная часть города — у реки.
+Он жил в Ленинградской обл.|В 1990 году он умер.|Это 5 млн руб.|Продажи выросли.|Рост 5 см.|Он мал.|См. рис. Иванова.
 Толщина достигает 6,188 а. е.|В октябре вышел сингл.|Длина 5 м.|Ширина 3 км.|Цена 5 руб.|Иванов пришёл.
 """.strip().splitlines()
 
@@ -54,6 +57,7 @@ def test_russian_sentences_end_where_a_reader_ends_them(marked):
         ("de", "Der Anteil beträgt 7 %.|Berlin ist groß.|Es gibt Hunde, Katzen usw.|Viele Leute kamen."),
         ("uk", "Частка 7,7 %.|Близько 5 % та ін.|Центральна частина."),
         ("fr", "Il y a 7 %.|Paris est grand.|Chats, chiens, etc.|Rome est loin."),
+        ("fr", "« Va ! »|Il partit.|« Quoi ? » demanda-t-il.|Il dit : « Oui. »|Puis il partit."),
         ("pl", "Urodził się 5. Maja.|Potem wyjechał."),
         ("zh", "他来了。|他走了。"),
         ("hi", "वह आया।|वह गया।"),

@@ -87,3 +87,66 @@ def test_real_dumps_leave_no_markup_and_no_holes(wiki_xml):
             len(each.split()) for page in read(path, language=language, unknown_templates="ignore")[0] for each in page
         )
         assert words > 0.97 * all_words, (path.name, words, all_words)
+
+
+# Pages of other wikis, each with the namespaces of its own dump: what stays is prose.
+WIKIS = {
+    "es": (
+        {6: "Archivo", 14: "Categoría"},
+        """{{Ficha de localidad\n| pie = La [[Giralda]]\n}}
+[[Archivo:Giralda.jpg|miniaturadeimagen|izquierda|La [[Giralda]].]]
+'''Sevilla''' es una ciudad de [[España]].{{Cita requerida}} Es grande.&lt;ref&gt;{{Cita web|url=http://ine.es}}&lt;/ref&gt;
+Tiene {{unidad|3,94|km²}}. __SIN_TDC__ Es vieja.
+== Véase también ==
+* [[Anexo:Monumentos de Sevilla]]
+{{Control de autoridades}}
+[[Categoría:Sevilla| ]] [[Categoría:Ciudades]]""",
+        ["Sevilla es una ciudad de España. Es grande. Es vieja."],
+    ),
+    "it": (
+        {6: "File", 14: "Categoria"},
+        """{{Divisione amministrativa\n|Nome=Firenze\n}}
+[[File:Firenze.jpg|thumb|upright=1.2|Veduta di [[Firenze]]]]
+'''Firenze''' ({{Xyz|/f/}}; {{lang|la|Florentia}}) è un [[comune]].{{Senza fonte}} L'''Arno'' la attraversa.
+{{Vedi anche|Storia di Firenze}}
+&lt;references /&gt;
+[[Categoria:Firenze| ]]""",
+        ["Firenze (Florentia) è un comune. L'Arno la attraversa."],
+    ),
+    "pl": (
+        {6: "Plik", 14: "Kategoria"},
+        """{{Miasto infobox|nazwa=Kraków}}
+[[Plik:Kraków.jpg|mały|Widok na [[Wawel]].]]
+'''Kraków''' – [[miasto]] nad [[Wisła|Wisłą]]{{fakt}}. Ma {{liczba|779115}} osób. Jest stary.
+__BEZ_SPISU__
+{{Przypisy}}
+[[Kategoria:Kraków| ]]""",
+        ["Kraków – miasto nad Wisłą. Jest stary."],
+    ),
+    "ja": (
+        {6: "ファイル", 14: "Category"},
+        """{{日本の市|画像=[[ファイル:Kyoto.jpg|250px]]}}
+[[ファイル:Kinkakuji.jpg|thumb|right|[[金閣寺]]の写真。]]
+'''京都市'''は、[[日本]]の[[市]]{{要出典|date=2020年}}。{{仮リンク|歴史|en|History}}も参照。{{Lang|en|Kyoto}}と書く。
+__目次非表示__
+{{DEFAULTSORT:きようとし}}
+[[Category:京都市|*]]
+[[カテゴリ:京都]]""",
+        ["京都市は、日本の市。 Kyotoと書く。"],
+    ),
+    "ar": (
+        {6: "ملف", 14: "تصنيف"},
+        """{{صندوق معلومات مدينة}}
+[[ملف:Cairo.jpg|تصغير|يمين|منظر من القاهرة.]]
+'''القاهرة''' هي عاصمة [[مصر]].{{حقيقة}} هل هي كبيرة؟ نعم.
+__بلا_فهرس__
+[[تصنيف:القاهرة]]""",
+        ["القاهرة هي عاصمة مصر. هل هي كبيرة؟ نعم."],
+    ),
+}
+
+
+@pytest.mark.parametrize("wiki", WIKIS)
+def test_any_wiki_leaves_its_prose(wiki, tmp_path):
+    namespaces, text, kept = WIKIS[wiki]
+    assert read(write(tmp_path / "wiki.xml", namespaces, text))[0] == [kept]

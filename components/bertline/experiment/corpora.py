@@ -35,8 +35,8 @@ class Articles(Section):
     unknown_templates: Literal["drop", "ignore"] = "drop"
     """A template in mid-sentence whose text isn't known: drop its sentence, or only the template."""
     templates: Source | None = None
-    """A YAML table of which template shows what, asked before bertline's own; see
-    `wikipedia/template_tables.py`."""
+    """A YAML table of which template shows what, asked before bertline's own; in the form
+    of `wikipedia/tables`."""
     template_text: Literal["shown", "none"] = "shown"
     """What templates show: keep it, or take no template's text for known."""
     list_items: Amount = "prose"

@@ -18,7 +18,7 @@ import dataclasses
 import re
 
 # The space is optional, or a long run of marks without one would be tried again from each of its marks.
-_CANDIDATE = re.compile(r"([.!?…]+)([\"'”’»)\]]*)( *)|[。！？]+[」』”）]*|[।؟۔]+ *")
+_CANDIDATE = re.compile(r"([.!?…]+)((?: »)?[\"'”’»)\]]*)( *)|[。！？]+[」』”）]*|[।؟۔]+ *")
 _OPENING = "\"'“‘„«([—–-¿¡ "
 _BEFORE_WORD = "([{\"'“‘„«—–-/"
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
@@ -45,13 +45,13 @@ def _words(text: str) -> frozenset[str]:
 
 _ENGLISH = _Language(
     closed=_words(
-        "mr mrs ms messrs dr prof st sts mt ft rev hon gen col lt sgt capt cpl cmdr adm maj pvt brig gov sen rep pres "
-        "supt vs v cf viz e.g i.e eg ie al no nos vol vols pp p pt ch sec fig figs eq eqs ed eds trans tr op ca c b d "
-        "fl r lit est approx dept univ jan feb mar apr jun jul aug sept sep oct nov dec rt msgr fr br mlle mme ave "
-        "blvd bros ph.d gk lat heb skt orig var subsp ssp"
+        "mr mrs ms messrs dr prof sts mt rev hon gen col lt sgt capt cpl cmdr adm maj pvt brig gov sen rep pres "
+        "supt vs v cf viz e.g i.e eg ie nos vol vols pp p pt ch sec fig figs eq eqs ed eds trans tr op ca c b d "
+        "fl r lit est approx univ rt msgr fr br mlle mme bros ph.d gk lat heb skt orig var subsp ssp"
     ),
     open=_words(
-        "inc ltd co corp jr sr esq etc a.m p.m am pm u.s u.k u.n d.c b.c a.d b.c.e c.e ed.d m.d b.a m.a l.a n.y bc ad"
+        "inc ltd co corp jr sr esq etc a.m p.m am pm u.s u.k u.n d.c b.c a.d b.c.e c.e ed.d m.d b.a m.a l.a n.y bc ad "
+        "st ft ave blvd dept no al jan feb mar apr jun jul aug sept sep oct nov dec"
     ),
     starters=_words(
         "the a an in on at by for from with to of as it its he his she her they their we our you i this that these "
@@ -64,12 +64,14 @@ _ENGLISH = _Language(
 )
 _RUSSIAN = _Language(
     closed=_words(
-        "им ул пл пр-т просп пер наб бул ш г гор д дер пос с ст р оз о о-в обл р-н проф акад доц ген полк подполк кап "
-        "лейт адм св преп архиеп еп митр прот см ср напр т вып кн ч гл изд ред сост рис табл илл стр № тел род ум ок "
+        "им ул пл пр-т просп пер наб бул ш г гор д дер пос с ст р оз о о-в проф акад доц ген полк подполк кап "
+        "лейт адм св преп архиеп еп митр прот см ср напр т вып кн ч гл изд ред сост № тел род ум ок "
         "прибл англ нем фр франц итал исп лат греч др.-греч рус укр белор польск яп кит араб тур евр санскр т.е т.к "
         "т.н мл ст-ца ж.-д арх худ реж комп гр тов гос"
     ),
-    open=_words("гг вв тыс млн млрд руб коп долл чел экз н.э а.е л.с т.д т.п др пр и.о co ltd inc jr"),
+    open=_words(
+        "гг вв тыс млн млрд руб коп долл чел экз н.э а.е л.с т.д т.п др пр и.о co ltd inc jr обл р-н рис табл илл стр"
+    ),
     starters=_words(
         "в во на он она оно они его её их это этот эта эти по после при с со из за до для от к у о об а и но не также "
         "однако когда если как так кроме вместе среди через во-первых согласно несмотря хотя уже ещё был была было "
@@ -178,7 +180,7 @@ def _is_end(
         if lower in _COUNTED and _follows_number(text, begin, stop - len(word)):
             return True
         if lower in rules.closed:
-            return False
+            return _follows_number(text, begin, stop - len(word)) and _starts(text, following, rules)
         return lower not in rules.open or _starts(text, following, rules)
     # A single letter, or letters with full stops in between, maybe in two halves: `т. д.`, `н. э.`
     before = text[max(begin, stop - 12) : stop - len(word)].rstrip()
@@ -202,12 +204,15 @@ def _is_end(
 _YEARS = frozenset("гвр")  # 1990 г., XX в.
 _UNITS = frozenset("mglмтл")  # 5 m.
 _COUNTED = _words("руб коп долл чел экз грн")  # 5 руб.
+_MILLIONS = (" тыс", " млн", " млрд", " тис", " тыс.", " млн.", " млрд.", " тис.")
 # Ends a list, and mostly its sentence.
 _AND_OTHERS = {"др": (" и др",), "пр": (" и пр",), "ін": (" та ін", " й ін", " і ін")}
 
 
 def _follows_number(text: str, begin: int, at: int) -> bool:
-    return text[max(begin, at - 2) : at].rstrip()[-1:].isdigit()
+    """Whether a number stands before this place, maybe in words as `5 млн`."""
+    before = text[max(begin, at - 8) : at].rstrip()
+    return before[-1:].isdigit() or before.endswith(_MILLIONS)
 
 
 def _starts(text: str, at: int, rules: _Language) -> bool:
