@@ -16,7 +16,7 @@ def layout(tmp_path):
         heads = []
         for index in range(2):
             path = tmp_path / f"{index}.buckets"
-            documents = [Document(identity, [np.array([7, 8])]) for identity in identities[index::2]]
+            documents = [Document(identity, np.array([7, 8]), np.array([2])) for identity in identities[index::2]]
             written = buckets.write(path, documents, partitioner)
             assert path.stat().st_size == written.size
             heads.append(Head.of(path.read_bytes()[: written.head]))

@@ -17,6 +17,7 @@ from bertline.corpus import instances
 from bertline.corpus.config import CorpusConfig
 from bertline.corpus.instances import InstanceOptions
 from bertline.corpus.segments import Document
+from bertline.examples import shards
 from bertline.text import wordpiece
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -25,10 +26,28 @@ WORDS = [f"w{i}" for i in range(60)] + [f"##c{i}" for i in range(35)]
 VOCABULARY = wordpiece.Vocabulary((*wordpiece.SPECIAL_TOKENS, *WORDS))
 
 
+def of_sentences(id, sentences):
+    return Document(id, np.concatenate([np.zeros(0, np.int32), *sentences]), np.array(list(map(len, sentences)), int))
+
+
+def sentences_of(document):
+    return np.split(document.pieces, np.cumsum(document.lengths)[:-1])
+
+
 def document(id, *lengths, start=5):
     """Sentences of the given lengths, whose pieces tell them apart."""
     numbers = np.random.default_rng(id)
-    return Document(id, [numbers.integers(start, VOCABULARY.size, length).astype(np.int32) for length in lengths])
+    return of_sentences(id, [numbers.integers(start, VOCABULARY.size, length).astype(np.int32) for length in lengths])
+
+
+def make(documents, options, vocabulary, bucket=0):
+    """All instances together."""
+    parts = [
+        shards.Instances.zeros(0, options.max_seq_length, options.max_predictions_per_seq),
+        *instances.make(documents, options, vocabulary, bucket=bucket),
+    ]
+    names = [field.name for field in dataclasses.fields(shards.Instances)]
+    return shards.Instances(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
 def options(**changes):
@@ -74,13 +93,11 @@ any_options = st.builds(
 @settings(deadline=None, max_examples=150)
 @given(documents, any_options)
 def test_instances_are_well_formed(bucket, options):
-    made = instances.make(bucket, options, VOCABULARY)
+    made = make(bucket, options, VOCABULARY)
     ids = restored(made)
     cls, sep = VOCABULARY.cls_id, VOCABULARY.sep_id
-    text = {
-        tuple(s[i : i + 2]) for d in bucket for s in [np.concatenate([*d.sentences, []])] for i in range(len(s) - 1)
-    }
-    assert len(made) >= sum(any(map(len, d.sentences)) for d in bucket) * 2 * options.next_sentence
+    text = {tuple(s[i : i + 2]) for d in bucket for s in [d.pieces] for i in range(len(s) - 1)}
+    assert len(made) >= sum(bool(len(d.pieces)) for d in bucket) * 2 * options.next_sentence
     for row in range(len(made)):
         length = int(made.input_mask[row].sum())
         assert made.input_mask[row].tolist() == [1] * length + [0] * (options.max_seq_length - length)
@@ -121,9 +138,9 @@ def test_instances_are_well_formed(bucket, options):
 @settings(deadline=None, max_examples=50)
 @given(documents, any_options, st.randoms())
 def test_the_order_of_documents_does_not_matter(bucket, options, shuffler):
-    made = instances.make(bucket, options, VOCABULARY)
+    made = make(bucket, options, VOCABULARY)
     shuffler.shuffle(bucket)
-    again = instances.make(bucket, options, VOCABULARY)
+    again = make(bucket, options, VOCABULARY)
     assert all(np.array_equal(getattr(made, f.name), getattr(again, f.name)) for f in dataclasses.fields(made))
 
 
@@ -131,8 +148,8 @@ def test_a_document_is_cut_and_masked_the_same_whatever_is_beside_it():
     own = document(3, 20, 5, 9, 14, 8)
 
     def of_own(others):
-        made = instances.make([own, *others], options(dupe_factor=8), VOCABULARY)
-        running = np.concatenate(own.sentences).tolist()
+        made = make([own, *others], options(dupe_factor=8), VOCABULARY)
+        running = own.pieces.tolist()
         spans = {tuple(running[i : i + n]) for n in range(1, 30) for i in range(len(running) - n + 1)}
         kept = set()
         for row, before in enumerate(restored(made).tolist()):
@@ -148,43 +165,43 @@ def test_a_document_is_cut_and_masked_the_same_whatever_is_beside_it():
 
 def test_seed_duplicate_and_bucket_all_matter():
     bucket = [document(i, 9, 11, 13) for i in range(6)]
-    base = instances.make(bucket, options(), VOCABULARY)
-    other_seed = instances.make(bucket, options(seed=18), VOCABULARY)
-    other_bucket = instances.make(bucket, options(), VOCABULARY, bucket=1)
+    base = make(bucket, options(), VOCABULARY)
+    other_seed = make(bucket, options(seed=18), VOCABULARY)
+    other_bucket = make(bucket, options(), VOCABULARY, bucket=1)
     assert as_set(base) != as_set(other_seed)
     assert as_set(base) == as_set(other_bucket)
     assert not np.array_equal(base.input_ids, other_bucket.input_ids)
-    one = instances.make(bucket, options(dupe_factor=1), VOCABULARY)
+    one = make(bucket, options(dupe_factor=1), VOCABULARY)
     assert set(as_set(one)) < set(as_set(base))
 
 
 def test_small_buckets():
-    nothing = instances.make([], options(), VOCABULARY)
+    nothing = make([], options(), VOCABULARY)
     assert (len(nothing), nothing.input_ids.shape) == (0, (0, 32))
-    assert len(instances.make([Document(1, []), document(2, 0, 0)], options(), VOCABULARY)) == 0
-    assert len(instances.make([], options(next_sentence=False), VOCABULARY)) == 0
-    single = instances.make([document(1, 6)], options(), VOCABULARY)
+    assert len(make([of_sentences(1, []), document(2, 0, 0)], options(), VOCABULARY)) == 0
+    assert len(make([], options(next_sentence=False), VOCABULARY)) == 0
+    single = make([document(1, 6)], options(), VOCABULARY)
     assert single.next_sentence_labels.tolist() == [
         [1],
         [1],
     ]  # one sentence: B is "random", of the only document there is
-    one_piece = instances.make([document(1, 1)], options(), VOCABULARY)
+    one_piece = make([document(1, 1)], options(), VOCABULARY)
     assert one_piece.input_mask.sum(axis=1).tolist() == [5, 5]
 
 
 def test_more_rows_than_are_worked_on_at_a_time_change_nothing(monkeypatch):
     bucket = [document(i, 9, 11, 13) for i in range(30)]
     for changes in ({}, {"whole_word_masking": True, "max_ngram_size": 3}, {"next_sentence": False}):
-        expected = instances.make(bucket, options(**changes), VOCABULARY)
+        expected = make(bucket, options(**changes), VOCABULARY)
         with monkeypatch.context() as patched:
             patched.setattr(instances, "_ROWS", 7)
-            made = instances.make(bucket, options(**changes), VOCABULARY)
+            made = make(bucket, options(**changes), VOCABULARY)
         assert all(np.array_equal(getattr(made, f.name), getattr(expected, f.name)) for f in dataclasses.fields(made))
 
 
 def test_whole_words_are_masked_together():
     bucket = [document(i, 15, 15, 15) for i in range(50)]
-    made = instances.make(bucket, options(whole_word_masking=True, max_ngram_size=2), VOCABULARY)
+    made = make(bucket, options(whole_word_masking=True, max_ngram_size=2), VOCABULARY)
     ids = restored(made)
     is_masked = np.zeros(ids.shape, bool)
     rows, columns = np.nonzero(made.masked_lm_weights)
@@ -204,10 +221,10 @@ def test_whole_words_are_masked_together():
 
 def test_full_sentences_hold_all_text_once_a_duplicate():
     bucket = [document(i, 9, 70, 13, 1) for i in range(9)]
-    made = instances.make(bucket, options(next_sentence=False, dupe_factor=3), VOCABULARY)
+    made = make(bucket, options(next_sentence=False, dupe_factor=3), VOCABULARY)
     ids = restored(made)
     found = np.bincount(ids[ids >= 5], minlength=VOCABULARY.size)
-    text = np.bincount(np.concatenate([s for d in bucket for s in d.sentences]), minlength=VOCABULARY.size)
+    text = np.bincount(np.concatenate([d.pieces for d in bucket]), minlength=VOCABULARY.size)
     assert np.array_equal(found, 3 * text)
 
 
@@ -233,14 +250,14 @@ def test_impossible_options_are_refused_with_the_numbers(changes, message):
     ("bucket", "message"),
     [
         ([document(4, 3), document(4, 3)], "two documents of a bucket have the id 4"),
-        ([Document(-1, [np.array([5])])], "found -1"),
-        ([Document(1, [np.array([100])])], r"\[0, 100\), the vocabulary's size; found 100 to 100"),
-        ([Document(1, [np.array([9, 3])])], r"a document contains \[SEP\]"),
+        ([of_sentences(-1, [np.array([5])])], "found -1"),
+        ([of_sentences(1, [np.array([100])])], r"\[0, 100\), the vocabulary's size; found 100 to 100"),
+        ([of_sentences(1, [np.array([9, 3])])], r"a document contains \[SEP\]"),
     ],
 )
 def test_bad_documents_are_refused_with_the_numbers(bucket, message):
     with pytest.raises(errors.UserError, match=message):
-        instances.make(bucket, options(), VOCABULARY)
+        make(bucket, options(), VOCABULARY)
 
 
 DIGESTS = {
@@ -260,10 +277,10 @@ def test_what_is_made_changes_only_with_the_algorithm_version(name):
     assert CorpusConfig.ALGORITHM_VERSION == 3
     # Sentences by arithmetic: numpy doesn't promise the same Generator numbers for ever.
     bucket = [
-        Document(i, [np.arange(i * 7 + s, i * 7 + s * 5 + 9, dtype=np.int32) % 95 + 5 for s in range(i + 1)])
+        of_sentences(i, [np.arange(i * 7 + s, i * 7 + s * 5 + 9, dtype=np.int32) % 95 + 5 for s in range(i + 1)])
         for i in range(8)
     ]
-    made = instances.make(bucket, options(**changes), VOCABULARY, bucket=3)
+    made = make(bucket, options(**changes), VOCABULARY, bucket=3)
     everything = b"".join(getattr(made, field.name).tobytes() for field in dataclasses.fields(made))
     assert hashlib.sha256(everything).hexdigest() == digest
 
@@ -283,11 +300,11 @@ def test_statistics_are_those_of_create_pretraining_data(changes):
         text = archive.extractfile(member).read().decode()
     # Twelve sentences a document: many documents, because a short target length goes for a whole document.
     sentences = [sentence for line in text.split("\n") for sentence in line.split(". ") if sentence.strip()][:9_000]
-    encoded = [np.array(ids) for ids in tokenizer.encode_batch(sentences) if ids]
-    bucket = [Document(begin, encoded[begin : begin + 12]) for begin in range(0, len(encoded), 12)]
+    encoded = [ids for ids in tokenizer.encode_batch(sentences) if len(ids)]
+    bucket = [of_sentences(begin, encoded[begin : begin + 12]) for begin in range(0, len(encoded), 12)]
     asked = InstanceOptions(dupe_factor=2, **changes)
-    ours = instances.make(bucket, asked, vocabulary)
-    tokens = [[[vocabulary.pieces[i] for i in sentence] for sentence in d.sentences] for d in bucket]
+    ours = make(bucket, asked, vocabulary)
+    tokens = [[[vocabulary.pieces[i] for i in sentence] for sentence in sentences_of(d)] for d in bucket]
     rng = random.Random(1)
     of_documents = [
         theirs.create_instances_from_document(

@@ -112,7 +112,7 @@ def real_documents(real, enwiki, vocabulary):
     for identity, paragraphs in extraction.prose(enwiki, part, corpus, extraction.Read()):
         texts = [text for paragraph in paragraphs for text in sentences.split(paragraph, "en")]
         words = sum(len(paragraph.split()) for paragraph in paragraphs)
-        documents.append((identity, words, [ids for ids in tokenizer.encode_batch(texts) if ids]))
+        documents.append((identity, words, [ids.tolist() for ids in tokenizer.encode_batch(texts) if len(ids)]))
     return documents
 
 
@@ -188,7 +188,7 @@ def test_every_document_is_in_one_bucket_of_one_slice(real, real_documents, enwi
         for document in buckets.read(head.piece(bucket, 0, path, begin) for path, head, begin in ranges):
             assert partitioner.bucket(document.id) == bucket
             assert document.id not in found
-            found[document.id] = [sentence.tolist() for sentence in document.sentences]
+            found[document.id] = [ids.tolist() for ids in np.split(document.pieces, np.cumsum(document.lengths)[:-1])]
     assert found == {identity: document for identity, _, document in real_documents}
 
 

@@ -42,14 +42,14 @@ def assert_same(one: shards.Instances, other: shards.Instances):
 def test_what_is_written_is_read(tmp_path, compression, feature_names, count, width, predictions):
     made = some_instances(count, width, predictions)
     path = tmp_path / "a.tfrecord"
-    stats = shards.write(path, made, compression, feature_names=feature_names)
+    stats = shards.write(path, [made], compression, feature_names=feature_names)
     assert_same(shards.read(path), made)
     data = path.read_bytes()
     assert stats == shards.ShardStats(count, len(data), hashlib.sha256(data).hexdigest())
 
 
 def test_an_empty_shard_is_an_empty_file(tmp_path):
-    assert shards.write(tmp_path / "a", shards.Instances.zeros(0, 128, 20)).examples == 0
+    assert shards.write(tmp_path / "a", [shards.Instances.zeros(0, 128, 20)]).examples == 0
     assert (tmp_path / "a").read_bytes() == b""
     assert len(shards.read(tmp_path / "a")) == 0
 
@@ -57,8 +57,8 @@ def test_an_empty_shard_is_an_empty_file(tmp_path):
 @pytest.mark.parametrize("compression", ["none", "gzip"])
 def test_the_same_instances_are_the_same_bytes_whatever_the_file_is_called(tmp_path, compression):
     made = some_instances(100)
-    first = shards.write(tmp_path / "a", made, compression)
-    assert shards.write(tmp_path / "other.tfrecord", made, compression) == first
+    first = shards.write(tmp_path / "a", [made], compression)
+    assert shards.write(tmp_path / "other.tfrecord", [made], compression) == first
 
 
 @imports_tensorflow
@@ -66,7 +66,7 @@ def test_a_record_is_the_very_bytes_that_protobuf_writes(tmp_path):
     import tensorflow as tf
 
     made = some_instances(20)
-    shards.write(tmp_path / "a", made)
+    shards.write(tmp_path / "a", [made])
     records = list(tf.data.TFRecordDataset(str(tmp_path / "a")).as_numpy_iterator())
     for row, record in enumerate(records):
         features = {}
@@ -86,7 +86,7 @@ def test_tensorflow_reads_the_same_arrays(tmp_path, compression):
     import tensorflow as tf
 
     made = some_instances(300)
-    shards.write(tmp_path / "a", made, compression)
+    shards.write(tmp_path / "a", [made], compression)
     dataset = tf.data.TFRecordDataset(str(tmp_path / "a"), compression_type="" if compression == "none" else "GZIP")
     spec = {
         name: tf.io.FixedLenFeature(
@@ -105,7 +105,7 @@ def test_the_model_gardens_own_loader_reads_a_shard(tmp_path, feature_names):
     from official.nlp.data import pretrain_dataloader
 
     made = some_instances(8)
-    shards.write(tmp_path / "a.tfrecord", made, feature_names=feature_names)
+    shards.write(tmp_path / "a.tfrecord", [made], feature_names=feature_names)
     config = pretrain_dataloader.BertPretrainDataConfig(
         input_path=str(tmp_path / "a.tfrecord"),
         global_batch_size=8,
@@ -123,7 +123,7 @@ def test_the_model_gardens_own_loader_reads_a_shard(tmp_path, feature_names):
 
 def test_every_flipped_byte_is_found_and_its_record_named(tmp_path):
     path = tmp_path / "a"
-    shards.write(path, shards.Instances.zeros(3, 5, 1))  # records of one length
+    shards.write(path, [shards.Instances.zeros(3, 5, 1)])  # records of one length
     data = path.read_bytes()
     for at in range(len(data)):
         path.write_bytes(data[:at] + bytes([data[at] ^ 0x10]) + data[at + 1 :])
@@ -133,7 +133,7 @@ def test_every_flipped_byte_is_found_and_its_record_named(tmp_path):
 
 def test_every_truncation_is_found_but_between_records(tmp_path):
     path = tmp_path / "a"
-    shards.write(path, some_instances(1, width=5, predictions=1))
+    shards.write(path, [some_instances(1, width=5, predictions=1)])
     data = path.read_bytes()
     for length in range(1, len(data)):
         path.write_bytes(data[:length])
@@ -143,7 +143,7 @@ def test_every_truncation_is_found_but_between_records(tmp_path):
 
 def test_a_damaged_gzip_stream_is_found(tmp_path):
     path = tmp_path / "a"
-    shards.write(path, some_instances(30), "gzip")
+    shards.write(path, [some_instances(30)], "gzip")
     data = path.read_bytes()
     for damaged in (data[:-1], data[:1000], data[:5000] + bytes([data[5000] ^ 1]) + data[5001:], data + b"more"):
         path.write_bytes(damaged)
@@ -173,4 +173,4 @@ def test_numbers_too_large_for_the_layout_are_refused(tmp_path):
     made = some_instances(1)
     made.input_ids[0, 0] = 2**21
     with pytest.raises(ValueError, match="2097152"):
-        shards.write(tmp_path / "a", made)
+        shards.write(tmp_path / "a", [made])

@@ -40,7 +40,7 @@ def write(store):
     def build(build):
         counts = {"train-00000.tfrecord": 70, "train-00001.tfrecord": 80, "held-out-00000.tfrecord": 20}
         for seed, (name, count) in enumerate(counts.items()):
-            shards.write(build.payload / name, examples(count, seed))
+            shards.write(build.payload / name, [examples(count, seed)])
         return Outcome({"shards": counts}, {})
 
     realize(store, derivation, build)

@@ -198,12 +198,11 @@ def write(path: Path, documents: Sequence[Document], partitioner: Partitioner) -
 def _piece(documents: Sequence[Document]) -> bytes:
     if not documents:
         return b""
-    sentences = [sentence for document in documents for sentence in document.sentences]
     return safetensors.numpy.save(
         {
-            "sentence_counts": np.array([len(document.sentences) for document in documents], np.int32),
-            "sentence_lengths": np.array([len(sentence) for sentence in sentences], np.int32),
-            "tokens": np.concatenate(sentences).astype(np.int32),
+            "sentence_counts": np.array([len(document.lengths) for document in documents], np.int32),
+            "sentence_lengths": np.concatenate([document.lengths for document in documents]).astype(np.int32),
+            "tokens": np.concatenate([document.pieces for document in documents]).astype(np.int32),
         }
     )
 
@@ -224,11 +223,13 @@ def read(pieces: Iterable[Piece]) -> list[Document]:
             damaged.add(piece.slice)
             continue
         arrays = safetensors.numpy.load(content)
-        sentences = np.split(arrays["tokens"], np.cumsum(arrays["sentence_lengths"])[:-1])
-        last = 0
-        for identity, count in zip(piece.document_ids.tolist(), arrays["sentence_counts"].tolist(), strict=True):
-            documents[identity] = Document(identity, sentences[last : last + count])
-            last += count
+        tokens, lengths = arrays["tokens"], arrays["sentence_lengths"]
+        ends = np.cumsum(arrays["sentence_counts"])  # [documents]
+        token_ends = np.cumsum(lengths)[ends - 1].tolist()
+        last = last_token = 0
+        for identity, end, token_end in zip(piece.document_ids.tolist(), ends.tolist(), token_ends, strict=True):
+            documents[identity] = Document(identity, tokens[last_token:token_end], lengths[last:end])
+            last, last_token = end, token_end
     if damaged:
         raise DamagedPiecesError(frozenset(damaged))
     return [documents[identity] for identity in sorted(documents)]

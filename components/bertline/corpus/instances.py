@@ -15,8 +15,9 @@ Words:
 Randomness. What is drawn for an instance depends on the instance alone, see `randomness`. Only which document is "a
 random other one" depends on the bucket, as it must.
 
-Speed. Plain Python only decides where segments begin and end (see `segments`). Copying, padding, choosing and replacing
-pieces are numpy operations over thousands of instances.
+Speed and memory. First comes a plan of where all segments begin and end (see `segments`), some 30 bytes an instance.
+Then thousands of instances at a time, in their shuffled order, are copied out of the text, padded and masked by numpy
+operations. So there is never a duplicate as a whole, and memory grows with the plan and the text only.
 
 Differences from ``create_pretraining_data.py``, none of which a statistic shows: a random document is never the
 instance's own (there it is once in 2**10 times if a bucket has two documents), and n-gram sizes come from the seed,
@@ -98,8 +99,8 @@ class InstanceOptions:
 
 def make(
     documents: Sequence[Document], options: InstanceOptions, vocabulary: wordpiece.Vocabulary, *, bucket: int = 0
-) -> Instances:
-    """All instances of a bucket, shuffled by (seed, bucket).
+) -> Iterator[Instances]:
+    """All instances of a bucket, shuffled by (seed, bucket), some thousands at a time.
 
     The order of ``documents`` doesn't matter. A bucket with a single document takes its random next sentences from
     that document, as the Model Garden does. Documents without a piece are passed over.
@@ -125,49 +126,30 @@ def make(
             duplicates=options.dupe_factor,
             sep_id=vocabulary.sep_id,
         )
-    count = plan.count
-    made = Instances.zeros(count, options.max_seq_length, options.max_predictions_per_seq)
-    # Row i of the plan goes to row destination[i]; written there at once, the shuffle costs no second copy.
     random.place(randomness.Stream.ORDER, 0, bucket)
-    destination = np.argsort(np.argsort(random.words(count), kind="stable"), kind="stable")  # [instances]
-    words_of = _mask_words(plan, options, random)
-    for start in range(0, count, _ROWS):
-        rows = slice(start, min(start + _ROWS, count))
-        _fill(made, destination[rows], text, plan, rows, next(words_of), options, vocabulary)
-    return made
+    order = np.argsort(random.words(plan.count), kind="stable")  # [instances]
+    for start in range(0, plan.count, _ROWS):
+        rows = order[start : start + _ROWS]
+        yield _made(text, plan, rows, _mask_words(plan, rows, options, random), options, vocabulary)
 
 
-def _mask_words(plan: Plan, options: InstanceOptions, random: randomness.Random) -> Iterator[UInt64s]:
-    """Each instance's random words for masking, for `_ROWS` instances at a time. Shape [rows, words]."""
+def _mask_words(plan: Plan, rows: Int64s, options: InstanceOptions, random: randomness.Random) -> UInt64s:
+    """Each instance's random words for masking. Shape [rows, words]."""
     width = masks.draws_width(options.max_seq_length, options.max_predictions_per_seq, options.max_ngram_size)
-    parts: list[UInt64s] = []
-    held = 0
-    for duplicate, document_id, count in plan.sources:
-        random.place(randomness.Stream.MASKS, duplicate, document_id)
-        parts.append(random.words(count * width))
-        held += count
-        if held >= _ROWS:
-            words = np.concatenate(parts).reshape(held, width)  # [held, words]
-            while held >= _ROWS:
-                yield words[:_ROWS]
-                words = words[_ROWS:]
-                held -= _ROWS
-            parts = [words.reshape(-1)]
-    if held:
-        yield np.concatenate(parts).reshape(held, width)
+    source = np.searchsorted(plan.source_begins, rows, side="right") - 1  # [rows]
+    duplicates, documents = plan.duplicates[source].tolist(), plan.document_ids[source].tolist()
+    words = np.empty((len(rows), width), np.uint64)
+    numbers = (rows - plan.source_begins[source]).tolist()  # [rows]: within the source
+    for row, (duplicate, document, number) in enumerate(zip(duplicates, documents, numbers, strict=True)):
+        random.place(randomness.Stream.MASKS, duplicate, document, number * width)
+        words[row] = random.words(width)
+    return words
 
 
-def _fill(
-    made: Instances,
-    destination: Int64s,
-    text: Text,
-    plan: Plan,
-    rows: slice,
-    draws: UInt64s,
-    options: InstanceOptions,
-    vocabulary: wordpiece.Vocabulary,
-) -> None:
-    """Makes the plan's ``rows`` and writes them to rows ``destination``."""
+def _made(
+    text: Text, plan: Plan, rows: Int64s, draws: UInt64s, options: InstanceOptions, vocabulary: wordpiece.Vocabulary
+) -> Instances:
+    """The plan's ``rows``."""
     width = options.max_seq_length
     a_begin, b_begin = plan.a_begin[rows, None], plan.b_begin[rows, None]  # [rows, 1]
     a_length, b_length = plan.a_end[rows, None] - a_begin, plan.b_end[rows, None] - b_begin  # [rows, 1]
@@ -202,13 +184,15 @@ def _fill(
     # Beyond the chosen ones, column 0 is "replaced" by what is in it.
     np.put_along_axis(ids, positions, np.where(chosen, replaced, vocabulary.cls_id), axis=1)
 
-    made.input_ids[destination] = ids
-    made.input_mask[destination] = used
-    made.segment_ids[destination] = used & in_b
-    made.masked_lm_positions[destination] = positions
-    made.masked_lm_ids[destination] = labels
-    made.masked_lm_weights[destination] = chosen
-    made.next_sentence_labels[destination, 0] = plan.is_random[rows]
+    return Instances(
+        input_ids=ids,
+        input_mask=used.astype(np.int32),
+        segment_ids=(used & in_b).astype(np.int32),
+        masked_lm_positions=positions.astype(np.int32),
+        masked_lm_ids=labels.astype(np.int32),
+        masked_lm_weights=chosen.astype(np.float32),
+        next_sentence_labels=plan.is_random[rows, None].astype(np.int32),
+    )
 
 
 def _require(condition: bool, message: str) -> None:

@@ -95,19 +95,23 @@ def map_slice(unit: MapUnit) -> tuple[Counts, buckets.Written]:
     waiting: list[tuple[int, list[str]]] = []
 
     def tokenize() -> None:
-        encoded = iter(tokenizer.encode_batch([sentence for _, texts in waiting for sentence in texts]))
-        for identity, texts in waiting:
-            tokens = [np.array(ids, np.int32) for ids in (next(encoded) for _ in texts) if ids]
-            if tokens:
-                documents.append(Document(identity, tokens))
+        encoded = tokenizer.encode_batch([sentence for _, texts in waiting for sentence in texts])
+        edges = np.cumsum([0, *(len(texts) for _, texts in waiting)])  # [articles + 1], of their sentences
+        token_edges = np.concatenate([[0], np.cumsum(encoded.lengths)])[edges]  # [articles + 1]
+        for index, (identity, _) in enumerate(waiting):
+            lengths = encoded.lengths[edges[index] : edges[index + 1]]  # [sentences]
+            pieces = encoded.pieces[token_edges[index] : token_edges[index + 1]]
+            if len(pieces):
+                documents.append(Document(identity, pieces, lengths[lengths > 0].astype(np.int32)))
                 counts.documents += 1
-                counts.sentences += len(tokens)
-                counts.tokens += sum(map(len, tokens))
-                counts.unknown += sum(int((ids == unknown).sum()) for ids in tokens)
+                counts.sentences += int(np.count_nonzero(lengths))
+        counts.tokens += len(encoded.pieces)
+        counts.unknown += int((encoded.pieces == unknown).sum())
         waiting.clear()
 
     for identity, paragraphs in extraction.prose(unit.dump, unit.part, unit.corpus, read, unit.templates):
-        counts.words += sum(len(paragraph.split()) for paragraph in paragraphs)
+        # Single spaces are the only blanks of prose.
+        counts.words += sum(paragraph.count(" ") + 1 for paragraph in paragraphs)
         waiting.append(
             (identity, [each for part in paragraphs for each in sentences.split(part, unit.corpus.language)])
         )

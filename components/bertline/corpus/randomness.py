@@ -45,10 +45,12 @@ class Random:
             "uinteger": 0,
         }
 
-    def place(self, stream: Stream, duplicate: int, document: int) -> None:
-        """To the beginning of the numbers for this."""
-        self._counter[:] = (0, stream, duplicate, document)
+    def place(self, stream: Stream, duplicate: int, document: int, word: int = 0) -> None:
+        """To the numbers for this, from a certain one on."""
+        self._counter[:] = (word // 4, stream, duplicate, document)
         self._philox.state = self._state
+        if word % 4:
+            self._philox.random_raw(word % 4, output=False)
 
     def words(self, count: int) -> UInt64s:
         """The next random 64-bit words. Shape [count]."""

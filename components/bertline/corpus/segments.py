@@ -1,14 +1,16 @@
 """Where instances begin and end: a bucket's text is cut into pairs of segments, or packed with full sentences.
 
-Plain Python, and so only four integers an instance. Sentences lie end to end in one array: a segment is a slice of it,
-and bisection in the sentence offsets finds the end of a chunk. What the words mean is in `instances`.
+Sentences lie end to end in one array: a segment is a slice of it, and a binary search in the sentence offsets finds the
+end of a chunk. A document's chunks follow from each other, but documents don't, so that all of them take their i-th
+step together, as numpy operations. What the words mean is in `instances`.
 """
 
 import bisect
 import dataclasses
 import itertools
+import math
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +21,9 @@ from bertline.text import wordpiece
 
 Int32s = npt.NDArray[np.int32]
 Int64s = npt.NDArray[np.int64]
+UInt64s = npt.NDArray[np.uint64]
 Bools = npt.NDArray[np.bool_]
+Ints = npt.NDArray[typing.Any]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -28,8 +32,10 @@ class Document:
 
     id: int
     """Unique in the corpus, 0 to 2**64 - 1: all randomness of the document depends on it."""
-    sentences: list[npt.NDArray[typing.Any]]
-    """Integer arrays, in reading order. Empty ones are passed over."""
+    pieces: npt.NDArray[typing.Any]
+    """All sentences end to end, in reading order. Integers, shape [pieces]."""
+    lengths: npt.NDArray[typing.Any]
+    """How many pieces each sentence has. Empty ones are passed over. Integers, shape [sentences]."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -38,12 +44,12 @@ class Text:
 
     pieces: Int32s
     """Shape [pieces]."""
-    sentence_offsets: list[int]
-    """Where each sentence begins in ``pieces``; one more says where the last ends. [sentences + 1]"""
-    document_offsets: list[int]
-    """Where each document begins among the sentences; one more as above. [documents + 1]"""
-    ids: list[int]
-    """[documents]"""
+    sentence_offsets: Int64s
+    """Where each sentence begins in ``pieces``; one more says where the last ends. Shape [sentences + 1]."""
+    document_offsets: Int64s
+    """Where each document begins among the sentences; one more as above. Shape [documents + 1]."""
+    ids: UInt64s
+    """Shape [documents]."""
 
     @classmethod
     def of(cls, documents: Sequence[Document], vocabulary: wordpiece.Vocabulary) -> "Text":
@@ -59,16 +65,10 @@ class Text:
             first, last = ordered[0].id, ordered[-1].id
             _require(first >= 0, f"ids of documents must be in [0, 2**64), found {first}")
             _require(last < 2**64, f"ids of documents must be in [0, 2**64), found {last}")
-        sentences: list[npt.NDArray[typing.Any]] = []
-        document_offsets, ids = [0], []
-        for document in ordered:
-            sentences.extend(sentence for sentence in document.sentences if len(sentence))
-            if len(sentences) > document_offsets[-1]:
-                document_offsets.append(len(sentences))
-                ids.append(document.id)
-        if not sentences:
-            return cls(np.zeros(0, np.int32), [0], [0], [])
-        pieces = np.concatenate(sentences)  # [pieces]
+        ordered = [document for document in ordered if len(document.pieces)]
+        if not ordered:
+            return cls(np.zeros(0, np.int32), np.zeros(1, np.int64), np.zeros(1, np.int64), np.zeros(0, np.uint64))
+        pieces = np.concatenate([document.pieces for document in ordered])  # [pieces]
         lowest, highest = int(pieces.min()), int(pieces.max())
         _require(
             lowest >= 0 and highest < vocabulary.size,
@@ -79,21 +79,33 @@ class Text:
         special[[vocabulary.pad_id, vocabulary.cls_id, vocabulary.sep_id, vocabulary.mask_id]] = True
         for piece in pieces[special[pieces]][:1]:
             raise errors.UserError(f"a document contains {vocabulary.pieces[piece]}; text must not have special tokens")
-        offsets = np.cumsum([0, *map(len, sentences)])  # [sentences + 1]
-        return cls(pieces.astype(np.int32, copy=False), offsets.tolist(), document_offsets, ids)
+        lengths = np.concatenate([document.lengths for document in ordered])  # [sentences]
+        counts = [np.count_nonzero(document.lengths) for document in ordered]
+        return cls(
+            pieces.astype(np.int32, copy=False),
+            np.concatenate([[0], np.cumsum(lengths[lengths > 0], dtype=np.int64)]),
+            np.cumsum([0, *counts]),
+            np.array([document.id for document in ordered], np.uint64),
+        )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Plan:
-    """Where each instance's segments lie in the text. All of shape [instances], but ``sources``."""
+    """Where each instance's segments lie in the text, in the order of (duplicate, document, number within both)."""
 
-    a_begin: Int64s
-    a_end: Int64s
-    b_begin: Int64s
-    b_end: Int64s
+    a_begin: Ints
+    a_end: Ints
+    b_begin: Ints
+    b_end: Ints
+    """The four have shape [instances]; 4 bytes a number if the text isn't too long for that."""
     is_random: Bools
-    sources: list[tuple[int, int, int]]
-    """(duplicate, document id, instances) in the order of the instances: whose random numbers mask them."""
+    """Whether B is. Shape [instances]."""
+    duplicates: Int64s
+    """A *source* is a run of instances that one document's random numbers mask. Of which duplicate, shape [sources]."""
+    document_ids: UInt64s
+    """Of which document. Shape [sources]."""
+    source_begins: Int64s
+    """Which instance each source begins with, and how many instances there are. Shape [sources + 1]."""
     has_b: bool
 
     @property
@@ -102,107 +114,144 @@ class Plan:
         return len(self.a_begin)
 
 
+_WORDS = 1 << 22
+"""Random words held at a time, if a single duplicate doesn't need more: 32 MiB."""
+
+
 def pairs(
     text: Text, random: randomness.Random, *, max_seq_length: int, short_seq_prob: float, duplicates: int
 ) -> Plan:
     """Cuts all documents into pairs of segments. The options are those of `InstanceOptions`."""
-    longest = max_seq_length - 3  # [CLS], [SEP] and [SEP]
-    rows: list[tuple[int, int, int, int, bool]] = []
-    sources: list[tuple[int, int, int]] = []
-    for duplicate in range(duplicates):
-        for index, document_id in enumerate(text.ids):
-            random.place(randomness.Stream.PAIRS, duplicate, document_id)
-            before = len(rows)
-            rows.extend(_pairs_of_document(text, index, longest, short_seq_prob, _uniform(random)))
-            sources.append((duplicate, document_id, len(rows) - before))
-    table = np.array(rows, dtype=np.int64).reshape(len(rows), 5)  # [instances, 5]
+    documents = len(text.ids)
+    # Six words an instance of at most as many instances as sentences, and two words before.
+    at_once = max(1, _WORDS // (6 * len(text.sentence_offsets) + 2 * documents))
+    parts = [
+        _pairs(text, random, range(first, min(first + at_once, duplicates)), max_seq_length - 3, short_seq_prob)
+        for first in range(0, duplicates, at_once)
+    ]
+    counts = np.concatenate([counts for _, counts in parts])  # [duplicates * documents]
+    a_begin, a_end, b_begin, b_end, is_random = (
+        np.concatenate(field) for field in zip(*(fields for fields, _ in parts), strict=True)
+    )
     return Plan(
-        a_begin=table[:, 0],
-        a_end=table[:, 1],
-        b_begin=table[:, 2],
-        b_end=table[:, 3],
-        is_random=table[:, 4] != 0,
-        sources=sources,
+        a_begin=a_begin,
+        a_end=a_end,
+        b_begin=b_begin,
+        b_end=b_end,
+        is_random=is_random,
+        duplicates=np.repeat(np.arange(duplicates), documents),
+        document_ids=np.tile(text.ids, duplicates),
+        source_begins=np.concatenate([[0], np.cumsum(counts)]),
         has_b=True,
     )
 
 
-def _pairs_of_document(
-    text: Text, index: int, longest: int, short_seq_prob: float, words: Iterator[int]
-) -> Iterator[tuple[int, int, int, int, bool]]:
-    """(begin of A, end of A, begin of B, end of B, whether B is random) of a document's instances."""
-    offsets = text.sentence_offsets
-    first, last = text.document_offsets[index], text.document_offsets[index + 1]
-    others = len(text.ids) - 1
-    target = longest
-    if next(words) < short_seq_prob * 2**64:
-        target = 2 + _below(longest - 1, next(words))  # 2..longest
-    start = first
-    while start < last:
+def _pairs(
+    text: Text, random: randomness.Random, duplicates: range, longest: int, short_seq_prob: float
+) -> tuple[list[Ints], Int64s]:
+    """The first five fields of some duplicates' plan, and how many instances each document of each duplicate has.
+
+    Each document of each duplicate has a lane.
+    """
+    offsets, documents = text.sentence_offsets, len(text.ids)
+    begins, ends = text.document_offsets[:-1], text.document_offsets[1:]  # [documents]
+    others = documents - 1
+    words, cursor = _words(text, random, duplicates)  # [words], [lanes]
+    # Compared as whole numbers: word < probability * 2**64.
+    threshold = math.ceil(short_seq_prob * 2.0**64)
+    is_short = words[cursor] <= np.uint64(threshold - 1) if threshold else np.zeros(len(cursor), np.bool_)  # [lanes]
+    target = np.where(is_short, 2 + _below(np.int64(longest - 1), words[cursor + 1]), longest)  # [lanes]
+    cursor += 1 + is_short
+    lane = np.arange(len(cursor))  # [going], as all below: the lanes that aren't at their document's end
+    start = np.tile(begins, len(duplicates))
+    counts = np.zeros(len(lane), np.int64)  # [lanes]
+    dtype = np.int32 if len(text.pieces) < 2**31 else np.int64
+    steps: list[tuple[Int64s, Ints, Ints, Ints, Ints, Bools]] = []
+    while len(lane):
+        document = lane % max(1, documents)
         # The chunk is sentences [start, stop): the fewest that reach the target, or all that are left.
-        stop = min(bisect.bisect_left(offsets, offsets[start] + target, start + 1, last), last)
+        stop = np.minimum(np.searchsorted(offsets, offsets[start] + target), ends[document])
         size = stop - start
         # Six words an instance, needed or not: how long another document is mustn't shift what this one draws later.
-        cut_word, coin, other_word, sentence_word, a_word, b_word = itertools.islice(words, 6)
-        cut = start + (1 + _below(size - 1, cut_word) if size > 1 else 1)
+        cut_word, coin, other_word, sentence_word, a_word, b_word = (words[cursor + number] for number in range(6))
+        cut = start + 1 + _below(size - 1, cut_word)
         a_begin, a_end = offsets[start], offsets[cut]
-        is_random = size == 1 or coin < 2**63
-        if is_random:
-            other = index
-            if others:
-                other = _below(others, other_word)
-                other += other >= index
-            other_first, other_last = text.document_offsets[other], text.document_offsets[other + 1]
-            b_start = other_first + _below(other_last - other_first, sentence_word)
-            enough = offsets[b_start] + target - (a_end - a_begin)
-            b_stop = min(bisect.bisect_left(offsets, enough, b_start + 1, other_last), other_last)
-            b_begin, b_end = offsets[b_start], offsets[b_stop]
-            # The sentences that B would have had are put back.
-            start = cut
-        else:
-            b_begin, b_end = a_end, offsets[stop]
-            start = stop
-        surplus = (a_end - a_begin) + (b_end - b_begin) - longest
-        if surplus > 0:
-            a_surplus, b_surplus = _shares(a_end - a_begin, b_end - b_begin, surplus)
-            # Each piece goes from the front or the back, by coin. Heads of n coins = bits set of n random bits.
-            a_front, b_front = _heads(a_surplus, a_word), _heads(b_surplus, b_word)
-            a_begin, a_end = a_begin + a_front, a_end - (a_surplus - a_front)
-            b_begin, b_end = b_begin + b_front, b_end - (b_surplus - b_front)
-        yield a_begin, a_end, b_begin, b_end, is_random
+        is_random = (size == 1) | (coin < np.uint64(2**63))
+        other = document
+        if others:
+            other = _below(np.int64(others), other_word)
+            other += other >= document
+        b_start = begins[other] + _below(ends[other] - begins[other], sentence_word)
+        enough = offsets[b_start] + target - (a_end - a_begin)
+        b_stop = np.clip(np.searchsorted(offsets, enough), b_start + 1, ends[other])
+        b_begin = np.where(is_random, offsets[b_start], a_end)
+        b_end = np.where(is_random, offsets[b_stop], offsets[stop])
+        # The sentences that a random B displaces are put back.
+        start = np.where(is_random, cut, stop)
+        a_surplus, b_surplus = _shares(a_end - a_begin, b_end - b_begin, longest)
+        # Each piece goes from the front or the back, by coin. Heads of n coins = bits set of n random bits.
+        a_front, b_front = _heads(a_surplus, a_word), _heads(b_surplus, b_word)
+        fields = (a_begin + a_front, a_end - a_surplus + a_front, b_begin + b_front, b_end - b_surplus + b_front)
+        steps.append((lane, *(field.astype(dtype) for field in fields), is_random))
+        counts[lane] += 1
+        going = start < ends[document]
+        lane, start, target, cursor = lane[going], start[going], target[going], cursor[going] + 6
+    firsts = np.cumsum(counts) - counts  # [lanes]
+    planned: list[Ints] = [
+        np.empty(int(counts.sum()), field_type) for field_type in (dtype, dtype, dtype, dtype, np.bool_)
+    ]
+    for number, (step_lane, *step_fields) in enumerate(steps):
+        for field, values in zip(planned, step_fields, strict=True):
+            field[firsts[step_lane] + number] = values
+    return planned, counts
 
 
-def _shares(a_length: int, b_length: int, surplus: int) -> tuple[int, int]:
-    """How many pieces A and B lose, if the longer one always loses the next, and B when they are equal."""
-    ahead = min(surplus, abs(a_length - b_length))  # the longer one's loss until they are equal
-    from_a, from_b = (ahead, 0) if a_length > b_length else (0, ahead)
+def _words(text: Text, random: randomness.Random, duplicates: range) -> tuple[UInt64s, Int64s]:
+    """The random words of all documents of some duplicates, and where each one's begin. Shapes [words], [lanes]."""
+    counts = (2 + 6 * np.diff(text.document_offsets)).tolist()  # [documents]
+    parts: list[UInt64s] = []
+    for duplicate in duplicates:
+        for document_id, count in zip(text.ids.tolist(), counts, strict=True):
+            random.place(randomness.Stream.PAIRS, duplicate, document_id)
+            parts.append(random.words(count))
+    ends = np.cumsum(counts * len(duplicates), dtype=np.int64)  # [lanes]
+    return np.concatenate([np.zeros(0, np.uint64), *parts]), np.concatenate([[0], ends])[:-1]
+
+
+def _shares(a_length: Int64s, b_length: Int64s, longest: int) -> tuple[Int64s, Int64s]:
+    """How many pieces A and B lose to fit, if the longer one always loses the next, and B when they are equal."""
+    surplus = np.maximum(a_length + b_length - longest, 0)
+    ahead = np.minimum(surplus, np.abs(a_length - b_length))  # the longer one's loss until they are equal
     rest = surplus - ahead  # then B, A, B, A, …
-    return from_a + rest // 2, from_b + (rest + 1) // 2
+    from_a = np.where(a_length > b_length, ahead, 0)
+    return from_a + rest // 2, ahead - from_a + (rest + 1) // 2
 
 
-def _uniform(random: randomness.Random) -> Iterator[int]:
-    """Random 64-bit words without end."""
-    while True:
-        yield from random.words(32).tolist()
+def _below(limit: Int64s | np.int64, word: UInt64s) -> Int64s:
+    """Uniform in [0, limit): the bias of at most limit / 2**64 is of no account. This is limit * word >> 64."""
+    factor = limit.astype(np.uint64)  # below 2**32, so that no product has more than 64 bits
+    half = np.uint64(32)
+    product = factor * (word >> half) + (factor * (word & np.uint64(2**32 - 1)) >> half)
+    return (product >> half).astype(np.int64)
 
 
-def _below(limit: int, word: int) -> int:
-    """Uniform in [0, limit): the bias of at most limit / 2**64 is of no account."""
-    return word * limit >> 64
-
-
-def _heads(coins: int, word: int) -> int:
+def _heads(coins: Int64s, word: UInt64s) -> Int64s:
     """How many of so many coins show heads."""
-    heads = 0
-    while coins > 64:
-        heads += word.bit_count()
-        coins -= 64
+    heads = np.zeros(len(coins), np.int64)
+    more = np.flatnonzero(coins > 64)
+    if len(more):
+        coins, word = coins.copy(), word.copy()
+    while len(more):
+        heads[more] += np.bitwise_count(word[more])
+        coins[more] -= 64
         # The next 64 coins, for the rare sentence of hundreds of pieces: SplitMix64's step, which scrambles all bits.
-        word = (word + 0x9E37_79B9_7F4A_7C15) % 2**64
-        word = (word ^ word >> 30) * 0xBF58_476D_1CE4_E5B9 % 2**64
-        word = (word ^ word >> 27) * 0x94D0_49BB_1331_11EB % 2**64
-        word ^= word >> 31
-    return heads + (word >> 64 - coins).bit_count()
+        scrambled = word[more] + np.uint64(0x9E37_79B9_7F4A_7C15)
+        scrambled = (scrambled ^ scrambled >> np.uint64(30)) * np.uint64(0xBF58_476D_1CE4_E5B9)
+        scrambled = (scrambled ^ scrambled >> np.uint64(27)) * np.uint64(0x94D0_49BB_1331_11EB)
+        word[more] = scrambled ^ scrambled >> np.uint64(31)
+        more = more[coins[more] > 64]
+    shift = np.minimum(64 - coins, 63).astype(np.uint64)
+    return heads + np.where(coins > 0, np.bitwise_count(word >> shift), 0)
 
 
 def full_sentences(
@@ -215,33 +264,33 @@ def full_sentences(
     """
     longest = max_seq_length - 2  # [CLS] and [SEP]
     sep = np.array([sep_id], np.int32)
+    sentence_offsets, document_offsets = text.sentence_offsets.tolist(), text.document_offsets.tolist()
+    ids = text.ids.tolist()
     parts: list[Int32s] = []
     begins: list[int] = []  # of each sentence in the new text
     ends: list[int] = []  # the same, without the [SEP] after the last sentence of a document
     owners: list[int] = []
     at = 0
     rows: list[tuple[int, int]] = []
-    sources: list[tuple[int, int, int]] = []
+    sources: list[tuple[int, int, int]] = []  # (duplicate, document id, first instance)
     for duplicate in range(duplicates):
         first = len(begins)
         for index in _shuffled_documents(text, duplicate, random):
-            offsets = text.sentence_offsets[text.document_offsets[index] : text.document_offsets[index + 1] + 1]
+            offsets = sentence_offsets[document_offsets[index] : document_offsets[index + 1] + 1]
             for sentence, following in itertools.pairwise(offsets):
                 for cut in range(sentence, following, longest):
                     begins.append(at + cut - offsets[0])
                     ends.append(at + min(cut + longest, following) - offsets[0])
-                    owners.append(text.ids[index])
+                    owners.append(ids[index])
             parts += (text.pieces[offsets[0] : offsets[-1]], sep)
             at += offsets[-1] - offsets[0] + 1
         start = first
         while start < len(begins):
             stop = bisect.bisect_right(ends, begins[start] + longest, start)
-            rows.append((begins[start], ends[stop - 1]))
             # An instance is masked by the document that it begins in, and its number there.
-            if sources and sources[-1][:2] == (duplicate, owners[start]):
-                sources[-1] = (duplicate, owners[start], sources[-1][2] + 1)
-            else:
-                sources.append((duplicate, owners[start], 1))
+            if not sources or sources[-1][:2] != (duplicate, owners[start]):
+                sources.append((duplicate, owners[start], len(rows)))
+            rows.append((begins[start], ends[stop - 1]))
             start = stop
     table = np.array(rows, dtype=np.int64).reshape(len(rows), 2)  # [instances, 2]
     end = table[:, 1]
@@ -251,7 +300,9 @@ def full_sentences(
         b_begin=end,
         b_end=end,
         is_random=np.zeros(len(rows), np.bool_),
-        sources=sources,
+        duplicates=np.array([duplicate for duplicate, _, _ in sources], np.int64),
+        document_ids=np.array([document for _, document, _ in sources], np.uint64),
+        source_begins=np.array([*(first for _, _, first in sources), len(rows)], np.int64),
         has_b=False,
     )
     return dataclasses.replace(text, pieces=np.concatenate(parts) if parts else text.pieces), plan
@@ -259,7 +310,7 @@ def full_sentences(
 
 def _shuffled_documents(text: Text, duplicate: int, random: randomness.Random) -> list[int]:
     keys: list[tuple[int, int]] = []
-    for index, document_id in enumerate(text.ids):
+    for index, document_id in enumerate(text.ids.tolist()):
         random.place(randomness.Stream.PACKING, duplicate, document_id)
         keys.append((int(random.words(1)[0]), index))
     return [index for _, index in sorted(keys)]

@@ -31,9 +31,10 @@ from bertline.wikipedia import dumps
 THREADS = 8  # enough to hide a bucket's latency
 
 # A slice is what a kill loses: at most 16 MiB of bz2, about 64 MB of XML, under a minute. Small dumps get small slices,
-# so that all cores have work: blocks are up to 900 kB of text, 256 KiB of bz2.
+# so that all cores have work, but not too small: a slice reads on into the blocks of the next one to finish its last
+# page, and those are decoded twice. A block is up to 900 kB of text, 256 KiB of bz2.
 LARGEST_SLICE = 16 << 20
-SMALLEST_SLICE = 256 << 10
+SMALLEST_SLICE = 2 << 20
 SLICES = 64
 
 # In mid-pass a share of [UNK] says little about the rest, unless it is far too high.

@@ -64,6 +64,7 @@ class Batch:
 def encode(examples: Sequence[Example], tokenizer: Tokenizer, sequence_length: int) -> Pairs:
     """Tokenize; pairs of more than `sequence_length` tokens are cut, the longer side first."""
     vocabulary = tokenizer.vocabulary
+    cls, sep = np.array([vocabulary.cls_id], np.int32), np.array([vocabulary.sep_id], np.int32)
     tokens: list[npt.NDArray[np.int32]] = []
     lengths, firsts = [0], []
     for begin in range(0, len(examples), CHUNK):
@@ -72,9 +73,8 @@ def encode(examples: Sequence[Example], tokenizer: Tokenizer, sequence_length: i
         hypotheses = tokenizer.encode_batch([example.hypothesis for example in chunk])
         for premise, hypothesis in zip(premises, hypotheses, strict=True):
             first, second = _kept(len(premise), len(hypothesis), sequence_length - 3)
-            pair = [vocabulary.cls_id, *premise[:first], vocabulary.sep_id, *hypothesis[:second], vocabulary.sep_id]
-            tokens.append(np.array(pair, np.int32))  # [length]
-            lengths.append(len(pair))
+            tokens += (cls, premise[:first], sep, hypothesis[:second], sep)
+            lengths.append(first + second + 3)
             firsts.append(first + 2)
     return Pairs(
         tokens=np.concatenate([np.zeros(0, np.int32), *tokens]),  # [tokens of all pairs]

@@ -9,6 +9,7 @@ import gzip
 import hashlib
 import typing
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -85,12 +86,13 @@ class ShardStats:
 
 def write(
     path: Path,
-    instances: Instances,
+    instances: Iterable[Instances],
     compression: Compression = "none",
     *,
     feature_names: FeatureNames = "v1",
 ) -> ShardStats:
-    """Writes a shard, replacing what was there. The same instances give the same bytes."""
+    """Writes a shard, replacing what was there. The same instances give the same bytes, however they are divided."""
+    examples = 0
     with path.open("wb") as file:
         digest = _Digest(file)
         with contextlib.ExitStack() as stack:
@@ -100,10 +102,11 @@ def write(
                 sink = stack.enter_context(
                     gzip.GzipFile(filename="", mode="wb", compresslevel=_GZIP_LEVEL, fileobj=digest, mtime=0)
                 )
-            for start in range(0, len(instances), _ROWS):
-                rows = instances.rows(start, min(start + _ROWS, len(instances)))
-                sink.write(tfrecords.encode(_features(rows, feature_names)))
-    return ShardStats(len(instances), digest.size, digest.sha256.hexdigest())
+            for some in instances:
+                for start in range(0, len(some), _ROWS):
+                    sink.write(tfrecords.encode(_features(some.rows(start, start + _ROWS), feature_names)))
+                examples += len(some)
+    return ShardStats(examples, digest.size, digest.sha256.hexdigest())
 
 
 class _Digest:

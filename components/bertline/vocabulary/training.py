@@ -34,7 +34,7 @@ def train(texts: Iterator[str], size: int, lower_case: bool, min_frequency: int 
         raise errors.UserError(f"a vocabulary has at least {len(SPECIAL_TOKENS) + 20} pieces, not {size}")
     parts: collections.Counter[str] = collections.Counter()
     for text in texts:
-        parts.update(wordpiece.parts(text))
+        parts.update(*wordpiece.split_all([text]))
     words: collections.Counter[str] = collections.Counter()
     for part, count in parts.items():
         for word in wordpiece.words(part, lower_case):

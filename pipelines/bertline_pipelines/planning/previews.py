@@ -107,13 +107,12 @@ def preview(corpus: Corpus, vocabulary: Vocabulary, count: int, work: Path) -> P
     texts = [
         [each for part in paragraphs for each in sentences.split(part, corpus.language)] for _, paragraphs in found
     ]
-    ids = [tokenizer.encode_batch(text) for text in texts]
+    encoded = [tokenizer.encode_batch(text) for text in texts]
     documents = [
-        Document(page.id, [np.array(each, np.int32) for each in sentence_ids if each])
-        for (page, _), sentence_ids in zip(found, ids, strict=True)
+        Document(page.id, of_page.pieces, of_page.lengths) for (page, _), of_page in zip(found, encoded, strict=True)
     ]
     examples = _examples(corpus, documents[: max(count, 8)], tokenizer.vocabulary)[:count]
-    tokens = [each for document in ids for sentence in document for each in sentence]
+    tokens = np.concatenate([of_page.pieces for of_page in encoded])
     return Preview(
         articles=tuple(
             Article(
@@ -122,14 +121,14 @@ def preview(corpus: Corpus, vocabulary: Vocabulary, count: int, work: Path) -> P
                 wikitext=page.text,
                 prose=tuple(paragraphs),
                 sentences=tuple(text),
-                pieces=tuple(tuple(_named(each, tokenizer.vocabulary)) for each in sentence_ids),
+                pieces=tuple(tuple(_named(each.tolist(), tokenizer.vocabulary)) for each in of_page),
                 example=example,
             )
-            for (page, paragraphs), text, sentence_ids, example in zip(found, texts, ids, examples, strict=False)
+            for (page, paragraphs), text, of_page, example in zip(found, texts, encoded, examples, strict=False)
         ),
         looked_at=len(found),
         dropped_templates=dict(extraction.most_frequent(Counter(read.dropped_templates), 50)),
-        unknown_share=tokens.count(tokenizer.vocabulary.unk_id) / max(1, len(tokens)),
+        unknown_share=int((tokens == tokenizer.vocabulary.unk_id).sum()) / max(1, len(tokens)),
         is_trained_here=vocabulary.file is None,
     )
 
@@ -150,18 +149,17 @@ def _named(ids: Sequence[int], vocabulary: wordpiece.Vocabulary) -> list[str]:
 def _examples(corpus: Corpus, documents: Sequence[Document], vocabulary: wordpiece.Vocabulary) -> list[Example | None]:
     """For each document the first example whose first segment comes from it."""
     options = passes.instance_options(corpus.model_copy(update={"duplicates": 1}))
-    made = instances.make([each for each in documents if each.sentences], options, vocabulary)
-    texts = [np.concatenate(each.sentences).tolist() if each.sentences else [] for each in documents]
-    joined = [" ".join(map(str, ["", *text, ""])) for text in texts]
+    joined = [" ".join(map(str, ["", *each.pieces.tolist(), ""])) for each in documents]
     found: list[Example | None] = [None] * len(documents)
-    for row in range(len(made.input_ids)):
-        ids = _unmasked(made, row)
-        first = ids[1 : ids.index(vocabulary.sep_id)]
-        needle = " ".join(map(str, ["", *first, ""]))
-        for number, text in enumerate(joined):
-            if found[number] is None and needle in text:
-                found[number] = _example(made, row, ids, vocabulary)
-                break
+    for made in instances.make(documents, options, vocabulary):
+        for row in range(len(made)):
+            ids = _unmasked(made, row)
+            first = ids[1 : ids.index(vocabulary.sep_id)]
+            needle = " ".join(map(str, ["", *first, ""]))
+            for number, text in enumerate(joined):
+                if found[number] is None and needle in text:
+                    found[number] = _example(made, row, ids, vocabulary)
+                    break
     return found
 
 
