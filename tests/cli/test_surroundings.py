@@ -10,6 +10,12 @@ from pathlib import Path
 import pytest
 
 from bertline.errors import ExitCode
+from bertline.experiment import specs
+from bertline.store import references
+from bertline.store.backends import connect
+from bertline.vocabulary import stage
+from bertline.vocabulary.config import VocabularyConfig
+from bertline_pipelines.planning import unrolling
 from support.tiny_experiments import write
 
 BERTLINE = Path(sys.executable).with_name("bertline")
@@ -48,15 +54,14 @@ def test_a_task_whose_log_has_no_room_goes_on(tmp_path):
     assert first_task(tmp_path).startswith("✓ vocabulary")
 
 
-@pytest.mark.parametrize("name", ["random.py", "queue.py", "tokenize.py"])
-def test_a_script_named_like_a_module_of_python_is_not_taken_for_it(name, tmp_path):
-    (tmp_path / name).write_text("raise SystemExit('this is not a module')")
+def test_scripts_named_like_modules_of_python_are_not_taken_for_them(tmp_path):
+    for name in ("random", "queue", "tokenize"):
+        (tmp_path / f"{name}.py").write_text(f"raise SystemExit('this is not {name}')")
     assert first_task(tmp_path).startswith("✓ vocabulary")
 
 
-@pytest.mark.parametrize("name", ["x" * 100, "я" * 50], ids=["ascii", "two bytes a character"])
-def test_a_long_tmpdir_is_no_obstacle(name, tmp_path):
-    long = tmp_path / name
+def test_a_long_tmpdir_is_no_obstacle(tmp_path):
+    long = tmp_path / ("x" * 40 + "я" * 40)  # of two bytes each
     long.mkdir()
     assert first_task(tmp_path, TMPDIR=str(long)).startswith("✓ vocabulary")
 
@@ -96,7 +101,11 @@ def test_a_place_that_cant_be_written_to_is_named(arguments, place, bertline, tm
 def planned(tmp_path_factory):
     """A store that knows the experiment and has its vocabulary."""
     folder = tmp_path_factory.mktemp("planned")
-    first_task(folder)
+    graph = unrolling.build(specs.load(write(folder, epochs=1)))
+    store = connect(str(folder / "store"))
+    references.write(store, "nano", graph.document)
+    (vocabulary,) = graph.configs(VocabularyConfig)
+    stage.run(vocabulary, store)
     return folder / "store"
 
 
