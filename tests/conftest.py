@@ -29,6 +29,15 @@ def _cache_of_our_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
 
 
 @pytest.fixture(scope="session")
+def tensorflow() -> None:
+    """TensorFlow as the stages want it: it takes its number of threads once, and whoever comes first decides."""
+    from bertline.models import encoders
+    from bertline.process import processors
+
+    encoders.use_threads(processors.threads())
+
+
+@pytest.fixture(scope="session")
 def emulator() -> Iterator[str]:
     """URL of a running fake-gcs-server with one bucket."""
     architecture = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())

@@ -285,6 +285,7 @@ def test_what_is_made_changes_only_with_the_algorithm_version(name):
     assert hashlib.sha256(everything).hexdigest() == digest
 
 
+@pytest.mark.usefixtures("tensorflow")
 @needs_data
 @pytest.mark.filterwarnings("ignore")  # TensorFlow and tf_keras, which the Model Garden's module imports, warn a lot
 @pytest.mark.parametrize("changes", [{}, {"whole_word_masking": True}], ids=["pieces", "words"])

@@ -40,6 +40,7 @@ def test_parameters_are_those_of_the_original(layers, pieces, encoder):
     assert found["total"] == found["encoder"] + found["heads"]
 
 
+@pytest.mark.usefixtures("tensorflow")
 @pytest.mark.slow
 @pytest.mark.parametrize("next_sentence", [True, False])
 def test_shapes_give_what_training_would_make(next_sentence, tmp_path):

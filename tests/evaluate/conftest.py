@@ -2,7 +2,6 @@ from pathlib import Path
 
 import pytest
 
-from bertline.process import processors
 from support import tiny_evaluations
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -24,12 +23,9 @@ def uncased() -> Path:
     return path
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _tensorflow_as_the_stage_wants_it() -> None:
-    """Tests build models before the stage runs, and TensorFlow takes its number of threads only once."""
-    from bertline.models import encoders
-
-    encoders.use_threads(processors.threads())
+@pytest.fixture(autouse=True)
+def _with_tensorflow(tensorflow: None) -> None:
+    """All tests here share it."""
 
 
 @pytest.fixture(scope="module")

@@ -62,6 +62,7 @@ def test_the_same_instances_are_the_same_bytes_whatever_the_file_is_called(tmp_p
 
 
 @imports_tensorflow
+@pytest.mark.usefixtures("tensorflow")
 def test_a_record_is_the_very_bytes_that_protobuf_writes(tmp_path):
     import tensorflow as tf
 
@@ -81,6 +82,7 @@ def test_a_record_is_the_very_bytes_that_protobuf_writes(tmp_path):
 
 
 @imports_tensorflow
+@pytest.mark.usefixtures("tensorflow")
 @pytest.mark.parametrize("compression", ["none", "gzip"])
 def test_tensorflow_reads_the_same_arrays(tmp_path, compression):
     import tensorflow as tf
@@ -100,6 +102,7 @@ def test_tensorflow_reads_the_same_arrays(tmp_path, compression):
 
 
 @imports_tensorflow
+@pytest.mark.usefixtures("tensorflow")
 @pytest.mark.parametrize("feature_names", ["v1", "v2"])
 def test_the_model_gardens_own_loader_reads_a_shard(tmp_path, feature_names):
     from official.nlp.data import pretrain_dataloader
@@ -153,6 +156,7 @@ def test_a_damaged_gzip_stream_is_found(tmp_path):
 
 
 @imports_tensorflow
+@pytest.mark.usefixtures("tensorflow")
 def test_another_programs_records_are_refused(tmp_path):
     import tensorflow as tf
 

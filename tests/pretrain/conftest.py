@@ -6,6 +6,11 @@ from bertline.store.backends import connect
 from support import tiny_corpora
 
 
+@pytest.fixture(autouse=True)
+def _with_tensorflow(tensorflow):
+    """All tests here share it."""
+
+
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory):
     """A store with a vocabulary and a corpus of 150 + 20 examples; its URI and the two keys."""

@@ -52,6 +52,7 @@ def real_texts() -> list[str]:
     return texts
 
 
+@pytest.mark.usefixtures("tensorflow")
 @needs_data
 @pytest.mark.filterwarnings("ignore")  # TensorFlow and tf_keras, which the Model Garden's tokenizer imports, warn a lot
 @pytest.mark.parametrize(("name", "lower_case"), VOCABULARIES)
@@ -65,6 +66,7 @@ def test_ids_are_the_model_gardens_on_real_and_odd_texts(name, lower_case, real_
         assert ids.tolist() == theirs.convert_tokens_to_ids(theirs.tokenize(text)), text
 
 
+@pytest.mark.usefixtures("tensorflow")
 @pytest.mark.filterwarnings("ignore")  # as above
 @pytest.mark.parametrize("lower_case", [True, False])
 def test_every_character_of_unicode_splits_words_as_in_the_model_garden(lower_case):
