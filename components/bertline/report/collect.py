@@ -79,6 +79,7 @@ def collect(store: ObjectStore, reference: Reference) -> Collected:
     Raises:
         DamagedError: a manifest can't be read or lacks a result, or the graph isn't one; names the object.
         UserError: an older bertline wrote the graph.
+        OutageError: the store can't be reached.
     """
     graph = graphs.read(store, reference)
     asked = {(node.stage, node.key): node for node in graph.nodes}

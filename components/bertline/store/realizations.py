@@ -191,7 +191,12 @@ class Outcome:
 
 
 def find(store: ObjectStore, stage: str, key: Key) -> Realization | None:
-    """The realization of a key if it is complete. One GET."""
+    """The realization of a key if it is complete. One GET.
+
+    Raises:
+        DamagedError: what is there isn't its manifest; names the object.
+        OutageError: the store can't be reached.
+    """
     name = f"{prefix(stage, key)}{MANIFEST}"
     try:
         content, _ = store.get(name)
@@ -207,7 +212,7 @@ def find(store: ObjectStore, stage: str, key: Key) -> Realization | None:
 
 
 def require(store: ObjectStore, stage: str, key: Key) -> Realization:
-    """Like `find`, for an input that has to be there."""
+    """Like `find`, for an input that has to be there: DamagedError if it isn't."""
     found = find(store, stage, key)
     if found is None:
         raise DamagedError(
@@ -222,6 +227,8 @@ def realize(store: ObjectStore, derivation: Derivation, build: Callable[[Build],
 
     Raises:
         BertlineError: what `build` raises, recorded as an event of the attempt.
+        OutageError: the store couldn't be reached for `outages.START_S`, before the work began; after that it waits.
+        TransientError: another attempt has taken over.
         GivenUpError: this pod is a retry of what failed for good. There is no attempt then.
     """
 

@@ -43,7 +43,11 @@ def digest(graph: dict[str, Any]) -> str:
 
 
 def write(store: ObjectStore, name: str, graph: dict[str, Any]) -> Reference:
-    """Make `graph` the current version of experiment `name`."""
+    """Make `graph` the current version of experiment `name`.
+
+    Raises:
+        OutageError: the store can't be reached.
+    """
     version, now = digest(graph), time.time()
     store.put(f"{ROOT}{name}/{version}.json", json.dumps({"submitted": now, "graph": graph}, indent=1).encode())
     found = store.stat(f"{ROOT}{name}/{version}.json")
@@ -51,7 +55,12 @@ def write(store: ObjectStore, name: str, graph: dict[str, Any]) -> Reference:
 
 
 def read(store: ObjectStore, name: str | None = None) -> Iterator[Reference]:
-    """All versions of one experiment, or of all."""
+    """All versions of one experiment, or of all.
+
+    Raises:
+        DamagedError: a version can't be read; names the object.
+        OutageError: the store can't be reached.
+    """
     for found in store.list(f"{ROOT}{name}/" if name else ROOT):
         if not (match := VERSION.fullmatch(found.name)):
             continue  # something else that belongs to the experiment
@@ -71,6 +80,7 @@ def current(store: ObjectStore, name: str) -> Reference:
 
     Raises:
         UserError: there is no such experiment; names those there are.
+        DamagedError, OutageError: as `read`.
     """
     versions = list(read(store, name))
     if not versions:
