@@ -59,6 +59,18 @@ def web(url: str) -> str:
     return f"{scheme.lower()}://{place}" + re.sub(r"[^!-~]+", lambda found: quote(found[0]), rest)
 
 
+def stored(url: str) -> str:
+    """A gs:// or s3:// URL of an object: its name is taken as it is written.
+
+    Raises:
+        ValueError: it names no bucket or no object.
+    """
+    match = re.fullmatch(r"(gs|s3)://([^/?#\s]+)/(.*[^/])", url, re.IGNORECASE | re.DOTALL)
+    if not match:
+        raise ValueError("the URL of an object looks like gs://bucket/path/of/it, or s3://")
+    return f"{match[1].lower()}://{match[2]}/{match[3]}"
+
+
 def path(uri: str) -> str:
     """The path of a `file:` URI, which may be a relative one."""
     place = uri[len("file:") :].removeprefix("//")

@@ -17,6 +17,9 @@ from bertline.store.derivations import Derivation
 from bertline.store.realizations import Outcome, realize
 from bertline.vocabulary import training
 from bertline.wikipedia import dumps, extraction
+from support.seaweed import s3_uri, seaweed
+
+__all__ = ["s3_uri", "seaweed"]
 
 DATA = Path(__file__).parents[2] / "../shared/data"
 
@@ -83,7 +86,8 @@ def configure(vocabulary):
             return Outcome({}, {})
 
         realize(store, derivation, build)
-        corpus = {"dump": str(dump), "shards": 4, "duplicates": 2, "held_out": 0.1, **changes}
+        url = dump if isinstance(dump, dict) else str(dump)
+        corpus = {"dump": url, "shards": 4, "duplicates": 2, "held_out": 0.1, **changes}
         return CorpusConfig.model_validate({"corpus": corpus, "lower_case": lower_case, "vocabulary": derivation.key})
 
     return make

@@ -377,7 +377,7 @@ def test_two_states_of_a_dump_are_never_mixed(pydoc, configure, store, tmp_path,
     try:
         config = configure(f"{web.url}/latest.xml", store)
         # GIVEN one pod's slices of one state, and one pod's of the next one
-        web.answers["/latest.xml"] = [file(old), file(new)]
+        web.answers["/latest.xml"] = [file(old), file(old), file(new)]  # each is looked at, and then downloaded
         parts.run(part(config, "map", 0, 2), store)
         parts.run(part(config, "map", 1, 2), store)
         assert units.mapped(units.Job(config, store, tmp_path, lambda: None)) is None

@@ -2,7 +2,10 @@ import pytest
 
 from bertline.sources import downloads
 from bertline.sources.downloads import Patience
+from support.seaweed import s3_uri, seaweed
 from support.web_servers import WebServer
+
+__all__ = ["s3_uri", "seaweed"]
 
 
 @pytest.fixture

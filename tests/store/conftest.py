@@ -4,14 +4,7 @@ import contextlib
 import gc
 import http.client
 import http.server
-import json
-import os
-import socket
-import subprocess
-import sys
 import threading
-import time
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,9 +16,9 @@ from bertline.store.backends import connect
 from bertline.store.objects import ObjectStore
 from bertline.store.realizations import Realization, realize
 from support.number_builds import ASKED, build
+from support.seaweed import close_store, s3_uri, seaweed, set_environment
 
-BUCKET = "bertline-tests"
-KEYS = {"AWS_ACCESS_KEY_ID": "tests", "AWS_SECRET_ACCESS_KEY": "not-a-secret"}
+__all__ = ["s3_uri", "seaweed"]
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -33,105 +26,10 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", "ignore:Please install grpcio-status:ImportWarning")
 
 
-@pytest.fixture(scope="session")
-def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """URL of a running SeaweedFS with one bucket."""
-    directory = tmp_path_factory.mktemp("seaweed")
-    identity = {
-        "name": "tests",
-        "credentials": [{"accessKey": KEYS["AWS_ACCESS_KEY_ID"], "secretKey": KEYS["AWS_SECRET_ACCESS_KEY"]}],
-        "actions": ["Admin", "Read", "Write", "List"],
-    }
-    (directory / "s3.json").write_text(json.dumps({"identities": [identity]}))
-    services = ["master", "volume", "filer", "s3", "admin"]
-    http_ports, grpc_ports = _free_ports(len(services)), _free_ports(len(services))
-    ports = dict(zip(services, http_ports, strict=True))
-    sockets = [f"-{service}.localSocket={directory / service}.sock" for service in ("filer", "s3")]
-    with (directory / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [
-                Path(sys.executable).with_name("weed"),
-                "mini",
-                f"-dir={directory}",
-                "-ip=127.0.0.1",
-                "-ip.bind=127.0.0.1",
-                *(f"-{service}.port={port}" for service, port in ports.items()),
-                *(f"-{service}.port.grpc={port}" for service, port in zip(services, grpc_ports, strict=True)),
-                *sockets,
-                "-s3.port.iceberg=0",
-                "-s3.port.lance=0",
-                f"-s3.config={directory / 's3.json'}",
-                "-s3.autoCreateBucket=false",
-                f"-bucket={BUCKET}",
-                "-admin.ui=false",
-                "-webdav=false",
-                "-master.telemetry=false",
-            ],
-            cwd=directory,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-    url = f"http://127.0.0.1:{ports['s3']}"
-    try:
-        with pytest.MonkeyPatch.context() as patch:
-            _set_environment(patch, url)
-            _wait_for_the_bucket(process, directory / "log")
-        yield url
-    finally:
-        process.kill()  # its data goes as well
-        process.wait(20)
-        for port in grpc_ports:  # it makes them there, whatever its flags, and leaves them
-            for path in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
-                path.unlink(missing_ok=True)
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-
-
-def _wait_for_the_bucket(process: subprocess.Popen[bytes], log: Path) -> None:
-    from bertline.errors import BertlineError
-    from bertline.store.s3 import S3Store
-
-    for _ in range(300):
-        assert process.poll() is None, f"SeaweedFS ended at once: {log.read_text()}"
-        store = S3Store(BUCKET, "", attempts=1)
-        try:
-            list(store.list(""))
-            return
-        except BertlineError:
-            time.sleep(0.1)
-        finally:
-            _close(store)
-    raise AssertionError(f"SeaweedFS doesn't answer: {log.read_text()}")
-
-
-def _set_environment(patch: pytest.MonkeyPatch, url: str | None) -> None:
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        patch.delenv(name)
-    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):  # of whoever runs the tests
-        patch.setenv(name, os.devnull)
-    patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    if url is not None:
-        for name, value in {**KEYS, "AWS_ENDPOINT_URL": url}.items():
-            patch.setenv(name, value)
-
-
 @pytest.fixture
 def no_aws(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine without anything of AWS's."""
-    _set_environment(monkeypatch, None)
-
-
-@pytest.fixture
-def s3_uri(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A fresh prefix in SeaweedFS's bucket."""
-    _set_environment(monkeypatch, request.getfixturevalue("seaweed"))
-    return f"s3://{BUCKET}/{uuid.uuid4().hex}"
+    set_environment(monkeypatch, None)
 
 
 @pytest.fixture(params=["file", "gs", "s3"])
@@ -147,7 +45,7 @@ def store(uri: str) -> Iterator[ObjectStore]:
     """An empty store, of each kind."""
     store = connect(uri)
     yield store
-    _close(store)
+    close_store(store)
 
 
 @pytest.fixture
@@ -165,15 +63,7 @@ def directory(tmp_path: Path) -> ObjectStore:
 @pytest.fixture
 def close() -> Callable[[ObjectStore], None]:
     """Ends a store's connections; those left open are told of in a test of somebody else."""
-    return _close
-
-
-def _close(store: ObjectStore) -> None:
-    if hasty := getattr(store, "_hasty", None):
-        _close(hasty)
-    connected = getattr(store, "_connected", None)
-    if connected:
-        getattr(connected[1], "client", connected[1]).close()  # of a bucket, or itself
+    return close_store
 
 
 class Request(http.server.BaseHTTPRequestHandler):
@@ -287,7 +177,7 @@ def _serving(proxy: Proxy) -> Iterator[Proxy]:
     yield proxy
     gc.collect()  # what is to be said about sockets is said here, and not in a test of somebody else
     proxy.shutdown()
-    proxy.server_close()
+    proxy.serverclose_store()
     thread.join()
 
 
@@ -303,5 +193,5 @@ def gs_proxy(emulator: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
 def s3_proxy(seaweed: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
     """A proxy before SeaweedFS, where the environment leads to."""
     with _serving(Proxy(seaweed, replaces_host=False)) as proxy:  # S3 signs the host's name
-        _set_environment(monkeypatch, proxy.url)
+        set_environment(monkeypatch, proxy.url)
         yield proxy

@@ -20,9 +20,15 @@ class Request:
     headers: email.message.Message
 
     @property
+    def range(self) -> tuple[int, int | None]:
+        """The first byte that is asked for, and the one after the last; all without a range."""
+        begin, _, last = self.headers.get("Range", "bytes=0-")[6:].partition("-")
+        return int(begin), int(last) + 1 if last else None
+
+    @property
     def begin(self) -> int:
         """Where the range begins; 0 without one."""
-        return int(self.headers.get("Range", "bytes=0-")[6:-1])
+        return self.range[0]
 
 
 Answer = Callable[[Request, BinaryIO], None]
@@ -33,6 +39,8 @@ class WebServer:
 
     def __init__(self, certificate: str | None = None) -> None:
         self.requests: list[Request] = []
+        self.sent: dict[str, int] = {}
+        """Bytes of bodies, by path."""
         self.answers: dict[str, list[Answer]] = {}
         web = self
 
@@ -77,7 +85,21 @@ class WebServer:
         request = Request(line[0], line[1], email.parser.Parser().parsestr(head.decode("latin-1")))
         self.requests.append(request)
         left = self.answers.get(request.path, [status(404)])
-        (left.pop(0) if len(left) > 1 else left[0])(request, writer)
+        (left.pop(0) if len(left) > 1 else left[0])(request, _Counting(writer, self.sent, request.path))
+
+
+class _Counting:
+    """A writer that counts what is written after the head."""
+
+    def __init__(self, writer: BinaryIO, sent: dict[str, int], path: str) -> None:
+        self._writer, self._sent, self._path = writer, sent, path
+        self._is_head = True
+
+    def write(self, content: bytes) -> None:
+        self._writer.write(content)
+        if not self._is_head:
+            self._sent[self._path] = self._sent.get(self._path, 0) + len(content)
+        self._is_head = False
 
 
 def _head(writer: BinaryIO, code: int, headers: dict[str, str], version: str = "1.1") -> None:
@@ -98,28 +120,48 @@ def raw(content: bytes) -> Answer:
     return answer
 
 
-def file(content: bytes, *, breaks_after: int | None = None, ranges: str = "proper", **headers: str) -> Answer:
+def file(
+    content: bytes,
+    *,
+    breaks_after: int | None = None,
+    ranges: str = "proper",
+    pause_s: float = 0.0,
+    most: int | None = None,
+    **headers: str,
+) -> Answer:
     """A file with its length.
 
     Args:
         content: The file.
         breaks_after: Bytes of the answer's body, after which the connection ends.
-        ranges: "proper": with If-Range; "careless": a part whatever If-Range says; "none": always the whole.
+        ranges: "proper": with If-Range and If-Match; "if-range": without the latter; "careless": a part in any case;
+            "none": always the whole.
+        pause_s: Before the body.
+        most: Bytes of a part at most, though more was asked for.
         **headers: Such as ETag and Last_Modified.
     """
     named = {name.replace("_", "-"): value for name, value in headers.items()}
 
     def answer(request: Request, writer: BinaryIO) -> None:
+        states = (named.get("ETag"), named.get("Last-Modified"))
+        must = request.headers.get("If-Match") or request.headers.get("If-Unmodified-Since")
+        if ranges == "proper" and must and must not in states:
+            _head(writer, 412, {"Content-Length": "0"})
+            return
         condition = request.headers.get("If-Range")
-        begin = request.begin if ranges != "none" else 0
-        if ranges == "proper" and condition and condition not in (named.get("ETag"), named.get("Last-Modified")):
-            begin = 0
-        if begin and begin >= len(content):
+        is_part = "Range" in request.headers and ranges != "none"
+        if ranges in ("proper", "if-range") and condition and condition not in states:
+            is_part = False
+        begin, end = request.range if is_part else (0, None)
+        if is_part and begin >= len(content):
             _head(writer, 416, {"Content-Range": f"bytes */{len(content)}", "Content-Length": "0"})
             return
-        body = content[begin:]
-        part = {"Content-Range": f"bytes {begin}-{len(content) - 1}/{len(content)}"} if begin else {}
-        _head(writer, 206 if begin else 200, {"Content-Length": str(len(body))} | part | named)
+        body = content[begin:end]
+        if is_part:
+            body = body[:most]
+        part = {"Content-Range": f"bytes {begin}-{begin + len(body) - 1}/{len(content)}"} if is_part else {}
+        _head(writer, 206 if is_part else 200, {"Content-Length": str(len(body))} | part | named)
+        time.sleep(pause_s)
         writer.write(body[:breaks_after])
 
     return answer

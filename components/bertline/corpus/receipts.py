@@ -61,8 +61,8 @@ class MapReceipt(Receipt):
     slice: tuple[int, int]
     dump_bytes: int
     """Size of the whole dump: it tells, without the dump, whether a slice is missing."""
-    dump_sha256: str | None = None
-    """Of the dump that came from a URL without checksum, which may be another one the next time."""
+    dump_state: str | None = None
+    """Which state of the dump, where there may be several: see `corpus.inputs`."""
     counts: Counts
 
     @property
@@ -81,7 +81,7 @@ class ReduceReceipt(Receipt):
     file: File
     examples: int
     documents: int
-    dump_sha256: str | None = None
+    dump_state: str | None = None
     """Like that of its slices."""
 
     def is_backed(self, objects: Mapping[str, int]) -> bool:

@@ -85,5 +85,5 @@ def _build(config: CorpusConfig, build: Build) -> Outcome:
             "worker_s": worker_s,
             "words_per_worker_s": counts.words / worker_s,
         }
-        | ({"downloads": {corpus.dump.url: dump_sha256}} if (dump_sha256 := slices[0].dump_sha256) else {}),
+        | ({"downloads": {corpus.dump.url: state}} if (state := slices[0].dump_state) else {}),
     )

@@ -14,7 +14,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bertline.corpus import passes, workers
+from bertline.corpus import inputs, passes, workers
 from bertline.corpus.buckets import DamagedPiecesError, Head, Layout, Partitioner, Piece
 from bertline.corpus.config import CorpusConfig
 from bertline.corpus.passes import Counts, MapUnit, ReduceUnit
@@ -97,27 +97,27 @@ def map_slices(job: Job, pool: Executor) -> list[MapReceipt]:
     if whole := _covering(receipts):
         return whole
     corpus = job.config.corpus
-    obtained = corpus.dump.obtain(job.work, job.store)
-    dump = obtained.path
-    dumps.check(dump, corpus.on_corrupt)
+    checked = receipts[0].dump_state if 0 in receipts else None
+    dump = inputs.dump(corpus.dump, job.store, job.prefix, job.work, checks=job.has(0), checked=checked)
+    if job.has(0) or dump.is_here:
+        dumps.check(dump.file, corpus.on_corrupt)
     templates = corpus.templates.fetch(job.work, job.store) if corpus.templates else None
     vocabulary = job.vocabulary()
     wordpiece.Tokenizer(wordpiece.read(vocabulary), job.config.lower_case)  # refuses a vocabulary that doesn't fit
 
-    size = dump.stat().st_size
-    parts = dumps.slices(dump, max(SMALLEST_SLICE, min(LARGEST_SLICE, size // SLICES)))
+    parts = dumps.slices(dump.file, max(SMALLEST_SLICE, min(LARGEST_SLICE, dump.size // SLICES)))
     edges = {part.index: (part.begin, part.end) for part in parts}
     # A receipt of another program's slice with this number is of no use: programs may slice differently. And one of
     # another state of the dump would mix the two.
     receipts = {
         index: receipt
         for index, receipt in receipts.items()
-        if edges.get(index) == receipt.slice and (size, obtained.sha256) == (receipt.dump_bytes, receipt.dump_sha256)
+        if edges.get(index) == receipt.slice and (dump.size, dump.state) == (receipt.dump_bytes, receipt.dump_state)
     }
     share = [part for part in parts if job.has(part.index)]
     units = [
         MapUnit(
-            dump,
+            dump.file,
             part,
             corpus,
             vocabulary,
@@ -141,8 +141,8 @@ def map_slices(job: Job, pool: Executor) -> list[MapReceipt]:
                 head=written.head,
                 head_sha256=written.head_sha256,
                 slice=edge,
-                dump_bytes=size,
-                dump_sha256=obtained.sha256,
+                dump_bytes=dump.size,
+                dump_state=dump.state,
                 counts=counts,
             )
             job.store.upload(unit.output, f"{job.prefix}{receipt.path}")
@@ -177,11 +177,11 @@ def reduce_buckets(job: Job, pool: Executor, slices: list[MapReceipt]) -> list[R
     """
     corpus = job.config.corpus
     partitioner = Partitioner(corpus.shards, corpus.held_out)
-    dump_sha256 = slices[0].dump_sha256
+    dump_state = slices[0].dump_state
     receipts = {
         bucket: receipt
         for bucket, receipt in _receipts(job, REDUCE, ReduceReceipt).items()
-        if receipt.dump_sha256 == dump_sha256
+        if receipt.dump_state == dump_state
     }
     share = list(filter(job.has, range(partitioner.count)))
     if missing := [bucket for bucket in share if bucket not in receipts]:
@@ -220,7 +220,7 @@ def reduce_buckets(job: Job, pool: Executor, slices: list[MapReceipt]) -> list[R
                     seconds=seconds,
                     examples=shard.examples,
                     documents=shard.documents,
-                    dump_sha256=dump_sha256,
+                    dump_state=dump_state,
                 )
                 job.sign(f"{REDUCE}{unit.bucket:05d}.json", receipt)
                 receipts[unit.bucket] = receipt
@@ -312,7 +312,7 @@ def _covering(receipts: Mapping[int, MapReceipt]) -> list[MapReceipt] | None:
         covering.append(receipt)
         position = receipt.slice[1]
         if position == receipt.dump_bytes:
-            states = {(each.dump_bytes, each.dump_sha256) for each in covering}
+            states = {(each.dump_bytes, each.dump_state) for each in covering}
             return covering if len(states) == 1 else None
     return None
 

@@ -63,7 +63,7 @@ def fetch(url: str, path: Path, label: str, checksums: Mapping[str, str]) -> str
         TransientError: it was tried for as long as `PATIENCE` says.
     """
     download = _Download(url, path, label, checksums)
-    tries = _Tries(url, PATIENCE)
+    tries = Tries(url, PATIENCE)
     with connections.session() as session:
         while True:
             before = download.farthest
@@ -74,7 +74,7 @@ def fetch(url: str, path: Path, label: str, checksums: Mapping[str, str]) -> str
                 tries.wait(problem, moved=download.farthest > before)
 
 
-class _Tries:
+class Tries:
     """Pauses between tries, and when to give up."""
 
     def __init__(self, url: str, patience: Patience) -> None:
@@ -178,7 +178,7 @@ class _Download:
             return
         self._restart()
         self._total = int(length) if length else None
-        self._validator = _validator(answer)
+        self._validator = validator(answer)
         self._is_proven = bool(length) or answer.raw.chunked
 
     def _go_on(self, answer: requests.Response) -> None:
@@ -238,7 +238,7 @@ class _Download:
             raise UserError(f"{self._url} can't be trusted: {torn or packed}. {advice}")
 
 
-def _validator(answer: requests.Response) -> tuple[str, str] | None:
+def validator(answer: requests.Response) -> tuple[str, str] | None:
     """Header and value by which the server can tell that a file is still the same, byte for byte."""
     etag = answer.headers.get("ETag", "")
     if etag.startswith('"'):  # W/"…" is one that several states share

@@ -2,6 +2,7 @@
 
     dump: enwiki.xml.bz2                          a path, relative to the experiment file
     dump: {url: https://…, sha1: 852dfec9…}       downloaded and checked, see `bertline.sources.downloads`
+    dump: gs://bucket/enwiki.xml.bz2              or s3://: an object, see `bertline.store`
     dump: sample:pydoc-topics                     made here, see `bertline.samples`
 
 A source's *identity* is its checksum; the URL is only where it was found. So a file may move, or be read from a mirror,
@@ -18,7 +19,7 @@ import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from pydantic import (
@@ -39,7 +40,10 @@ from bertline.sources import digests
 from bertline.store import disks, mirrors
 from bertline.store.objects import ObjectStore
 
-SCHEMES = ("http", "https", "file", "sample")
+if TYPE_CHECKING:
+    from bertline.sources.ranges import RangedFile
+
+SCHEMES = ("http", "https", "gs", "s3", "file", "sample")
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ class Source(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     url: str = Field(min_length=1)
-    """Path, `http(s)://` or `sample:`. No credentials: the URL is in keys, logs and reports."""
+    """Path, `http(s)://`, `gs://`, `s3://` or `sample:`. No credentials: the URL is in keys, logs and reports."""
     sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
     sha1: str | None = Field(None, pattern="^[0-9a-f]{40}$")
     """What Wikimedia publishes for its dumps."""
@@ -73,14 +77,14 @@ class Source(BaseModel):
         if not url.strip():
             raise ValueError("expected a path, a URL or `sample:NAME`, found nothing")
         match scheme := urlsplit(url).scheme:
-            case "http" | "https":
+            case "http" | "https" | "gs" | "s3":
                 if secret := addresses.secret(url):
                     raise ValueError(
                         f"there is {secret}, in this URL, and it would be in keys, logs and reports; download the file "
                         "and give its path (`bertline submit` puts it into the store for pods). A user and password "
                         'can also be given beside the URL, see README, "Files from the web"'
                     )
-                return value | {"url": addresses.web(url)}
+                return value | {"url": addresses.web(url) if scheme.startswith("http") else addresses.stored(url)}
             case "sample":
                 return value | {"url": scheme + url[len(scheme) :]}
             case "file":
@@ -149,6 +153,24 @@ class Source(BaseModel):
         path = self._local(directory)
         self._compare(path, digests.known if self.is_local else digests.read)
         return path
+
+    def ranged(self, store: ObjectStore) -> "RangedFile | None":
+        """The file elsewhere, of which parts can be read; None if it is on this machine or hasn't parts.
+
+        Args:
+            store: Its copy of the file is taken, if it has one.
+
+        Raises:
+            UserError: it isn't there or not for us.
+            TransientError: it was tried for a while.
+        """
+        from bertline.sources import ranges  # the HTTP library takes 0.1 s to import
+
+        if self.is_sample or (self.is_local and Path(self.url).is_file()):
+            return None
+        if self.sha256 and (copy := mirrors.find(store, self.sha256)):
+            return None if store.local_path(copy.name) else ranges.look(f"{store.uri}/{copy.name}")
+        return None if self.is_local else ranges.look(self.url)
 
     def fetch(self, directory: Path, store: ObjectStore | None = None) -> Path:
         """Where `obtain` has it."""
@@ -220,7 +242,10 @@ class Source(BaseModel):
         from bertline.sources import downloads
 
         path = directory / (re.sub(r"[^\w.-]", "_", self.name)[-100:].lstrip(".") or "file")
-        sha256 = downloads.fetch(self.url, path, self.name, self._checksums)
+        if self.url.startswith(("http://", "https://")):
+            sha256 = downloads.fetch(self.url, path, self.name, self._checksums)
+        else:
+            sha256 = self._copy_object(path)
         if self._checksums:
             return Obtained(path, None)
         progress.say(
@@ -228,6 +253,19 @@ class Source(BaseModel):
             f"{{url: {self.url}, sha256: {sha256}}} in the experiment"
         )
         return Obtained(path, sha256)
+
+    def _copy_object(self, path: Path) -> str:
+        """From a bucket; the sha256 of what came."""
+        from bertline.sources import ranges
+
+        store, name = ranges.place(self.url)
+        found = store.stat(name)
+        if found is None:
+            raise UserError(f"there is no object {self.url}; correct the URL")
+        with progress.bar(f"downloading {self.name}", found.size, "B") as advance:
+            store.download(name, path, advance)
+        self._compare(path, digests.read)
+        return digests.read(path, "sha256")
 
 
 def measurements(*obtained: tuple[Source, Obtained]) -> dict[str, Any]:

@@ -44,7 +44,7 @@ MAX_BLOCK_BYTES = 2_300_000
 # How many marks may be chance ones in one block. Two have a probability of 2**-46 a block already.
 _MAX_JOINS = 4
 
-_WINDOW_BYTES = 1 << 18  # of what is elsewhere no more is fetched beyond a slice's last page
+_WINDOW_BYTES = 1 << 16  # of what is elsewhere no more is fetched beyond a slice's last page
 CHUNK_BYTES = 1 << 18
 
 

@@ -152,9 +152,10 @@ def _bz2_ends(file: blocks.File, size: int, dump: Dump, on_corrupt: OnCorrupt) -
         if text is None:
             raise errors.UserError(_damaged(str(dump), 0, size))
         head = text
-    marks = [
-        start for start, is_end in blocks.marks(file, size, max(0, size - 2 * blocks.MAX_BLOCK_BYTES)) if not is_end
-    ]
+    for reach in (1 << 18, 1 << 20, 2 * blocks.MAX_BLOCK_BYTES):  # a dump elsewhere is read for that
+        marks = [start for start, is_end in blocks.marks(file, size, max(0, size - reach)) if not is_end]
+        if len(marks) >= 2:
+            break
     if marks and on_corrupt == "fail":
         last = blocks.Blocks(file, size, marks[-2:][0] // 8)
         while (position := last.position()) is not None:
