@@ -147,8 +147,11 @@ TRAPS = {
         lambda a, b: container(a)["env"].append({"name": "AWS_SECRET_ACCESS_KEY", "value": "abc"}),
         "take it from a Kubernetes secret",
     ),
-    "a key the backend doesn't know": (lambda a, b: task(a).update(priority="high"), "the pipeline spec isn't one"),
-    "a setting the backend doesn't know": (lambda a, b: pod(b).update(runtimeClass="nvidia"), "aren't readable"),
+    "a key the backend doesn't know": (
+        lambda a, b: task(a).update(priority="high"),
+        "the pipeline spec can't be parsed",
+    ),
+    "a setting the backend doesn't know": (lambda a, b: pod(b).update(runtimeClass="nvidia"), "can't be parsed"),
 }
 
 

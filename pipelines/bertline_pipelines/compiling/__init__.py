@@ -1,1 +1,1 @@
-"""From a plan to a Kubeflow pipeline: its tasks, their pods, the documents, and lints for what KFP misreads."""
+"""From a plan to a Kubeflow pipeline: its tasks, their pods, the documents, and lints against what KFP misreads."""

@@ -1,7 +1,7 @@
 """The compiled pipeline: KFP's two documents, compiled, patched, linted, written.
 
-Patched: `retryPolicy.backoffMaxDuration`. KFP 2.16's SDK allows an hour at most and counts it from the first attempt's
-start, so a pod that ran longer would never be retried. The backend has no such limit: thirty days.
+The patch sets `retryPolicy.backoffMaxDuration` to thirty days. KFP 2.16's SDK allows an hour at most, counted from the
+first attempt's start, so a pod that ran longer would never be retried. The backend has no such limit.
 """
 
 import tempfile
@@ -23,29 +23,29 @@ RETRY_DEADLINE = f"{30 * 24 * 3600}s"
 
 @dataclass(frozen=True)
 class Document:
-    """What is submitted as one run."""
+    """The documents of one run."""
 
     pipeline_spec: dict[str, Any]
     platform_spec: dict[str, Any]
 
     @property
     def text(self) -> str:
-        """As a file that KFP's own tools read."""
+        """Both documents as one file for KFP's tools."""
         return yaml.safe_dump_all(
             [self.pipeline_spec, self.platform_spec], sort_keys=True, width=120, allow_unicode=True
         )
 
 
 def compile_plan(experiment: str, tasks: tuple[Task, ...], profile: Profile) -> list[Document]:
-    """The documents of these tasks: one, or several to be run one after the other where one would be too large."""
+    """The documents of these tasks: one, or several to run one after the other if one would be too large."""
     return [compile_tasks(experiment, part, profile) for part in chunks(tasks)]
 
 
 def compile_tasks(experiment: str, tasks: tuple[Task, ...], profile: Profile) -> Document:
-    """One document.
+    """Compile tasks into one document.
 
     Raises:
-        UserError: the linter objects, which means that KFP would misread it.
+        UserError: the linter found something that KFP would misread.
     """
     pipeline = pipelines.build(experiment, tasks, profile.store.uri, profile)
     document = _compile(pipeline)
@@ -58,9 +58,9 @@ def compile_tasks(experiment: str, tasks: tuple[Task, ...], profile: Profile) ->
 
 
 def chunks(tasks: tuple[Task, ...], most: int = lints.MAX_TASKS) -> list[tuple[Task, ...]]:
-    """Parts of at most `most` tasks, each needing only itself and those before it.
+    """Split tasks into parts of at most `most` tasks; a part needs only itself and earlier parts.
 
-    Cut across all models at once, so that they advance side by side: by the length of the longest way to a task.
+    Tasks are ordered by the length of the longest path to them, so that all models advance together.
     """
     depths: dict[str, int] = {}
     for task in tasks:  # in the order of the plan: needs come first
@@ -70,7 +70,7 @@ def chunks(tasks: tuple[Task, ...], most: int = lints.MAX_TASKS) -> list[tuple[T
 
 
 def read(path: Path) -> Document:
-    """A compiled file."""
+    """Read a compiled file."""
     try:
         pipeline_spec, platform_spec, *_ = [*yaml.safe_load_all(path.read_text(encoding="utf-8")), {}]
     except (OSError, UnicodeDecodeError, yaml.YAMLError, ValueError) as error:

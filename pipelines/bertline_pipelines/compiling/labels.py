@@ -1,4 +1,4 @@
-"""Labels of a task's pods, by which `status`, `logs` and the monitoring find them. The same names for every task."""
+"""Labels of a task's pods, by which `status`, `logs` and the monitoring find them."""
 
 import hashlib
 import re
@@ -10,7 +10,7 @@ PART_OF = ("app.kubernetes.io/part-of", "bertline")
 
 
 def labels(task: Task, experiment: str) -> dict[str, str]:
-    """All of a task's."""
+    """All labels of a task."""
     return dict([PART_OF]) | {
         f"{LABEL}experiment": label(experiment),
         f"{LABEL}task": label(task.name),

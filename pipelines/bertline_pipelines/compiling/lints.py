@@ -1,6 +1,6 @@
-"""What KFP 2.16.1 misreads, looked for in a compiled document: one rule a trap, a sentence for each finding.
+"""Checks a compiled document for what KFP 2.16.1 misreads: one rule for each problem, a sentence for each finding.
 
-The rules trust nothing of how the document was made: they read it as the backend does. `problems` runs them all.
+The rules read the document as the backend does. `problems` runs all of them.
 """
 
 import json
@@ -13,11 +13,11 @@ from google.protobuf import json_format
 from kfp.kubernetes import kubernetes_executor_config_pb2
 from kfp.pipeline_spec import pipeline_spec_pb2
 
-# An Argo Workflow has to stay below 1.5 MiB with the status of every pod in it, and a task is two pods: KFP's users ran
-# into it at 56 tasks with retries (kubeflow/pipelines#13738).
+# An Argo Workflow has to stay below 1.5 MiB with the status of every pod in it, and a task is two pods: KFP's users
+# exceeded it with 56 tasks with retries (kubeflow/pipelines#13738).
 MAX_TASKS = 40
 MAX_BYTES = 500_000
-MAX_PARAMETER_BYTES = 32_000  # it becomes a process argument, of 128 KiB at most, several times escaped
+MAX_PARAMETER_BYTES = 32_000  # it becomes a process argument (128 KiB at most) after several escapes
 MIN_RETRY_DEADLINE_S = 7 * 24 * 3600  # counted from the first attempt's start: longer than any round
 PLACEHOLDER = re.compile(r"\{\{")
 LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
@@ -33,25 +33,25 @@ Tree = dict[str, Any]
 
 @dataclass(frozen=True)
 class Compiled:
-    """A pipeline spec and a platform spec, with short ways into them."""
+    """A pipeline spec and a platform spec, with their parts by name."""
 
     pipeline: Tree
     platform: Tree
 
     @property
     def tasks(self) -> Tree:
-        """Of the root DAG."""
+        """Tasks of the root DAG."""
         return dict(self.pipeline["root"]["dag"]["tasks"])
 
     @property
     def containers(self) -> Tree:
-        """By the name of their executor."""
+        """Executor's name → its container."""
         executors = self.pipeline["deploymentSpec"]["executors"]
         return {name: executor["container"] for name, executor in executors.items() if "container" in executor}
 
     @property
     def pods(self) -> Tree:
-        """Kubernetes settings by the name of the executor."""
+        """Executor's name → its Kubernetes settings."""
         platforms = self.platform.get("platforms", {})
         return dict(platforms.get("kubernetes", {}).get("deploymentSpec", {}).get("executors", {}))
 
@@ -65,7 +65,7 @@ class Compiled:
 
 
 def problems(pipeline: Tree, platform: Tree) -> list[str]:
-    """A sentence for each thing that KFP or Kubernetes would refuse or, worse, misread."""
+    """A sentence for each thing that KFP or Kubernetes would refuse or misread."""
     compiled = Compiled(pipeline, platform)
     if unreadable := list(readable(compiled)):
         return unreadable
@@ -73,26 +73,26 @@ def problems(pipeline: Tree, platform: Tree) -> list[str]:
 
 
 def readable(compiled: Compiled) -> Iterator[str]:
-    """The backend parses both documents with these messages; a key that they don't know is lost or refused."""
+    """The backend parses both documents with these messages; it drops or refuses unknown keys."""
     try:
         json_format.ParseDict(compiled.pipeline, pipeline_spec_pb2.PipelineSpec())  # type: ignore[attr-defined]
     except json_format.ParseError as error:
-        yield f"the pipeline spec isn't one: {error}"
+        yield f"the pipeline spec can't be parsed: {error}"
     for name, pod in compiled.pods.items():
         try:
             json_format.ParseDict(pod, kubernetes_executor_config_pb2.KubernetesExecutorConfig())  # type: ignore[attr-defined]
         except json_format.ParseError as error:
-            yield f"{name}: its Kubernetes settings aren't readable: {error}"
+            yield f"{name}: its Kubernetes settings can't be parsed: {error}"
 
 
 def flat(compiled: Compiled) -> Iterator[str]:
-    """Loops, conditions, nested pipelines and importers: misread by kfp.local, and their status by the backend."""
+    """Loops, conditions, nested pipelines, importers: kfp.local misreads them, the backend shows a wrong status."""
     for name, task in compiled.tasks.items():
         trigger = task.get("triggerPolicy", {})
         if "condition" in trigger:
-            yield f"{name} has a condition: kfp.local takes it for false, whatever it says"
+            yield f"{name} has a condition, which kfp.local always takes for false"
         if trigger.get("strategy", "ALL_UPSTREAM_TASKS_SUCCEEDED") != "ALL_UPSTREAM_TASKS_SUCCEEDED":
-            yield f"{name} is an exit handler or ignores failures: not part of a static graph"
+            yield f"{name} is an exit handler or ignores failures; use tasks only"
         if "parameterIterator" in task or "artifactIterator" in task:
             yield f"{name} is a KFP loop; unroll it when compiling"
         if not compiled.executor(name):
@@ -112,14 +112,14 @@ def small(compiled: Compiled) -> Iterator[str]:
 
 
 def plain_parameters(compiled: Compiled) -> Iterator[str]:
-    """KFP's numbers, lists and structs arrive as floats, and None not at all: everything travels as text."""
+    """KFP changes numbers, lists and structs to floats and drops None, so all parameters are text."""
     for name, component in compiled.pipeline["components"].items():
         inputs = component.get("inputDefinitions", {})
         for parameter, definition in inputs.get("parameters", {}).items():
             if definition.get("parameterType") != "STRING":
-                yield f"{name}.{parameter} is {definition.get('parameterType')}; only STRING arrives as it was sent"
+                yield f"{name}.{parameter} is {definition.get('parameterType')}; only STRING arrives unchanged"
             if definition.get("isOptional"):
-                yield f"{name}.{parameter} is optional: the launcher fails on a value that isn't there"
+                yield f"{name}.{parameter} is optional: the launcher fails if the value is missing"
         for artifact in inputs.get("artifacts", {}):
             yield f"{name}.{artifact} is an artifact: the launcher downloads it whole before the task starts"
     for name, task in compiled.tasks.items():
@@ -134,11 +134,11 @@ def plain_parameters(compiled: Compiled) -> Iterator[str]:
 
 
 def resolved(compiled: Compiled) -> Iterator[str]:
-    """Placeholders anywhere but in a container's arguments stay as they are, or resolve to something else."""
+    """Outside of a container's arguments placeholders aren't resolved, or are resolved wrongly."""
     for name, container in compiled.containers.items():
         for variable in container.get("env", []):
             if PLACEHOLDER.search(str(variable.get("value", ""))):
-                yield f"{name}: environment variable {variable['name']} holds a placeholder that nobody resolves"
+                yield f"{name}: environment variable {variable['name']} holds a placeholder that KFP doesn't resolve"
         if PLACEHOLDER.search(container["image"]):
             yield f"{name}: the image {container['image']} holds a placeholder; the driver would replace all of it"
         if PLACEHOLDER.search(json.dumps(container.get("resources", {}))):
@@ -152,7 +152,7 @@ def resolved(compiled: Compiled) -> Iterator[str]:
 
 
 def tagged(compiled: Compiled) -> Iterator[str]:
-    """With thin components only the tag tells versions of the code apart."""
+    """Only the image's tag says which version of the code runs."""
     for name, container in compiled.containers.items():
         match = IMAGE.fullmatch(container["image"])
         if not match or (match["tag"] and not CONTENT_TAG.fullmatch(match["tag"])):
@@ -160,7 +160,7 @@ def tagged(compiled: Compiled) -> Iterator[str]:
 
 
 def settled(compiled: Compiled) -> Iterator[str]:
-    """Nothing is installed when a pod starts: what runs is what was built and tested."""
+    """A pod must not install packages when it starts, so that it runs what was built and tested."""
     for name, container in compiled.containers.items():
         if "pip install" in " ".join([*container.get("command", []), *container.get("args", [])]):
             yield f"{name} installs packages when it starts; use install_kfp_package=False"
@@ -183,10 +183,10 @@ def retried(compiled: Compiled) -> Iterator[str]:
 
 
 def uncached(compiled: Compiled) -> Iterator[str]:
-    """KFP's cache knows names and parameters, not bytes; the store is the cache."""
+    """KFP's cache compares names and parameters, not bytes; our cache is the store."""
     for name, task in compiled.tasks.items():
         if task.get("cachingOptions", {"enableCache": True}).get("enableCache"):
-            yield f"{name} has KFP's cache on: it would be skipped although its result may be gone"
+            yield f"{name} has KFP's cache on: KFP would skip it even if its result was deleted"
 
 
 def whole_gpus(compiled: Compiled) -> Iterator[str]:
@@ -203,13 +203,13 @@ def whole_gpus(compiled: Compiled) -> Iterator[str]:
             yield f"{task}: {count!r} isn't a number of GPUs"
         pod = compiled.pods.get(executor, {})
         if not pod.get("nodeSelector", {}).get("labels"):
-            yield f"{task} has a GPU and no node selector: it may land on any model"
+            yield f"{task} has a GPU and no node selector: it may get any GPU model"
         if not pod.get("tolerations"):
-            yield f"{task} has a GPU and no toleration: nodes with GPUs are tainted nearly everywhere"
+            yield f"{task} has a GPU and no toleration: nodes with GPUs usually have a taint"
 
 
 def bounded(compiled: Compiled) -> Iterator[str]:
-    """Without limits a pod takes the node's memory, and TensorFlow a thread for each of its cores."""
+    """Without limits a pod can take all memory of the node, and TensorFlow a thread for each of its cores."""
     wanted = ("resourceCpuLimit", "resourceMemoryLimit", "resourceCpuRequest", "resourceMemoryRequest")
     for name, container in compiled.containers.items():
         if missing := [each for each in wanted if each not in container.get("resources", {})]:
@@ -217,7 +217,7 @@ def bounded(compiled: Compiled) -> Iterator[str]:
 
 
 def labelled(compiled: Compiled) -> Iterator[str]:
-    """Pods are found by label: by `status`, `logs` and the monitoring. Kubernetes refuses a pod with a bad one."""
+    """`status`, `logs` and the monitoring find pods by label. Kubernetes refuses a pod with an invalid label."""
     for name in compiled.containers:
         found = compiled.pods.get(name, {}).get("podMetadata", {}).get("labels", {})
         if missing := [label for label in REQUIRED_LABELS if label not in found]:
@@ -238,11 +238,11 @@ def restricted(compiled: Compiled) -> Iterator[str]:
 
 
 def secretless(compiled: Compiled) -> Iterator[str]:
-    """Whoever may see a run sees its document."""
+    """Everybody who may see a run can read its document."""
     for name, container in compiled.containers.items():
         for variable in container.get("env", []):
             if SECRET_NAME.search(variable["name"]):
-                yield f"{name}: {variable['name']} is in plain sight; take it from a Kubernetes secret"
+                yield f"{name}: {variable['name']} is readable in the document; take it from a Kubernetes secret"
 
 
 RULES: tuple[Callable[[Compiled], Iterator[str]], ...] = (

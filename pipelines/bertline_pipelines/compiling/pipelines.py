@@ -1,7 +1,7 @@
 """The Kubeflow pipeline: a plan's missing tasks as a flat, static graph.
 
-No loops, conditions or artifacts of KFP: the loop was unrolled by `unrolling`, data goes through the store by key, and
-order comes from `after`. Why each of these: README, "The pipeline".
+It has no loops, conditions or artifacts of KFP: `unrolling` has unrolled the loop, tasks exchange data through the
+store, and `after` sets their order. README, "The pipeline", gives the reasons.
 """
 
 import importlib
@@ -17,13 +17,13 @@ from bertline_pipelines.planning.plans import Task
 
 
 def build(name: str, tasks: tuple[Task, ...], store_uri: str, profile: Profile | None = None) -> BaseComponent:
-    """The pipeline of these tasks; `store` is its one parameter.
+    """The pipeline of these tasks; its only parameter is `store`.
 
     Args:
         name: The experiment's name.
-        tasks: `Plan.missing`, or a part of it whose needs are met.
+        tasks: `Plan.missing`, or a part of it whose inputs exist.
         store_uri: Default of the parameter.
-        profile: Where the tasks' pods go; None for processes on this machine.
+        profile: Settings of the tasks' pods; None for processes on this machine.
     """
 
     @dsl.pipeline(name=f"bertline-{name.lower().replace('.', '-').replace('_', '-')}")
@@ -32,7 +32,7 @@ def build(name: str, tasks: tuple[Task, ...], store_uri: str, profile: Profile |
         for task in tasks:
             made[task.name] = _component(task.stage)(store=store, config=task.missing)
             made[task.name].set_display_name(task.name)
-            # KFP's cache keys on image names and parameters, not on bytes; the store is the cache.
+            # KFP's cache compares image names and parameters, not bytes; our cache is the store.
             made[task.name].set_caching_options(enable_caching=False)
             if profile:
                 placements.place(made[task.name], task, name, profile)
@@ -43,7 +43,7 @@ def build(name: str, tasks: tuple[Task, ...], store_uri: str, profile: Profile |
 
 
 def _component(stage: str) -> BaseComponent:
-    """By convention: of `corpus-part` the function `corpus_part` in `bertline.corpus.component`."""
+    """A stage's component by convention: `corpus-part` is `corpus_part` in `bertline.corpus.component`."""
     module = importlib.import_module(f"bertline.{stages.of(stage).package}.component")
     component: BaseComponent = getattr(module, stage.replace("-", "_"))
     return component

@@ -1,7 +1,7 @@
-"""A task's place on the cluster: what a profile says, put on a KFP task.
+"""Applies a profile's settings to a KFP task.
 
-Everything is static text by now: KFP resolves placeholders in images, labels, environment and resources wrongly or not
-at all (`lints` looks for any that are left).
+All values are static text, because KFP doesn't resolve placeholders in images, labels, environment and resources
+correctly (`lints` checks this).
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ from bertline_pipelines.planning.plans import Task
 
 SCRATCH = "/tmp"
 METRICS_PORT = 9109  # what manifests/components/monitoring scrapes: KFP's pods can't declare a port
-SCRAPE_S = 15  # at most, for the scrape that sees an accuracy or a loss that is no number; they come every 10 s
+SCRAPE_S = 15  # at most, for a scrape of an accuracy or a loss that isn't finite; scrapes come every 10 s
 BACKOFF_S = 30
 BACKOFF_FACTOR = 2.0
 
@@ -30,7 +30,7 @@ def place(made: PipelineTask, task: Task, experiment: str, profile: Profile) -> 
     kubernetes.set_image_pull_policy(made, profile.images.pull_policy)
     if profile.images.pull_secrets:
         kubernetes.set_image_pull_secrets(made, list(profile.images.pull_secrets))
-    # All else that Pod Security's "restricted" asks for is set by KFP; the images' user is 65532.
+    # KFP sets everything else that Pod Security "restricted" requires; the images' user is 65532.
     kubernetes.set_security_context(made, run_as_non_root=True)
     _size(made, pod)
     _choose_node(made, pod)
@@ -38,7 +38,7 @@ def place(made: PipelineTask, task: Task, experiment: str, profile: Profile) -> 
     for name, value in _environment(profile, pod, image, task.stage).items():
         made.set_env_variable(name, value)
     for secret in (*filter(None, [profile.store.secret]), *profile.secrets):
-        # KFP wants key → variable, so a key that feeds two variables takes two calls.
+        # KFP expects key → variable, so a key for two variables needs two calls.
         for variable, key in secret.keys.items():
             kubernetes.use_secret_as_env(made, secret.name, {key: variable})
     kubernetes.use_field_path_as_env(made, "BERTLINE_NODE", "spec.nodeName")
@@ -87,6 +87,6 @@ def _environment(profile: Profile, pod: Pod, image: str, stage: str) -> dict[str
     if profile.store.endpoint:
         ours[profile.store.endpoint_variable] = profile.store.endpoint
     if pod.gpu and not pod.gpu.fake:
-        # Otherwise TensorFlow takes the whole memory at once, and what it needs can't be seen from outside.
+        # Without this TensorFlow takes the whole memory at once, and its real need can't be measured.
         ours["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"
     return ours | profile.environment

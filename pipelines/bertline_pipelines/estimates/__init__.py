@@ -1,1 +1,1 @@
-"""What a plan will take (`totals`): from manifests of before (`earlier_runs`), from tables (`baselines`)."""
+"""Estimates of a plan (`totals`): hours, bytes, cost, from earlier manifests (`earlier_runs`) or from `baselines`."""

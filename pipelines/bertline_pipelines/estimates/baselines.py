@@ -1,7 +1,7 @@
-"""What is known before anything was measured here, and where it was measured.
+"""Measurements from elsewhere, used if the store has none.
 
-The original's figures are those of its report: one GTX 1080 Ti, float32, English Wikipedia, 500,000 steps. README's are
-those of `make bench`, `make demo` and `make demo-real` on two virtual x86-64 cores without a GPU.
+Values of the original come from its report: one GTX 1080 Ti, float32, English Wikipedia, 500,000 steps. README's values
+come from `make bench`, `make demo` and `make demo-real` on two virtual x86-64 cores without a GPU.
 """
 
 import math
@@ -15,14 +15,14 @@ from bertline.experiment.specs import Model
 
 @dataclass(frozen=True)
 class Range:
-    """From the lowest to the highest that is likely; one figure if both are the same."""
+    """The lowest and the highest likely value."""
 
     low: float
     high: float
 
     @classmethod
     def of(cls, values: Iterable[float]) -> Self:
-        """The range that values span."""
+        """The range from the lowest to the highest of the values."""
         known = list(values)
         return cls(min(known), max(known))
 
@@ -33,11 +33,11 @@ class Range:
         return Range(self.low * factor, self.high * factor)
 
     def __truediv__(self, rate: "Range") -> "Range":
-        """An amount by a rate: how long it takes."""
+        """The time that an amount takes at a rate."""
         return Range(self.low / rate.high, self.high / rate.low)
 
     def document(self) -> dict[str, float | None]:
-        """For `--json`; None for a highest that isn't known."""
+        """The range for `--json`; None means that the highest value isn't known."""
         return {"low": self.low, "high": None if math.isinf(self.high) else self.high}
 
 
@@ -46,7 +46,7 @@ NOTHING = Range(0, 0)
 
 @dataclass(frozen=True)
 class Rate:
-    """What BERT-Mini's width (256 wide, 4 heads, 1,024 between) does of sequences of 128."""
+    """Sequences of 128 tokens a second of a model with BERT-Mini's width (256 wide, 4 heads, 1,024 between)."""
 
     uses_gpu: bool
     layers: int
@@ -55,7 +55,7 @@ class Rate:
     basis: str
 
     def fits(self, model: Model, uses_gpu: bool, batch_size: int | None = None) -> bool:
-        """Whether it was measured on this shape. Fine-tuning has a batch size of its own."""
+        """Whether it was measured with this shape. Fine-tuning has its own batch size."""
         return (
             (self.uses_gpu, self.layers, self.batch_size) == (uses_gpu, model.layers, batch_size or model.batch_size)
         ) and (model.hidden, model.heads, model.intermediate) == (256, 4, 1024)
@@ -77,7 +77,7 @@ def _baseline(layers: int, batch_size: int, low: float, high: float) -> Rate:
     return Rate(False, layers, batch_size, Range(low, high), basis)
 
 
-# The original's wall-clock at 500,000 steps, read off its chart (± 100 s). 32.0 M / 75,240 s and 64.0 M / 88,350 s.
+# The original's wall-clock at 500,000 steps, from its chart (± 100 s). 32.0 M / 75,240 s and 64.0 M / 88,350 s.
 PRETRAINING = (
     _original(6, 64, 20.9, 75_240),
     _original(3, 128, 24.5, 88_350),
@@ -87,7 +87,7 @@ PRETRAINING = (
 # MNLI's pairs in length buckets. The original's time for fine-tuning isn't known.
 FINE_TUNING = (_baseline(6, 32, 24.9, 40.6),)
 
-# Other shapes by their FLOPs (`metrics.flops`, padding counted). FLOP/s of a thread: 6 and 3 layers of 256 on README's
+# Other shapes by their FLOPs (`models.flops`, with padding). FLOP/s of a thread: 6 and 3 layers of 256 on README's
 # machine 44 to 52 with one thread and 45 to 50 with two; nano's 2 and 4 layers of 128 there 66 to 112, each with one.
 PRETRAINING_FLOPS_PER_THREAD = Range(44e9, 112e9)
 # Fine-tuning computes less padding than is counted: MNLI's pairs 80 to 98, nano's sample pairs 114 to 224.
@@ -97,15 +97,15 @@ FLOPS_BASIS = "its FLOPs, at what was measured on virtual x86-64 cores with othe
 GPU_FLOPS = Range(1.04e12, 4.2e12)
 GPU_FLOPS_BASIS = "its FLOPs, at half to twice what the original's GTX 1080 Ti did with its shapes"
 GPU = "1080 Ti"
-"""What the original had, as `devices.GPUS` knows it."""
+"""The original's GPU, a key of `devices.GPUS`."""
 
 CORPUS_WORDS_PER_S = Range(57_500, 57_500)
-"""Of a worker, with two duplicates of 128 tokens."""
+"""Speed of one worker with two duplicates of 128 tokens."""
 CORPUS_BASIS = "README's baseline: 57,500 words/s a worker on virtual x86-64 cores"
 CORPUS_FASTEST_WORDS_PER_S = 260_000
-"""Of a worker on the sample corpus, which has no templates, with five duplicates of 64 tokens."""
+"""Speed of one worker with five duplicates of 64 tokens, on the sample corpus, which has no templates."""
 
-# A vocabulary's training, reading included: 206 pages of English Wikipedia 0.8 M characters/s with 30,522 pieces and
+# Training a vocabulary, with reading: 206 pages of English Wikipedia 0.8 M characters/s with 30,522 pieces and
 # 1.4 M with 3,000; the sample corpus 1.6 M.
 VOCABULARY_CHARACTERS_PER_S = Range(0.8e6, 1.6e6)
 VOCABULARY_BASIS = "0.8 to 1.6 M characters/s, measured on virtual x86-64 cores"
@@ -113,8 +113,8 @@ CHARACTERS_A_WORD = 6.3
 # Of bz2: English Wikipedia 0.13 as a whole, 206 of its pages 0.24; the sample corpus 0.7.
 WORDS_A_BYTE = {"dump": Range(0.1, 0.35), "sample": Range(0.6, 0.8)}
 
-# What a task takes beside its work. Of pre-training and fine-tuning: TensorFlow's import, tracing, held-out losses,
-# saving; nano's tasks took 9.5 to 23.5 s of it on two idle cores and up to 29 s on busy ones.
+# Time of a task beside its work. For pre-training and fine-tuning: TensorFlow's import, tracing, held-out losses,
+# saving; in nano this took 9.5 to 23.5 s on two idle cores and up to 29 s on busy ones.
 TENSORFLOW_S = Range(9, 40)
 # From the command to the first line of a stage: Python, KFP's executor.
 PROCESS_S = Range(1, 4)
@@ -128,7 +128,7 @@ STAGING_BYTES_PER_S = Range(50e6, 300e6)
 WIKIPEDIA = re.compile(r"(?P<language>en|ru)wiki-.+-pages-articles(-multistream)?\.xml\.bz2")
 WORDS = {"en": 2.17e9, "ru": 0.45e9}
 _ENGLISH, _RUSSIAN = 51.7e6 / (2.17e9 * 2), 78.2e6 / (0.45e9 * 10)
-# German, French and Ukrainian weren't in the original: assumed like their nearest.
+# German, French and Ukrainian weren't in the original; these are the values of the most similar language.
 EXAMPLES_A_WORD = {"en": _ENGLISH, "de": _ENGLISH, "fr": _ENGLISH, "ru": _RUSSIAN, "uk": _RUSSIAN}
 # Of `make demo-real`: 9,436,276 bytes, 10,781 + 554 examples of 128 tokens.
 BYTES_AN_EXAMPLE = 9_436_276 / 11_335

@@ -1,7 +1,7 @@
-"""Where a stage's tasks run, and how much faster one GPU is than another.
+"""The devices of a stage's tasks, and how much faster one GPU is than another.
 
-No shape of ours was measured on most GPUs. How long training takes there is taken to lie between two bounds, from a GPU
-where it was measured: as if memory bandwidth alone counted, and as if FLOP/s of float32 (TF32 where there is) did.
+On most GPUs we haven't measured anything. There the time of training is scaled from a GPU with measurements, once by
+memory bandwidth and once by float32 FLOP/s (TF32 if the GPU has it); these are the bounds of the estimate.
 """
 
 import re
@@ -19,10 +19,10 @@ from bertline_pipelines.stages import STAGES
 
 @dataclass(frozen=True)
 class Gpu:
-    """From a data sheet."""
+    """A GPU's values from its data sheet."""
 
     flops: float
-    """FLOP/s as TensorFlow trains float32 models: TF32 without sparsity where there is, else float32."""
+    """FLOP/s of float32 models in TensorFlow: TF32 without sparsity if the GPU has it, else float32."""
     bandwidth: float
     """Bytes a second of its memory."""
 
@@ -41,26 +41,26 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True)
 class Device:
-    """What a task of a stage has."""
+    """The device of a stage's tasks."""
 
     threads: int = 2
     gpu: str | None = None
-    """One of `GPUS`, `UNKNOWN` for another model, None without one."""
+    """One of `GPUS`, `UNKNOWN` for another model, None without a GPU."""
     gpus: int = 0
-    """How many are reserved."""
+    """Number of reserved GPUs."""
     price: float | None = None
-    """Of one GPU with its node for an hour."""
+    """Price of one GPU with its node for an hour."""
     is_pod: bool = False
     processor: str | None = None
-    """As provenance has it; None if it isn't known."""
+    """The name in the provenance; None if it isn't known."""
 
 
 def of(profile: Profile | None, price: float | None = None) -> dict[str, Device]:
-    """By stage: the pods of a profile, or what `bertline run` gives a task on this machine.
+    """Stage → its device: the pod in a profile, or a task's share of this machine under `bertline run`.
 
     Args:
         profile: None, or one without Kubeflow, is this machine.
-        price: Of one GPU for an hour, instead of the profile's.
+        price: Price of one GPU for an hour, instead of the profile's.
     """
     if profile is None or profile.kubeflow is None:
         here = _here(price)
@@ -74,13 +74,13 @@ def side_by_side() -> int:
 
 
 def model(text: str) -> str:
-    """Which of `GPUS` a name or a node's label means: `NVIDIA A100-SXM4-40GB`, `nvidia-tesla-a100`."""
+    """The key of `GPUS` for a GPU's name or a node's label: `NVIDIA A100-SXM4-40GB`, `nvidia-tesla-a100`."""
     words = f" {' '.join(re.findall('[a-z0-9]+', text.lower()))} "
     return next((name for name in GPUS if f" {name.lower()} " in words), UNKNOWN)
 
 
 def speed(of: str, to: str) -> Range | None:
-    """By how much `to` is faster than `of`; None if one of them isn't in `GPUS`."""
+    """The factor by which `to` is faster than `of`; None if one of them isn't in `GPUS`."""
     if of == to:
         return Range(1, 1)
     if of not in GPUS or to not in GPUS:
@@ -97,7 +97,7 @@ def _here(price: float | None) -> Device:
 
 
 def _pod(pod: Pod, price: float | None) -> Device:
-    if pod.gpu is None or pod.gpu.fake:  # what is only pretended computes on the CPU, and costs nothing
+    if pod.gpu is None or pod.gpu.fake:  # a fake GPU computes on the CPU and costs nothing
         return Device(pod.threads, is_pod=True)
     return Device(
         pod.threads,

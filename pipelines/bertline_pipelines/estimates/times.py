@@ -1,13 +1,13 @@
-"""How long a missing result takes: the work itself, and what comes with it (imports, tracing, staging, saving).
+"""The time that a missing result takes: the work itself and the start-up (imports, tracing, staging, saving).
 
-In order of trust:
-    measured    manifests and attempts of this store: the same shape, on the kind of device that the stage will have
-    a table     what the original's GTX 1080 Ti, or two CPU cores, did with the very shape
-    reckoned    the shape's FLOPs at rates measured with other shapes, or a dump's bytes: a wide range
-    unknown     nothing else is made up
+The best available source is used:
+    measured    manifests and attempts of this store with the same shape, on the same kind of device
+    a table     the same shape on the original's GTX 1080 Ti, or on two CPU cores
+    computed    FLOPs of the shape at rates of other shapes, or bytes of the dump: a wide range
+    unknown     no estimate
 
-From a GPU to another one by `devices.speed`; a task with n threads does at least what min(n, 2) do and at most n times
-what one does.
+`devices.speed` scales from one GPU to another. A task with n threads is at least as fast as with min(n, 2) threads, and
+at most n times as fast as with one.
 """
 
 from collections.abc import Sequence
@@ -31,13 +31,13 @@ CLASSES = 3  # of MNLI
 
 @dataclass(frozen=True)
 class Time:
-    """Seconds and what they rest on."""
+    """Seconds and their basis."""
 
     work: Range | None
-    """None: unknown."""
+    """None means not known."""
     basis: str
     start: Range = NOTHING
-    """Beside the work, within the stage's process."""
+    """Seconds of the stage's process beside the work."""
 
 
 def of(config: StageConfig, known: EarlierRuns, device: Device) -> Time:
@@ -55,7 +55,7 @@ def of(config: StageConfig, known: EarlierRuns, device: Device) -> Time:
             return _alike(known.earlier(config.STAGE), "reports", baselines.REPORT_S, DEMOS, known)
         case VocabularyConfig():
             return _vocabulary(config, known)
-    return Time(None, f"unknown: nothing is known of the stage {config.STAGE}")
+    return Time(None, f"unknown: there is no estimate for the stage {config.STAGE}")
 
 
 DEMOS = "`make demo` and `make demo-real` on two virtual x86-64 cores"
@@ -79,7 +79,9 @@ def _pretrain(config: PretrainConfig, known: EarlierRuns, device: Device) -> Tim
         start = Range.of(max(0.0, rest) for rest in rests) if rests else baselines.TENSORFLOW_S
         return Time(_around(works), _where(found, device), start)
     epochs = config.end_epoch - config.begin_epoch
-    held_out = Range(sequences, sequences + config.held_out_examples * epochs / 3)  # forwards is a third of training
+    held_out = Range(
+        sequences, sequences + config.held_out_examples * epochs / 3
+    )  # forward passes: a third of training
     start = baselines.TENSORFLOW_S + volumes.staging(known, device)
     for rate in baselines.PRETRAINING:
         if rate.fits(config.model, device.gpu is not None) and shape[0] == 128 and known.pieces in (None, 30_522):
@@ -118,20 +120,20 @@ def _evaluate(config: EvaluateConfig, known: EarlierRuns, device: Device) -> Tim
 
 
 def _fine_tuning_s(earlier: Earlier) -> float:
-    """Of its seconds those of training; the rest is start-up, encoding and testing."""
+    """Its seconds of training, without start-up, encoding and testing."""
     epochs = float(earlier.config.get("epochs") or 0)
     return earlier.result("train_examples") * epochs / earlier.measured("sequences_per_s")
 
 
 def _train_examples(config: EvaluateConfig, asked: Any, earlier: Sequence[Earlier]) -> tuple[int | None, str]:
-    """How many examples one epoch has, and who says so."""
+    """Examples of one epoch, and the basis of this number."""
     most = config.max_train_examples
     of_file = [each for each in earlier if each.config.get("files", {}).get("train") == asked["files"]["train"]]
     same = [each for each in of_file if each.config.get("max_train_examples") == most]
     if same:
         return int(same[0].result("train_examples")), "as many examples as before"
     if lines := earlier_runs.lines(config.files.train):
-        count, counted = lines - 1, "one example a line of the training file"  # less its header
+        count, counted = lines - 1, "one example a line of the training file"  # without its header
     elif config.task.startswith("MNLI"):
         count, counted = baselines.MNLI_TRAIN, f"MNLI's {baselines.MNLI_TRAIN:,} training pairs"
     else:
@@ -156,7 +158,7 @@ def _corpus(config: CorpusConfig, known: EarlierRuns, device: Device) -> Time:
                  if (took := known.took(each)) and (workers := each.measured("workers"))]  # fmt: skip
         start = Range.of(max(0.0, rest) for rest in rests) if rests else NOTHING
         return Time(words / rates, f"{_where(found, device)}; {counted}", start)
-    # The map pass doesn't grow with duplicates, the reduce pass does.
+    # Duplicates add work to the reduce pass, not to the map pass.
     growth = Range.of((1.0, config.corpus.duplicates / 2))
     work = Range(words.low * growth.low, words.high * growth.high) / (baselines.CORPUS_WORDS_PER_S * device.threads)
     if (config.corpus.duplicates, config.corpus.sequence_length) == (2, 128):
@@ -166,7 +168,7 @@ def _corpus(config: CorpusConfig, known: EarlierRuns, device: Device) -> Time:
 
 
 def _words_per_s(earlier: Earlier) -> float:
-    """Of one worker: pods share the work, so an attempt's own seconds tell little."""
+    """Words a second of one worker; several pods may have shared the work."""
     if seconds := earlier.measured("worker_s"):
         return earlier.result("words") / seconds
     return earlier.measured("words_per_s") / (earlier.measured("workers") or 1)
@@ -193,7 +195,7 @@ def _vocabulary(config: VocabularyConfig, known: EarlierRuns) -> Time:
 
 
 def _alike(found: Sequence[Earlier], what: str, otherwise: Range, basis: str, known: EarlierRuns) -> Time:
-    """As long as others of the kind took: it depends little on the experiment."""
+    """The time of similar results; it hardly depends on the experiment."""
     times = [seconds for each in found if (seconds := known.took(each) or each.measured("seconds")) > 0]
     if not times:
         return Time(otherwise, basis)
@@ -201,7 +203,7 @@ def _alike(found: Sequence[Earlier], what: str, otherwise: Range, basis: str, kn
 
 
 def _by_table(seconds: Range, basis: str, device: Device, start: Range) -> Time:
-    """Of a table's very shape, for the device."""
+    """The time for a shape in a table, on the device."""
     if device.gpu is None:
         # the table's range goes from one thread to two
         return Time(Range(seconds.low * 2 / max(2, device.threads), seconds.high), basis, start)
@@ -212,7 +214,7 @@ def _by_table(seconds: Range, basis: str, device: Device, start: Range) -> Time:
 
 
 def _by_flops(operations: Range, per_thread: Range, device: Device, start: Range) -> Time:
-    """Of a shape that nobody has measured."""
+    """The time for a shape without measurements."""
     if device.gpu is None:
         rates = Range(per_thread.low * min(2, device.threads), per_thread.high * device.threads)
         return Time(operations / rates, f"reckoned: {baselines.FLOPS_BASIS}", start)
@@ -224,8 +226,8 @@ def _by_flops(operations: Range, per_thread: Range, device: Device, start: Range
 
 
 UNKNOWN_GPU = (
-    "unknown: nothing of this shape was made with a GPU in this store, and neither the profile's node_selector nor a "
-    "table says how fast the GPU is"
+    "unknown: this store has no result of this shape from a GPU, and the profile's node_selector names no GPU of the "
+    "tables"
 )
 
 
@@ -234,7 +236,7 @@ def _bounds(gpu: str) -> str:
 
 
 def _scaled(seconds: float, earlier: Earlier, device: Device) -> Range:
-    """From where it was measured to the device."""
+    """Scale seconds from the measured device to another one."""
     if device.gpu is None or device.gpu == devices.UNKNOWN or earlier.gpu == device.gpu:
         return _exactly(seconds)
     faster = devices.speed(earlier.gpu, device.gpu)

@@ -1,9 +1,9 @@
-"""What the missing tasks of a plan will take: hours, bytes, money. Each figure says what it rests on (`times`).
+"""Hours, bytes and cost of a plan's missing tasks, each with its basis (`times`).
 
-A task's seconds are those of its work and its start-up: of the process or the pod, imports, tracing, staging, saving.
-Waiting for a node, pulling images, downloads from outside and lost work come on top. A sum that lacks tasks has no
-highest value: it is "at least". Bytes are those of milestones and corpus; manifests, predictions and reports are a few
-MB beside them.
+A task's seconds include its work and its start-up: process or pod, imports, tracing, staging, saving. They don't
+include waiting for a node, pulling images, downloads and lost work. If the time of a task isn't known, a sum has no
+highest value: it is "at least". Bytes are those of milestones and corpus; manifests, predictions and reports add a few
+MB.
 """
 
 import math
@@ -24,20 +24,20 @@ UNKNOWN = Range(0, math.inf)
 
 @dataclass(frozen=True)
 class TaskEstimate:
-    """What is left of one task."""
+    """The remaining work of one task."""
 
     task: Task
     device: Device
     seconds: Range | None
-    """With start-up; None: unknown."""
+    """Seconds with start-up; None means not known."""
     start_up: Range
     """Seconds beside the work."""
     basis: str
-    """What `seconds` rests on, or why they are unknown."""
+    """The basis of `seconds`, or why they aren't known."""
     written: float | None
-    """Bytes that stay in the store; None: unknown."""
+    """Bytes that stay in the store; None means not known."""
     written_basis: str
-    """What `written` rests on."""
+    """The basis of `written`."""
 
     @property
     def uses_gpu(self) -> bool:
@@ -61,14 +61,14 @@ class TaskEstimate:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What is left of a plan."""
+    """The remaining work of a plan."""
 
     tasks: tuple[TaskEstimate, ...]
     """Each after those that it needs."""
     rolling_peak: float | None
-    """Bytes that rolling checkpoints take at worst, while all runs train at once; gone when they are done."""
+    """Bytes of rolling checkpoints while all runs train at the same time; they are deleted at the end."""
     currency: str
-    """Of the price."""
+    """Currency of the price."""
 
     @property
     def steps(self) -> int:
@@ -77,22 +77,22 @@ class Estimate:
 
     @property
     def gpu_hours(self) -> Range:
-        """Of all GPUs that are reserved."""
+        """Hours of all reserved GPUs."""
         return _sum(task.seconds and task.seconds * (task.device.gpus / HOUR) for task in self.tasks if task.uses_gpu)
 
     @property
     def cpu_hours(self) -> Range:
-        """Of the other tasks: hours of a task, not of a core."""
+        """Hours of tasks without a GPU; an hour of a task, not of a core."""
         return _sum(task.seconds and task.seconds * (1 / HOUR) for task in self.tasks if not task.uses_gpu)
 
     @property
     def start_up_hours(self) -> Range:
-        """Of all tasks, with and without a GPU: what of their hours isn't work."""
+        """Hours of start-up of all tasks, with and without a GPU."""
         return _sum(task.start_up * (1 / HOUR) for task in self.tasks)
 
     @property
     def chain_hours(self) -> Range:
-        """Of the longest chain of tasks that wait for each other: with any number side by side it takes no less."""
+        """Hours of the longest chain of dependent tasks; a run can't be faster than this."""
         ends: dict[str, Range] = {}
         for each in self.tasks:
             before = [ends[name] for name in each.task.after]
@@ -104,13 +104,13 @@ class Estimate:
         ) * (1 / HOUR)
 
     def hours(self, side_by_side: int) -> Range:
-        """From the first task's begin to the last one's end, so many at once; Graham's bounds for any order."""
+        """Hours from first begin to last end with so many tasks at a time; Graham's bounds for any order."""
         work, chain = self.gpu_hours + self.cpu_hours, self.chain_hours
         return Range(max(chain.low, work.low / side_by_side), min(work.high, chain.high + work.high / side_by_side))
 
     @property
     def unknown(self) -> tuple[str, ...]:
-        """Tasks that the hours lack."""
+        """Tasks whose time isn't known."""
         return tuple(each.task.name for each in self.tasks if each.seconds is None)
 
     @property
@@ -120,19 +120,19 @@ class Estimate:
 
     @property
     def unknown_written(self) -> tuple[str, ...]:
-        """Tasks that the bytes lack."""
+        """Tasks whose bytes aren't known."""
         return tuple(each.task.name for each in self.tasks if each.written is None)
 
     @property
     def cost(self) -> Range | None:
-        """Of the GPU-hours; None without a GPU, and where one has no price."""
+        """Cost of the GPU-hours; None without a GPU or without a price."""
         tasks = [task for task in self.tasks if task.uses_gpu]
         if not tasks or any(task.device.price is None for task in tasks):
             return None
         return _sum(task.seconds and task.seconds * (_price(task.device) / HOUR) for task in tasks)
 
     def document(self) -> dict[str, Any]:
-        """For `--json`. A highest value that is null isn't known: the sum lacks the tasks in `unknown`."""
+        """The estimate for `--json`. A highest value is null if the sum lacks tasks, which are in `unknown`."""
         prices = {task.device.price for task in self.tasks if task.uses_gpu}
         return {
             "tasks": [task.document() for task in self.tasks],
@@ -154,13 +154,13 @@ class Estimate:
 def estimate(
     plan: Plan, store: ObjectStore | None, devices: Mapping[str, Device], *, currency: str = "USD"
 ) -> Estimate:
-    """What the missing tasks will take. Reads manifests, writes nothing.
+    """Estimate the missing tasks. Reads manifests, writes nothing.
 
     Args:
-        plan: What is missing.
-        store: Whose manifests to learn from; None has none.
-        devices: Where the tasks of each stage run, see `devices.of`.
-        currency: Of their prices.
+        plan: The plan with the missing tasks.
+        store: The store with earlier manifests; None means no store.
+        devices: Stage → device, see `devices.of`.
+        currency: Currency of the prices.
     """
     known = EarlierRuns(plan, store)
     tasks = tuple(_task(task, known, devices[task.stage]) for task in plan.missing)
@@ -168,7 +168,7 @@ def estimate(
 
 
 def _task(task: Task, known: EarlierRuns, device: Device) -> TaskEstimate:
-    """All of a task's configurations that are left; one process or pod makes them."""
+    """The estimate of a task's missing results; one process or pod makes them."""
     left = [node.config for node in task.left if node.config]
     taken = [times.of(config, known, device) for config in left]
     amounts = [volumes.of(config, known) for config in left]
@@ -187,7 +187,7 @@ def _task(task: Task, known: EarlierRuns, device: Device) -> TaskEstimate:
 
 
 def _price(device: Device) -> float:
-    """Of all its GPUs for an hour."""
+    """Price of all its GPUs for an hour."""
     assert device.price is not None
     return device.price * device.gpus
 

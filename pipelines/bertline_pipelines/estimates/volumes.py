@@ -1,4 +1,4 @@
-"""How much there is: words of a dump, bytes that stay in the store, bytes that pods stage."""
+"""Amounts: words of a dump, bytes that stay in the store, bytes that pods stage."""
 
 from dataclasses import dataclass
 
@@ -16,10 +16,10 @@ from bertline_pipelines.planning.plans import Plan
 
 @dataclass(frozen=True)
 class Volume:
-    """Bytes and what they rest on."""
+    """Bytes and their basis."""
 
     written: float | None
-    """None: unknown."""
+    """None means not known."""
     basis: str
 
 
@@ -27,7 +27,7 @@ NEGLIGIBLE = Volume(0.0, "a few MB at most")
 
 
 def of(config: StageConfig, known: EarlierRuns) -> Volume:
-    """What a result takes in the store."""
+    """Bytes of a result in the store."""
     match config:
         case PretrainConfig():
             if known.pieces is None:
@@ -40,7 +40,7 @@ def of(config: StageConfig, known: EarlierRuns) -> Volume:
 
 
 def corpus(config: CorpusConfig, known: EarlierRuns) -> Volume:
-    """All shards of a corpus."""
+    """Bytes of all shards of a corpus."""
     amount, counted = words(config.corpus.dump, known)
     if amount is None:
         return Volume(None, f"unknown: {counted}")
@@ -52,29 +52,29 @@ def corpus(config: CorpusConfig, known: EarlierRuns) -> Volume:
             size = each.size / counts * amount.high * config.corpus.duplicates
             return Volume(size, f"measured: corpus {each.manifest.key[:12]}, by its words and duplicates; {counted}")
     if config.corpus.compression == "none":
-        # A shorter example has as many fewer bytes, and there are as many more of them.
+        # With shorter examples there are more of them, so the sum of bytes stays the same.
         examples = amount.high * config.corpus.duplicates * baselines.EXAMPLES_A_WORD[config.corpus.language]
         return Volume(examples * baselines.BYTES_AN_EXAMPLE, f"{baselines.SIZE_BASIS}; {counted}")
-    return Volume(None, "unknown: no compressed corpus of this shape is in the store, and no table has it")
+    return Volume(None, "unknown: no compressed corpus of this shape is in the store, and neither do the tables")
 
 
 def words(dump: Source, known: EarlierRuns) -> tuple[Range | None, str]:
-    """Words of a dump's prose, and who says so."""
+    """Words of a dump's prose, and the basis of this number."""
     for each in known.earlier("corpus"):
         if each.config["corpus"].get("dump") == dump.identity:
             count = each.result("words")
             return Range(count, count), f"{count:,.0f} words, counted in corpus {each.manifest.key[:12]}"
     if match := baselines.WIKIPEDIA.fullmatch(dump.name):
         count = baselines.WORDS[match["language"]]
-        return Range(count, count), f"{count:,.0f} words, what {match['language']}wiki-20200301 had; a newer has more"
+        return Range(count, count), f"{count:,.0f} words, as in {match['language']}wiki-20200301; newer dumps have more"
     if size := earlier_runs.size(dump):
         rates = baselines.WORDS_A_BYTE["sample" if dump.is_sample else "dump"]
         return rates * size, f"{rates.low:g} to {rates.high:g} words a byte of {dump.name}"
-    return None, f"nobody has counted the words of {dump.name} yet"
+    return None, f"the words of {dump.name} haven't been counted yet"
 
 
 def staging(known: EarlierRuns, device: Device) -> Range:
-    """Seconds in which a pod fetches the corpus from a bucket; on this machine it is read in place."""
+    """Seconds that a pod needs to fetch the corpus from a bucket; on this machine it is read in place."""
     if not device.is_pod:
         return NOTHING
     size = corpus(known.plan.graph.configs(CorpusConfig)[0], known).written
@@ -82,7 +82,7 @@ def staging(known: EarlierRuns, device: Device) -> Range:
 
 
 def rolling_peak(plan: Plan, known: EarlierRuns) -> float | None:
-    """A run trains one round at a time; its new checkpoint is there before the old one goes: two of them."""
+    """Bytes of rolling checkpoints: two for each run, because the new one is written before the old one is deleted."""
     largest: dict[str, int] = {}
     for task in plan.missing:
         for config in task.configs:
