@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,17 @@ def test_results_count_every_example_of_dev(world, evaluation, tmp_path):
     assert results["correct"] == sum(label == prediction for _, label, prediction in rows)
     assert results["accuracy"] == results["correct"] / 70
     assert 0 < results["loss"] < 3
+    names = results["labels"]
+    counted = Counter((label, prediction) for _, label, prediction in rows)
+    assert results["confusion"] == [[counted[gold, said] for said in names] for gold in names]
+
+
+def test_what_makes_an_accuracy_worth_nothing_is_said():
+    assert "taken for entailment" in stage._warning(np.array([[0, 30, 0], [0, 40, 0], [0, 30, 0]]))
+    assert "isn't above the largest class, which 40.0%" in stage._warning(
+        np.array([[1, 29, 0], [0, 39, 1], [0, 30, 0]])
+    )
+    assert stage._warning(np.array([[2, 28, 0], [1, 39, 0], [0, 30, 0]])) == ""
 
 
 def test_measurements_are_numbers(evaluation):

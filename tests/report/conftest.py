@@ -153,6 +153,7 @@ def evaluate(config: Any) -> Outcome:
         "loss": 0.8123,
         "train_examples": 392_702,
         "dropped": 0,
+        "confusion": [[correct - 6000, examples - correct, 0], [0, 3000, 0], [0, 0, 3000]],
     }
     measurements = {"seconds": 321.25, "sequences_per_s": 812.5, "host_memory_peak_bytes": 2**30}
     return Outcome(results, measurements)

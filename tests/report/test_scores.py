@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from bertline.report import findings, formats, scores
+from bertline.report.collect import collect
+from bertline.report.manifests import EvaluateResults
 from bertline.report.scores import Comparison, Reading, Score
 
 
@@ -13,7 +15,7 @@ def score(model: str, epoch: int, time: float, accuracy: float, **changes: Any) 
     values: dict[str, Any] = {
         "task": "MNLI-m", "model": model, "epoch": epoch, "step": epoch * 10, "wall_clock_s": time, "planned": 1,
         "done": 1, "runs": 1, "n": 1, "accuracy": accuracy, "deviation": None, "examples": 10_000, "labels": 3,
-        "reason": "",
+        "majority": None, "collapsed": 0, "reason": "",
     }  # fmt: skip
     return Score(**values | changes)
 
@@ -95,3 +97,35 @@ def test_counts(number: int | None, text: str):
 @pytest.mark.parametrize(("longest", "name"), [(0, "s"), (599, "s"), (600, "min"), (88_350, "h"), (10**6, "d")])
 def test_time_units(longest: float, name: str):
     assert formats.time_unit(longest).name == name
+
+
+def confusion(*rows: tuple[int, ...]) -> EvaluateResults:
+    correct = sum(row[place] for place, row in enumerate(rows))
+    values = {"task": "MNLI-m", "labels": ["a", "b", "c"], "loss": 1.0, "train_examples": 10, "dropped": 0}
+    examples = sum(map(sum, rows))
+    return EvaluateResults(**values, examples=examples, correct=correct, accuracy=correct / examples, confusion=rows)
+
+
+def test_one_class_for_all_examples_is_told_apart_from_a_poor_model():
+    collapsed, poor = confusion((35, 0, 0), (33, 0, 0), (32, 0, 0)), confusion((30, 5, 0), (33, 0, 0), (28, 0, 4))
+    assert (collapsed.is_collapsed, collapsed.majority, collapsed.accuracy) == (True, 0.35, 0.35)
+    assert (poor.is_collapsed, poor.majority, poor.accuracy) == (False, 0.35, 0.34)
+    before = EvaluateResults(**collapsed.model_dump(exclude={"confusion"}))
+    assert (before.is_collapsed, before.majority) == (False, None)
+
+
+def test_accuracies_that_say_nothing_are_named(fill):
+    filled = fill()
+    collected = collect(filled.store, filled.reference)
+    found = findings.of_worthless_scores(
+        collected,
+        [
+            score("6L", 10, 1.0, 0.35, done=3, majority=0.35, collapsed=2),
+            score("3L", 10, 1.0, 0.34, majority=0.35),
+            score("3L", 20, 1.0, 0.36, majority=0.35),
+            score("6L", 20, 1.0, 0.34),
+        ],
+    )
+    assert [sentence.partition(" on ")[0] for sentence in found] == ["6L at epoch 10", "3L at epoch 10"]
+    assert "2 of 3 fine-tunings predicted one class" in found[0]
+    assert "34.0 % isn't above the largest class" in found[1]

@@ -14,7 +14,8 @@ class EvaluateConfig(StageConfig):
 
     Payload: `predictions.tsv` (index, label, prediction; every dev example). Results: `task`, `labels` (names),
     `examples`, `correct`, `accuracy`, `loss` (mean cross-entropy, nats), `train_examples`, `dropped` (rows of the dev
-    file without a gold label). Measurements: see `evaluate.stage`.
+    file without a gold label), `confusion` (examples by gold class, then by predicted class, in the order of `labels`).
+    Measurements: see `evaluate.stage`.
     """
 
     STAGE: ClassVar[str] = "evaluate"

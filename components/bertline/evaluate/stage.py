@@ -69,6 +69,9 @@ def _build(config: EvaluateConfig, gauges: Gauges, build: Build) -> Outcome:
     gauges.evaluation_accuracies[str(config.seed)] = correct / len(testing)
     gauges.await_scrape = True  # it comes at the very end
     progress.say(f"{config.task}: {correct / len(testing):.1%} of {len(testing):,} right (seed {config.seed})")
+    confusion = _confusion(testing.labels, predictions)  # [gold, predicted]
+    if warning := _warning(confusion):
+        progress.say(f"{config.task}: {warning}")
     results = {
         "task": config.task,
         "labels": list(glue.LABELS),
@@ -78,6 +81,7 @@ def _build(config: EvaluateConfig, gauges: Gauges, build: Build) -> Outcome:
         "loss": loss,
         "train_examples": len(training),
         "dropped": dev.dropped,
+        "confusion": confusion.tolist(),
     }
     seconds = time.monotonic() - began
     measurements = {"seconds": seconds, "sequences_per_s": pace.sequences_per_s}
@@ -160,6 +164,25 @@ def _fine_tune(
             f"numbers; lower evaluate.learning_rate, which is {config.learning_rate}"
         )
     return predictions, loss, pace
+
+
+def _confusion(labels: Ints, predictions: Ints) -> Ints:
+    """How many examples of each class [gold] were taken for which [predicted]: [classes, classes]."""
+    classes = len(glue.LABELS)
+    return np.bincount(labels * classes + predictions, minlength=classes**2).reshape(classes, classes).astype(np.int32)
+
+
+def _warning(confusion: Ints) -> str:
+    """What makes an accuracy worth nothing, whatever its value; empty if nothing does."""
+    predicted, correct, examples = confusion.sum(axis=0), int(np.trace(confusion)), int(confusion.sum())
+    majority = int(confusion.sum(axis=1).max())
+    if np.count_nonzero(predicted) == 1:
+        return (
+            f"every example is taken for {glue.LABELS[int(predicted.argmax())]}: the model has collapsed to one class"
+        )
+    if correct <= majority:
+        return f"that isn't above the largest class, which {majority / examples:.1%} of the examples belong to"
+    return ""
 
 
 def _write(path: Path, examples: tuple[Example, ...], predictions: Ints) -> None:

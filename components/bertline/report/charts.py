@@ -64,7 +64,8 @@ def accuracy(
     rows = [_accuracy_row(score, unit) for score in shown]
     bars = [row for row in rows if row["low"] is not None]
     values = [row[name] for row in rows for name in ("low", "high", "accuracy") if row[name] is not None]
-    chance = 1 / (shown[0].labels or 1)
+    majority = next((score.majority for score in shown if score.majority is not None), None)
+    chance, name = (1 / (shown[0].labels or 1), "chance") if majority is None else (majority, "largest class")
     domain, with_chance = _accuracy_domain(min(values), max(values), chance)
     scale = alt.Scale(domain=list(domain), nice=False, zero=False)
     x = _wall_clock(unit)
@@ -80,7 +81,7 @@ def accuracy(
     ]
     layers: list[Any] = []
     if with_chance:
-        layers += _chance(chance, scale)
+        layers += _chance(chance, name, scale)
     if bars:
         layers.append(
             alt.Chart(alt.InlineData(values=bars))
@@ -88,7 +89,7 @@ def accuracy(
             .encode(x=x, y=alt.Y("low:Q", scale=scale), y2="high:Q", color=_color(models))
         )
     layers += _lines_and_points(rows, models, x, y, tooltip, size=90)
-    lines = [] if with_chance else [f"Chance, {formats.percent(chance)}, lies below this axis"]
+    lines = [] if with_chance else [f"{name.capitalize()}, {formats.percent(chance)}, lies below this axis"]
     title = f"{label}: accuracy against pre-training wall-clock"
     return Chart(
         id=f"accuracy-{task}",
@@ -209,8 +210,9 @@ def _ticks(domain: tuple[float, float]) -> str:
     return f"format(100 * datum.value, '.{0 if domain[1] - domain[0] >= 0.045 else 1}f') + ' %'"
 
 
-def _chance(chance: float, scale: alt.Scale) -> list[Any]:
-    base = alt.Chart(alt.InlineData(values=[{"chance": chance, "label": f"chance, {formats.percent(chance)}"}]))
+def _chance(chance: float, name: str, scale: alt.Scale) -> list[Any]:
+    """A line at what a model gets that learned nothing: the largest class for all examples, or a guess."""
+    base = alt.Chart(alt.InlineData(values=[{"chance": chance, "label": f"{name}, {formats.percent(chance)}"}]))
     y = alt.Y("chance:Q", scale=scale)
     return [
         base.mark_rule(strokeDash=[5, 4], opacity=0.65, color="currentColor").encode(y=y),

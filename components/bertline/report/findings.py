@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from bertline.plurals import counted
 from bertline.report import formats
 from bertline.report.collect import Collected
 from bertline.report.formats import TimeUnit
@@ -30,6 +31,22 @@ def of_sampling(collected: Collected, scores: Sequence[Score]) -> list[str]:
             f"two single evaluations, differences below 1.96 × √2 × that, "
             f"{formats.points(NORMAL * 2**0.5 * worst.sampling_error)} points, can't be claimed."
         )
+    return sentences
+
+
+def of_worthless_scores(collected: Collected, scores: Sequence[Score]) -> list[str]:
+    """Accuracies that say nothing of a model: one class for all examples, or no more than the largest class."""
+    sentences = []
+    for score in scores:
+        where = f"{score.model} at epoch {score.epoch} on {label_of(score.task, collected.experiment)}"
+        if score.collapsed:
+            runs = f"{score.collapsed} of {counted(score.done, 'fine-tuning')}" if score.done > 1 else "the fine-tuning"
+            sentences.append(f"{where}: {runs} predicted one class for all examples.")
+        elif score.accuracy is not None and score.majority is not None and score.accuracy <= score.majority:
+            sentences.append(
+                f"{where}: {formats.percent(score.accuracy)} isn't above the largest class, which "
+                f"{formats.percent(score.majority)} of the examples belong to."
+            )
     return sentences
 
 

@@ -130,6 +130,18 @@ class EvaluateResults(_Shape):
     loss: float
     train_examples: int
     dropped: int
+    confusion: tuple[tuple[int, ...], ...] | None = None
+    """Examples by their class and by the predicted one; None in manifests of before."""
+
+    @property
+    def majority(self) -> float | None:
+        """Share of the largest class: the accuracy of one answer for all. None means not known."""
+        return max(map(sum, self.confusion)) / self.examples if self.confusion else None
+
+    @property
+    def is_collapsed(self) -> bool:
+        """True if all examples are predicted to be of one class."""
+        return bool(self.confusion) and sum(any(column) for column in zip(*self.confusion or (), strict=True)) == 1
 
 
 class EvaluateMeasurements(Duration):

@@ -73,6 +73,7 @@ def _facts(collected: Collected) -> dict[str, Any]:
         "accuracy_charts": [chart for chart in accuracy_charts if chart],
         "loss_chart": loss_chart,
         "comparisons": findings.of_comparisons(collected, scores.comparisons(scored), unit),
+        "worthless": findings.of_worthless_scores(collected, scored),
         "sampling": findings.of_sampling(collected, scored),
         "lost_time": findings.of_lost_time(collected),
         "accuracies": tables.accuracies(collected, scored, unit),

@@ -52,6 +52,10 @@ class Score:
     """Standard deviation over the units; None for a single one."""
     examples: int | None
     labels: int | None
+    majority: float | None
+    """Share of the dev set's largest class; None means not known."""
+    collapsed: int
+    """Fine-tunings that predict one class for all examples."""
     reason: str
     """Why something is missing."""
 
@@ -185,7 +189,8 @@ def _score(collected: Collected, task: str, model: str, epoch: int) -> Score:
     reasons: list[str] = []
     accuracies: list[list[float]] = []
     times: list[float | None] = []
-    step = examples = labels = None
+    step = examples = labels = majority = None
+    collapsed = 0
     for pretrained in collected.of(PretrainManifest, model=model, epoch=epoch):  # one a run
         evaluations = collected.of(EvaluateManifest, run=pretrained.node.run, epoch=epoch, glue_task=task)
         planned += len(evaluations)
@@ -195,6 +200,8 @@ def _score(collected: Collected, task: str, model: str, epoch: int) -> Score:
             continue
         accuracies.append([manifest.results.accuracy for manifest in manifests])
         examples, labels = manifests[0].results.examples, len(manifests[0].results.labels)
+        majority = manifests[0].results.majority
+        collapsed += sum(manifest.results.is_collapsed for manifest in manifests)
         if pretrain := pretrained.manifest:
             step = pretrain.results.step
             times.append(pretrain.measurements.wall_clock_s)
@@ -218,6 +225,8 @@ def _score(collected: Collected, task: str, model: str, epoch: int) -> Score:
         deviation=statistics.stdev(units) if len(units) > 1 else None,
         examples=examples,
         labels=labels,
+        majority=majority,
+        collapsed=collapsed,
         reason=", ".join(sorted(set(reasons))),
     )
 
