@@ -38,7 +38,7 @@ def storm(port):
                 read += part
                 if part:
                     continue
-                answered += read.startswith(b"HTTP/1.1 200 OK") and b"bertline_training_steps_total" in read
+                answered += read.startswith(b"HTTP/1.0 200 OK") and b"bertline_training_steps_total" in read
             except OSError:
                 pass
             selector.unregister(connection)

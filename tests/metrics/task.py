@@ -69,10 +69,10 @@ def train(gauges):
 
 
 def tell(gauges):
-    (server,) = (thread for thread in threading.enumerate() if thread.name == "metrics")
-    clock = time.pthread_getcpuclockid(server.ident)
+    servers = [thread for thread in threading.enumerate() if thread.name == "metrics"]
+    clocks = [time.pthread_getcpuclockid(server.ident) for server in servers]
     for _ in sys.stdin:
-        said = (gauges.counts.steps, time.monotonic(), time.clock_gettime(clock), threading.active_count())
+        said = (gauges.counts.steps, time.monotonic(), sum(map(time.clock_gettime, clocks)), threading.active_count())
         print(*said, flush=True)  # noqa: T201
 
 

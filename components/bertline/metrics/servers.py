@@ -1,76 +1,73 @@
-"""HTTP for metrics and health: one thread, and never more work than training can spare.
+"""HTTP for metrics and health: prometheus_client's WSGI app with /healthz beside it, on a few threads.
 
-Connections are served by an event loop, so a client that reads or writes a byte a minute holds up nobody, and its time
-is over after `DEADLINE_S`. They are accepted one every `PAUSE_S`, at most `CONNECTIONS` at a time; whoever comes in a
-storm waits in the kernel's queue, which costs nothing here. A page is made at most once a second.
+However many clients there are, training loses little: `THREADS` of them are served at a time, one more is accepted
+every `PAUSE_S`, its time is over after `DEADLINE_S`, and a page of metrics is made at most once in `FRESH_S`. Whoever
+comes in a storm waits in the kernel's queue, which costs nothing here.
 """
 
-import asyncio
 import contextlib
+import io
 import json
 import socket
+import socketserver
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
+from prometheus_client import make_wsgi_app
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from bertline.metrics.gauges import Gauges
 
-CONNECTIONS = 64
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIEnvironment
+
+THREADS = 16
 DEADLINE_S = 5.0
 PAUSE_S = 0.01
 FRESH_S = 1.0
 LOOK_S = 0.05
 """Between two looks whether a page was sent."""
-REQUEST_BYTES = 1 << 13
 QUEUE = 128
 
 
 @dataclass(frozen=True)
-class Answer:
-    """To one request."""
+class Page:
+    """The answer to one request."""
 
     status: str
-    kind: str
+    headers: tuple[tuple[str, str], ...]
     body: bytes
     made_at: float | None = None
     """Of metrics: when, on the monotonic clock."""
 
-    def content(self, *, head: bool) -> bytes:
-        """As it goes over the wire."""
-        header = (
-            f"HTTP/1.1 {self.status}\r\nContent-Type: {self.kind}\r\nContent-Length: {len(self.body)}\r\n"
-            "Connection: close\r\n\r\n"
-        )
-        return header.encode() + (b"" if head else self.body)
-
 
 class Pages:
-    """`/metrics`, as text or as OpenMetrics, and `/healthz`."""
+    """The WSGI app: `/metrics`, as text or as OpenMetrics, and `/healthz`."""
 
     def __init__(self, registry: Collector, find: Callable[[], Gauges | None]) -> None:
-        self._registry, self._find = registry, find
-        self._made: dict[str, Answer] = {}
+        self._app, self._find = make_wsgi_app(registry, disable_compression=True), find
+        self._lock = threading.Lock()
+        self._made: dict[str, Page] = {}
+        """By content type."""
         self._seen_at: float | None = None
         """When the newest metrics that somebody has were made; None if nobody has any."""
 
-    def answer(self, path: str, accept: str) -> Answer:
-        """A page by its path."""
-        match path.partition("?")[0]:
-            case "/metrics":
-                return self._metrics(accept)
-            case "/healthz":
-                return self._health()
-            case _:
-                return Answer("404 Not Found", "text/plain; charset=utf-8", b"/metrics and /healthz are here\n")
-
-    def sent(self, answer: Answer) -> None:
-        """Note that somebody has it."""
-        if answer.made_at is not None:
-            self._seen_at = max(answer.made_at, self._seen_at or answer.made_at)
+    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterator[bytes]:
+        """Answer one request."""
+        try:
+            page = self._page(environ)
+        except Exception as error:  # noqa: BLE001 - a page that can't be made ends neither server nor training
+            page = _page("500 Internal Server Error", "text/plain; charset=utf-8", f"{error!r}\n".encode())
+        start_response(page.status, [*page.headers, ("Content-Length", str(len(page.body)))])
+        yield page.body
+        # The server comes back for more after it has sent this.
+        if page.made_at is not None:
+            self._seen_at = max(page.made_at, self._seen_at or page.made_at)
 
     def wait_until_seen(self, seconds: float, told: threading.Event) -> None:
         """Until somebody has the metrics as they are now; not at all if nobody ever had any.
@@ -85,14 +82,29 @@ class Pages:
             if told.wait(LOOK_S):
                 return
 
-    def _metrics(self, accept: str) -> Answer:
-        encode, kind = choose_encoder(accept)
-        answer, now = self._made.get(kind), time.monotonic()
-        if answer is None or answer.made_at is None or now - answer.made_at > FRESH_S:
-            answer = self._made[kind] = Answer("200 OK", kind, encode(self._registry), now)
-        return answer
+    def _page(self, environ: "WSGIEnvironment") -> Page:
+        path = environ["PATH_INFO"]
+        if path == "/healthz":
+            return self._health()
+        if path != "/metrics":
+            return _page("404 Not Found", "text/plain; charset=utf-8", b"/metrics and /healthz are here\n")
+        if environ["REQUEST_METHOD"] != "GET":
+            return self._metrics(environ)
+        kind = choose_encoder(environ.get("HTTP_ACCEPT", ""))[1]
+        with self._lock:
+            made = self._made.get(kind)
+            if made is None or made.made_at is None or time.monotonic() - made.made_at > FRESH_S:
+                made = self._made[kind] = self._metrics(environ | {"QUERY_STRING": ""}, time.monotonic())
+            return made
 
-    def _health(self) -> Answer:
+    def _metrics(self, environ: "WSGIEnvironment", made_at: float | None = None) -> Page:
+        """What prometheus_client answers."""
+        heads: list[tuple[str, list[tuple[str, str]]]] = []
+        body = b"".join(self._app(environ, lambda status, headers: heads.append((status, headers))))
+        ((status, headers),) = heads
+        return Page(status, tuple(headers), body, made_at)
+
+    def _health(self) -> Page:
         now = self._find()
         document: dict[str, object] = {"status": "ok"}
         stalled = False
@@ -106,80 +118,80 @@ class Pages:
                 "stall_limit_s": round(now.stall_limit_s, 3),
             }
         status = "503 Service Unavailable" if stalled else "200 OK"
-        return Answer(status, "application/json", json.dumps(document).encode() + b"\n")
+        return _page(status, "application/json", json.dumps(document).encode() + b"\n")
 
 
-class Server:
+def _page(status: str, kind: str, body: bytes) -> Page:
+    return Page(status, (("Content-Type", kind),), body)
+
+
+class Server(WSGIServer):
     """Listens as soon as it is made. Raises OSError if it can't."""
 
-    def __init__(self, host: str, port: int, pages: Pages) -> None:
-        self._pages = pages
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._socket = socket.create_server((host, port), family=family, backlog=QUEUE)
-        self._socket.setblocking(False)
-        self.port: int = self._socket.getsockname()[1]
-        self._loop = asyncio.new_event_loop()
-        self._serving = self._loop.create_task(self._serve())
-        self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
-        self._thread.start()
+    request_queue_size = QUEUE
+
+    def __init__(self, host: str, port: int, app: Pages) -> None:
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        super().__init__((host, port), _Handler)
+        self.set_app(app)
+        self.port: int = self.server_port
+        self._accepting, self._closed = threading.Lock(), False
+        self._threads = [threading.Thread(target=self._serve, name="metrics", daemon=True) for _ in range(THREADS)]
+        for thread in self._threads:
+            thread.start()
+
+    def server_bind(self) -> None:
+        """Without the name of this machine, for which others ask a name server."""
+        socketserver.TCPServer.server_bind(self)
+        host, self.server_port = self.server_address[:2]
+        self.server_name = str(host)
+        self.setup_environ()
 
     def close(self) -> None:
         """Stop listening."""
-        self._loop.call_soon_threadsafe(self._serving.cancel)
-        self._thread.join()
+        self._closed = True
+        self.socket.shutdown(socket.SHUT_RDWR)  # which wakes the thread that accepts
+        for thread in self._threads:
+            thread.join()
+        self.server_close()
 
-    def _run(self) -> None:
-        with contextlib.suppress(asyncio.CancelledError):
-            self._loop.run_until_complete(self._serving)
-        self._loop.close()
+    def _serve(self) -> None:
+        """One client after the other; each of the threads does that."""
+        while True:
+            with self._accepting:
+                if self._closed:
+                    return
+                try:
+                    connection, address = self.get_request()
+                except OSError:  # it is gone already, or this process has too many files open
+                    continue
+                finally:
+                    time.sleep(PAUSE_S)
+            with contextlib.suppress(Exception):  # a client's trouble is its own
+                self.finish_request(connection, address)
+            self.shutdown_request(connection)
 
-    async def _serve(self) -> None:
-        slots = asyncio.Semaphore(CONNECTIONS)
-        with self._socket:
-            async with asyncio.TaskGroup() as group:
-                while True:
-                    await slots.acquire()
-                    try:
-                        connection, _ = await self._loop.sock_accept(self._socket)
-                    except OSError:  # it is gone already, or this process has too many files open
-                        slots.release()
-                    else:
-                        task = group.create_task(self._attend(connection))
-                        task.add_done_callback(lambda _: slots.release())
-                    await asyncio.sleep(PAUSE_S)
 
-    async def _attend(self, connection: socket.socket) -> None:
-        with connection, contextlib.suppress(Exception):  # a client's trouble is its own
-            connection.setblocking(False)
-            async with asyncio.timeout(DEADLINE_S):
-                request = await self._request(connection)
-                if request:
-                    answer, content = self._respond(request)
-                    await self._loop.sock_sendall(connection, content)
-                    self._pages.sent(answer)
+class _Handler(WSGIRequestHandler):
+    """Of one request; says nothing in the task's log."""
 
-    async def _request(self, connection: socket.socket) -> bytes:
-        """Up to the empty line; nothing if it doesn't come."""
-        read = b""
-        while b"\r\n\r\n" not in read:
-            part = await self._loop.sock_recv(connection, REQUEST_BYTES)
-            read += part
-            if not part or len(read) > REQUEST_BYTES:
-                return b""
-        return read
+    def setup(self) -> None:
+        super().setup()
+        self.rfile = io.BufferedReader(_Received(self.connection))
 
-    def _respond(self, request: bytes) -> tuple[Answer, bytes]:
-        """The answer, and as it goes over the wire."""
-        line, *headers = request.decode("latin-1").split("\r\n")
-        method, path, *_ = [*line.split(" "), "", ""]
-        fields = {name.strip().lower(): value.strip() for name, _, value in (each.partition(":") for each in headers)}
-        if method not in ("GET", "HEAD"):
-            answer = Answer("405 Method Not Allowed", "text/plain; charset=utf-8", b"GET only\n")
-            return answer, answer.content(head=False)
-        try:
-            answer = self._pages.answer(path, fields.get("accept", ""))
-        except Exception as error:  # noqa: BLE001 - a page that can't be made ends neither server nor training
-            answer = Answer("500 Internal Server Error", "text/plain; charset=utf-8", f"{error!r}\n".encode())
-        if method == "HEAD":  # who asks for that has no metrics
-            answer = replace(answer, made_at=None)
-        return answer, answer.content(head=method == "HEAD")
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+class _Received(io.RawIOBase):
+    """What a client sends until `DEADLINE_S` are over, byte by byte or at once."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection, self._until = connection, time.monotonic() + DEADLINE_S
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self._connection.settimeout(max(0.001, self._until - time.monotonic()))
+        return self._connection.recv_into(buffer)
