@@ -13,7 +13,6 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bertline.plurals import counted
+from bertline.process import parallel
 from bertline_cli import arguments, displays
 
 if TYPE_CHECKING:
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from bertline.store.staging import File
 
 EXAMPLE = "Example:  bertline pull my.yaml results --store gs://my-bucket/bert"
-
-ASKING_THREADS = 16  # manifests are small; a bucket's latency is what counts
 
 # What is large and of no interest to who wants to see results, by stage: part of the files' names.
 CHECKPOINTS, SHARDS = ".safetensors", ".tfrecord"
@@ -149,9 +147,8 @@ def _realizations(
 
     report = collected.graph.report
     done = {folder: item for folder, item in places.items() if item.manifest}
-    with ThreadPoolExecutor(ASKING_THREADS) as pool:
-        found = pool.map(lambda item: realizations.require(store, item.node.stage, item.node.key), done.values())
-        return realizations.find(store, report.stage, report.key), dict(zip(done, found, strict=True))
+    found = parallel.each(lambda item: realizations.require(store, item.node.stage, item.node.key), done.values())
+    return realizations.find(store, report.stage, report.key), dict(zip(done, found, strict=True))
 
 
 def _wanted(
@@ -172,20 +169,18 @@ def _pull(store: "ObjectStore", wanted: Sequence[Wanted], destination: Path, adv
     from bertline.errors import DamagedError
     from bertline.store import staging
 
-    new: list[Wanted] = []
-    kept: list[Wanted] = []
-    damages: list[str] = []
-    pool = ThreadPoolExecutor(staging.THREADS)
-    try:
-        tasks = [pool.submit(_have, store, each, destination, advance) for each in wanted]
-        for each, task in zip(wanted, tasks, strict=True):
-            try:
-                (new if task.result() else kept).append(each)
-            except DamagedError as error:
-                damages.append(str(error))
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)  # after Ctrl-C or a full disk the rest is for the next time
-    return Pulled(tuple(new), tuple(kept), tuple(damages))
+    def have(each: Wanted) -> bool | DamagedError:
+        try:
+            return _have(store, each, destination, advance)
+        except DamagedError as error:
+            return error
+
+    found = list(zip(wanted, parallel.each(have, wanted, staging.THREADS), strict=True))
+    return Pulled(
+        tuple(each for each, outcome in found if outcome is True),
+        tuple(each for each, outcome in found if outcome is False),
+        tuple(str(outcome) for _, outcome in found if isinstance(outcome, DamagedError)),
+    )
 
 
 def _have(store: "ObjectStore", wanted: Wanted, destination: Path, advance: Callable[[int], None]) -> bool:

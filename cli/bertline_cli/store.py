@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bertline.plurals import counted
+from bertline.process import parallel
 from bertline_cli import displays
 from bertline_cli.arguments import Json, OptionalProfile, Store, existing, options
 
@@ -232,19 +233,17 @@ def _places(store: "ObjectStore") -> list[Place]:
         match = garbage.PLACE.match(found.name)
         return match[0] if match else ""
 
-    places = []
-    for prefix, objects in itertools.groupby(store.list("objects/"), place):
-        if not prefix:
-            continue
-        found = list(objects)
+    def look(prefix: str, found: "list[Stat]") -> Place:
         _, stage, key, _ = prefix.split("/")
         state = "complete" if any(item.name == f"{prefix}{MANIFEST}" for item in found) else "unfinished"
         size, modified = sum(item.size for item in found), max(item.modified for item in found)
         experiments = needed.get(key) or {
             name for digest in garbage.versions_named(store, prefix) for name in needed.get(digest, ())
         }
-        places.append(Place(stage, key, state, len(found), size, modified, tuple(sorted(experiments))))
-    return places
+        return Place(stage, key, state, len(found), size, modified, tuple(sorted(experiments)))
+
+    places = [(prefix, list(objects)) for prefix, objects in itertools.groupby(store.list("objects/"), place) if prefix]
+    return parallel.each(lambda each: look(*each), places)
 
 
 def _choose(places: list[Place], beginning: str, store: str) -> Place:

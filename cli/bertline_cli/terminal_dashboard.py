@@ -7,11 +7,11 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bertline.plurals import counted
+from bertline.process import parallel
 from bertline_cli import displays
 from bertline_cli.sparklines import bar, sparkline
 from bertline_pipelines.monitoring import formats
@@ -64,8 +64,7 @@ class Live:
         Raises:
             UserError: what is at an address isn't metrics.
         """
-        with ThreadPoolExecutor(len(self._urls)) as pool:
-            found = list(pool.map(_read, self._urls))
+        found = parallel.each(_read, self._urls)
         self.answered = sum(isinstance(text, str) for text in found)
         lines = [f"{self._experiment}, {time.strftime('%H:%M:%S')}"]
         tasks: dict[Task, Values] = {}

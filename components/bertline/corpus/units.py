@@ -9,8 +9,10 @@ later, and any number of workers, pods and attempts makes the same bytes. A rece
 """
 
 import hashlib
+import itertools
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,14 +23,12 @@ from bertline.corpus.passes import Counts, MapUnit, ReduceUnit
 from bertline.corpus.receipts import MAP, REDUCE, AnyReceipt, MapReceipt, Receipt, ReduceReceipt
 from bertline.errors import DamagedError, UserError
 from bertline.experiment.corpora import Corpus
-from bertline.process import progress
+from bertline.process import parallel, progress
 from bertline.store import disks
 from bertline.store.objects import NotFoundError, ObjectStore
 from bertline.store.realizations import require
 from bertline.text import wordpiece
 from bertline.wikipedia import dumps
-
-THREADS = 8  # enough to hide a bucket's latency
 
 # A slice is what a kill loses: at most 16 MiB of bz2, about 64 MB of XML, under a minute. Small dumps get small slices,
 # so that all cores have work, but not too small: a slice reads on into the blocks of the next one to finish its last
@@ -241,8 +241,7 @@ def _heads(job: Job, slices: Sequence[MapReceipt]) -> list[Head]:
         content = _part(job, receipt, 0, receipt.head)
         return Head.of(content) if hashlib.sha256(content).hexdigest() == receipt.head_sha256 else None
 
-    with ThreadPoolExecutor(THREADS) as threads:
-        found = list(threads.map(read, slices))
+    found = parallel.each(read, slices)
     if damaged := {receipt.index for receipt, head in zip(slices, found, strict=True) if head is None}:
         raise _damaged(job, damaged)
     return [head for head in found if head is not None]
@@ -264,12 +263,21 @@ def _pieces(
             wanted.append((receipt, head))
     if not wanted:
         return tuple(pieces)
-    with ThreadPoolExecutor(THREADS) as threads, disks.explained("write", copy), copy.open("wb") as file:
-        contents = threads.map(lambda each: _part(job, each[0], *each[1].range(bucket)), wanted)
-        for (receipt, head), content in zip(wanted, contents, strict=True):
+    sizes = [end - begin for begin, end in (head.range(bucket) for _, head in wanted)]
+    offsets = list(itertools.accumulate(sizes, initial=0))
+    writing = threading.Lock()
+    with disks.explained("write", copy), copy.open("wb") as file:
+
+        def fetch(receipt: MapReceipt, head: Head, offset: int) -> Piece:
             begin, end = head.range(bucket)
-            pieces.append(head.piece(bucket, receipt.index, copy, file.tell()))
-            file.write(content.ljust(end - begin, b"\0"))  # what is missing will be seen by its checksum
+            content = _part(job, receipt, begin, end)
+            with writing:
+                file.seek(offset)
+                file.write(content.ljust(end - begin, b"\0"))  # what is missing will be seen by its checksum
+            return head.piece(bucket, receipt.index, copy, offset)
+
+        asked = [(*each, offset) for each, offset in zip(wanted, offsets, strict=False)]
+        pieces += parallel.each(lambda each: fetch(*each), asked)
     return tuple(sorted(pieces, key=lambda piece: piece.slice))
 
 
@@ -329,6 +337,5 @@ def _receipts(job: Job, folder: str, kind: type[AnyReceipt]) -> dict[int, AnyRec
             return None  # just deleted, damaged, or another program's
         return receipt if receipt.is_backed(objects) else None
 
-    with ThreadPoolExecutor(THREADS) as threads:
-        found = zip(names, threads.map(read, names), strict=True)
-        return {int(Path(name).stem): receipt for name, receipt in found if receipt is not None}
+    found = zip(names, parallel.each(read, names), strict=True)
+    return {int(Path(name).stem): receipt for name, receipt in found if receipt is not None}

@@ -1,6 +1,5 @@
 """From the graph of an experiment to what its manifests say, with a gap where there is none yet."""
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -10,14 +9,13 @@ from bertline.errors import DamagedError
 from bertline.experiment import graphs
 from bertline.experiment.graphs import Graph, Node
 from bertline.experiment.specs import Experiment
+from bertline.process import parallel
 from bertline.report import manifests
 from bertline.report.manifests import CorpusManifest, Manifest, VocabularyManifest
 from bertline.store import histories, realizations
 from bertline.store.histories import History
 from bertline.store.objects import ObjectStore
 from bertline.store.references import Reference
-
-THREADS = 16  # a manifest is one GET of a few kilobytes: latency is all that counts
 
 M = TypeVar("M", bound=Manifest, covariant=True)
 Shape = TypeVar("Shape", bound=Manifest)
@@ -83,8 +81,7 @@ def collect(store: ObjectStore, reference: Reference) -> Collected:
     """
     graph = graphs.read(store, reference)
     asked = {(node.stage, node.key): node for node in graph.nodes}
-    with ThreadPoolExecutor(THREADS) as pool:
-        found = dict(zip(asked, pool.map(lambda node: _find(store, node), asked.values()), strict=True))
+    found = dict(zip(asked, parallel.each(lambda node: _find(store, node), asked.values()), strict=True))
     return Collected(graph, tuple(Item(node, *found[node.stage, node.key]) for node in graph.nodes))
 
 

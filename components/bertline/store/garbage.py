@@ -19,6 +19,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from bertline.process import parallel
 from bertline.store import derivations, leases, mirrors, references
 from bertline.store.objects import NotFoundError, ObjectStore, Stat
 from bertline.store.realizations import DERIVATION, MANIFEST, ROLLING
@@ -65,30 +66,29 @@ def collect(store: ObjectStore, *, superseded: bool = False, grace_s: float = GR
     places = [(place, tuple(found)) for place, found in itertools.groupby(store.list("objects/"), _place) if place]
     sources = list(store.list(mirrors.ROOT))
     leftovers = list(store.leftovers())
-    versions = list(references.read(store))
+    versions = references.read(store)
     current = keys(_newest(versions))
     older = keys(versions) - current
     everything = itertools.chain(*(objects for _, objects in places), sources, leftovers, store.list(references.ROOT))
     newest = max((found.modified for found in everything), default=0.0)
 
-    garbage = []
-    for place, objects in places:
+    def of_place(place: str, objects: tuple[Stat, ...]) -> Garbage | None:
         key = place.split("/")[2]
         names = {found.name.removeprefix(place): found for found in objects}
         if key in current or (key in older and not superseded):
             if MANIFEST in names and (rolling := [f for n, f in names.items() if n.startswith(ROLLING)]):
-                garbage.append(Garbage(f"{place}{ROLLING}", "left over; the work is complete", tuple(rolling), NOTHING))
-            continue
+                return Garbage(f"{place}{ROLLING}", "left over; the work is complete", tuple(rolling), NOTHING)
+            return None
         is_young = newest - max(found.modified for found in objects) < grace_s
         if is_young or _may_be_held(store, names.get(leases.NAME), newest):
-            continue
+            return None
         needed_by = frozenset({key} | versions_named(store, place))
         if needed_by & current or (needed_by & older and not superseded):
-            continue
+            return None
         reason = _reason(needed_by, older)
-        garbage.append(
-            Garbage(place, reason if MANIFEST in names else f"never finished, and {reason}", objects, needed_by)
-        )
+        return Garbage(place, reason if MANIFEST in names else f"never finished, and {reason}", objects, needed_by)
+
+    garbage = [found for found in parallel.each(lambda each: of_place(*each), places) if found]
     for found in sources:
         if not (match := mirrors.NAME.fullmatch(found.name)) or newest - found.modified < grace_s:
             continue
@@ -112,6 +112,11 @@ def delete(
         garbage: What `collect` found.
         advance: Called with the number of objects just deleted.
     """
+
+    def remove(found: Stat) -> None:
+        store.delete(found.name)
+        advance(1)
+
     gone = []
     seen: tuple[Stat, ...] | None = None
     needed: set[str] = set()
@@ -122,9 +127,8 @@ def delete(
         if item.names & needed:
             continue
         # The manifest goes first: a realization that is half deleted must not be taken for a complete one.
-        for found in sorted(item.objects, key=lambda found: not found.name.endswith(f"/{MANIFEST}")):
-            store.delete(found.name)
-            advance(1)
+        for first in (True, False):
+            parallel.each(remove, [found for found in item.objects if found.name.endswith(f"/{MANIFEST}") == first])
         gone.append(item)
     return gone
 

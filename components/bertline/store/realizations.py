@@ -25,7 +25,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from bertline.errors import BertlineError, DamagedError, ExitCode, GivenUpError
-from bertline.process import progress, signals
+from bertline.process import parallel, progress, signals
 from bertline.store import attempts, disks, leases, logs, outages, staging
 from bertline.store.derivations import Derivation, Key, prefix
 from bertline.store.leases import Lease
@@ -263,8 +263,9 @@ def realize(store: ObjectStore, derivation: Derivation, build: Callable[[Build],
             manifest = _commit(context, derivation, outcome)
         # Complete is complete: what can't be deleted now is garbage for `bertline store gc`.
         with contextlib.suppress(BertlineError):
-            for left in list(store.hasty().list(f"{derivation.prefix}{ROLLING}")):
-                store.hasty().delete(left.name)
+            parallel.each(
+                lambda left: store.hasty().delete(left.name), store.hasty().list(f"{derivation.prefix}{ROLLING}")
+            )
         return Realization(store, manifest)
 
 

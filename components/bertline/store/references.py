@@ -11,13 +11,13 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from bertline.errors import DamagedError, UserError
+from bertline.process import parallel
 from bertline.store.derivations import canonical_json
-from bertline.store.objects import ObjectStore
+from bertline.store.objects import ObjectStore, Stat
 
 ROOT = "experiments/"
 VERSION = re.compile(rf"{ROOT}(?P<name>[^/]+)/(?P<digest>[0-9a-f]{{16}})\.json")
@@ -54,25 +54,28 @@ def write(store: ObjectStore, name: str, graph: dict[str, Any]) -> Reference:
     return Reference(name, version, graph, (found.modified if found else now, now))
 
 
-def read(store: ObjectStore, name: str | None = None) -> Iterator[Reference]:
+def read(store: ObjectStore, name: str | None = None) -> list[Reference]:
     """All versions of one experiment, or of all.
 
     Raises:
         DamagedError: a version can't be read; names the object.
         OutageError: the store can't be reached.
     """
-    for found in store.list(f"{ROOT}{name}/" if name else ROOT):
-        if not (match := VERSION.fullmatch(found.name)):
-            continue  # something else that belongs to the experiment
-        try:
-            document = json.loads(store.get(found.name)[0])
-            submitted, graph = float(document["submitted"]), dict(document["graph"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise DamagedError(
-                f"{store.uri}/{found.name} isn't a version of an experiment: {error!r}; "
-                "nothing can be said to be garbage while it can't be read"
-            ) from error
-        yield Reference(match["name"], match["digest"], graph, (found.modified, submitted))
+    found = store.list(f"{ROOT}{name}/" if name else ROOT)
+    versions = [(each, match) for each in found if (match := VERSION.fullmatch(each.name))]
+    return parallel.each(lambda version: _read(store, *version), versions)
+
+
+def _read(store: ObjectStore, found: Stat, match: re.Match[str]) -> Reference:
+    try:
+        document = json.loads(store.get(found.name)[0])
+        submitted, graph = float(document["submitted"]), dict(document["graph"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise DamagedError(
+            f"{store.uri}/{found.name} isn't a version of an experiment: {error!r}; "
+            "nothing can be said to be garbage while it can't be read"
+        ) from error
+    return Reference(match["name"], match["digest"], graph, (found.modified, submitted))
 
 
 def current(store: ObjectStore, name: str) -> Reference:
@@ -82,7 +85,7 @@ def current(store: ObjectStore, name: str) -> Reference:
         UserError: there is no such experiment; names those there are.
         DamagedError, OutageError: as `read`.
     """
-    versions = list(read(store, name))
+    versions = read(store, name)
     if not versions:
         known = sorted({reference.name for reference in read(store)})
         raise UserError(

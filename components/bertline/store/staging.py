@@ -1,22 +1,17 @@
 """Many files between a store and local disk: in parallel, checksummed on the way, with a progress bar."""
 
 import hashlib
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
 from bertline.errors import DamagedError
-from bertline.process import progress
+from bertline.process import parallel, progress
 from bertline.store import disks
 from bertline.store.objects import NotFoundError, ObjectStore, Progress, no_progress
 
-T = TypeVar("T")
-R = TypeVar("R")
-
-THREADS = 8  # enough to hide a bucket's latency; memory is THREADS * the client's chunk
+THREADS = 8  # memory is THREADS * the client's chunk
 CHUNK = 1 << 20
 
 
@@ -59,7 +54,7 @@ def put(store: ObjectStore, prefix: str, path: Path, name: str) -> File:
 
 def send(store: ObjectStore, prefix: str, directory: Path, names: Sequence[str]) -> list[File]:
     """Upload files of a directory."""
-    return _in_parallel(lambda name: put(store, prefix, directory / name, name), names)
+    return parallel.each(lambda name: put(store, prefix, directory / name, name), names, THREADS)
 
 
 def fetch(
@@ -67,7 +62,7 @@ def fetch(
 ) -> list[Path]:
     """Local, verified files in the order asked for; see `Realization.stage`."""
     with progress.bar(label, sum(file.size for file in files), "B") as advance:
-        return _in_parallel(lambda file: _fetch(store, prefix, file, directory, advance), files)
+        return parallel.each(lambda file: _fetch(store, prefix, file, directory, advance), files, THREADS)
 
 
 def damages(
@@ -85,7 +80,7 @@ def damages(
             path.unlink(missing_ok=True)
         return None
 
-    return [damage for damage in _in_parallel(examine, files) if damage]
+    return [damage for damage in parallel.each(examine, files, THREADS) if damage]
 
 
 def _fetch(store: ObjectStore, prefix: str, file: File, directory: Path, advance: Progress) -> Path:
@@ -109,8 +104,3 @@ def _fetch(store: ObjectStore, prefix: str, file: File, directory: Path, advance
             f"found {size} bytes with {sha256[:12]}…; see `bertline store verify`"
         )
     return path
-
-
-def _in_parallel(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
-    with ThreadPoolExecutor(max(1, min(THREADS, len(items)))) as pool:
-        return list(pool.map(function, items))

@@ -3,7 +3,6 @@
 import json
 import tempfile
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,6 +11,7 @@ from typing import Any
 
 from bertline.corpus.config import CorpusConfig
 from bertline.errors import BertlineError
+from bertline.process import parallel
 from bertline.sources.files import Source
 from bertline.store import attempts, derivations, realizations
 from bertline.store.objects import ObjectStore
@@ -21,7 +21,6 @@ from bertline_pipelines.estimates import devices
 from bertline_pipelines.estimates.devices import GPUS, Device
 from bertline_pipelines.planning.plans import Plan
 
-ASKING_THREADS = 16  # manifests are small; a bucket's latency is what counts
 RECENT = 200
 """Manifests of one stage to learn from, the newest: what was measured long ago on other machines tells little."""
 
@@ -137,8 +136,7 @@ def _all(store: ObjectStore, stage: str) -> list[Earlier]:
         except (BertlineError, ValueError, KeyError, TypeError):
             return None  # damaged ones are for `bertline store verify`; there is nothing to learn from them
 
-    with ThreadPoolExecutor(ASKING_THREADS) as pool:
-        return list(filter(None, pool.map(earlier, [found.name for found in newest])))
+    return list(filter(None, parallel.each(earlier, [found.name for found in newest])))
 
 
 def _attempt(store: ObjectStore, manifest: Manifest) -> float | None:

@@ -5,18 +5,16 @@ The store is asked before anything is scheduled, so a finished round costs one G
 
 import json
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
 from bertline.corpus.config import CorpusConfig, CorpusPartConfig
 from bertline.experiment import graphs
 from bertline.experiment.graphs import Graph, Node
+from bertline.process import parallel
 from bertline.stage.configs import StageConfig
 from bertline.store import realizations
 from bertline.store.objects import ObjectStore
-
-ASKING_THREADS = 16  # manifests are small; a bucket's latency is what counts
 
 
 @dataclass(frozen=True)
@@ -96,8 +94,7 @@ def plan(graph: Graph, store: ObjectStore | None, corpus_pods: int = 1) -> Plan:
     """
     tasks = list(_tasks(graph, corpus_pods))
     nodes = [node for task in tasks for node in task.nodes]
-    with ThreadPoolExecutor(ASKING_THREADS) as pool:
-        found = iter(list(pool.map(lambda node: store is not None and _is_done(node, store), nodes)))
+    found = iter(parallel.each(lambda node: store is not None and _is_done(node, store), nodes))
     planned = {task.name: replace(task, done=tuple(next(found) for _ in task.nodes)) for task in tasks}
     if planned["corpus"].finished and corpus_pods > 1:  # then nobody needs its parts any more
         return plan(graph, store)

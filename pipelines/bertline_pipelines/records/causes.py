@@ -8,7 +8,6 @@ second comes from what lies at the result's own key, see `bertline.store.histori
 import json
 import re
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,13 +15,12 @@ from bertline.errors import UserError
 from bertline.experiment import graphs
 from bertline.experiment.graphs import Graph, Node
 from bertline.pretrain.config import PretrainConfig
+from bertline.process import parallel
 from bertline.stage.configs import StageConfig
 from bertline.store import derivations, histories, realizations, references
 from bertline.store.histories import History, State
 from bertline.store.objects import NotFoundError, ObjectStore
 from bertline_pipelines.planning.plans import Plan
-
-ASKING_THREADS = 16  # a bucket's latency is what counts
 
 
 @dataclass(frozen=True)
@@ -98,8 +96,7 @@ def explain(plan: Plan, store: ObjectStore) -> dict[str, tuple[Reason, ...]]:
     """Why each task that isn't done isn't, a reason a result. Reads, and writes nothing."""
     before = _before(plan.graph, store)
     left = [(task.name, node) for task in plan.tasks for node in task.left]
-    with ThreadPoolExecutor(ASKING_THREADS) as pool:
-        found = list(pool.map(lambda each: _reason(each[1], plan.graph, before, store), left))
+    found = parallel.each(lambda each: _reason(each[1], plan.graph, before, store), left)
     names = dict.fromkeys(name for name, _ in left)
     pairs = list(zip(left, found, strict=True))
     return {name: tuple(reason for (task, _), reason in pairs if task == name) for name in names}

@@ -6,8 +6,8 @@ record whose display name the next one looks for: nothing is submitted twice, an
 
 import json
 import platform
+import re
 import time
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from bertline.errors import DamagedError, UserError
 from bertline.experiment import graphs
 from bertline.pretrain.config import PretrainConfig
+from bertline.process import parallel
 from bertline.store import realizations
 from bertline.store.objects import ConflictError, ObjectStore, Version
 from bertline_pipelines.planning.plans import Plan, Task
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from bertline_pipelines.kubeflow.api import Kubeflow
 
 ROOT = "runs/"
+RECORD = re.compile(rf"{ROOT}[^/]+/\d+\.json")
 
 
 class SubmittedTask(BaseModel):
@@ -135,12 +137,11 @@ def complete(store: ObjectStore, submission: Submission, run_id: str) -> Submiss
     return _changed(store, submission, run_id=run_id)
 
 
-def read(store: ObjectStore, experiment: str | None = None) -> Iterator[Submission]:
+def read(store: ObjectStore, experiment: str | None = None) -> list[Submission]:
     """All records of an experiment, or of all, oldest first."""
-    for found in store.list(prefix(experiment) if experiment else ROOT):
-        if not found.name.endswith(".json") or not found.name.rpartition("/")[2].split(".")[0].isdigit():
-            continue  # the lease
-        yield _read(store, found.name)[0]
+    names = [found.name for found in store.list(prefix(experiment) if experiment else ROOT)]
+    records = [name for name in names if RECORD.fullmatch(name)]  # there is the lease as well
+    return parallel.each(lambda name: _read(store, name)[0], records)
 
 
 def latest(store: ObjectStore, experiment: str) -> Submission | None:
@@ -154,7 +155,7 @@ def find(store: ObjectStore, run: str) -> Submission:
     Raises:
         UserError: there is no such run; names the experiments that have any.
     """
-    everything = list(read(store))
+    everything = read(store)
     named = [each for each in everything if each.experiment == run]
     if not named and len(run) >= 6:
         named = [each for each in everything if (each.run_id or "").startswith(run) or each.display_name == run]

@@ -2,15 +2,13 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from multiprocessing.pool import ThreadPool
 
 from bertline.plurals import counted
+from bertline.process import parallel
 from bertline.store import histories, realizations
 from bertline.store.histories import History, State
 from bertline.store.objects import ObjectStore
 from bertline_pipelines.records.submissions import AnyTask
-
-THREADS = 16  # manifests and logs are small; a bucket's latency is what counts
 
 
 @dataclass(frozen=True)
@@ -82,9 +80,7 @@ def read(
         OutageError: the store can't be reached.
     """
     asked = [task for task in tasks if task.name not in known or not known[task.name].is_done]
-    # Threads of this kind don't keep a command from ending that is stopped while the store hangs.
-    with ThreadPool(THREADS) as pool:
-        found = pool.map(lambda task: _read(store, task, task.name not in later), asked, chunksize=1)
+    found = parallel.each(lambda task: _read(store, task, task.name not in later), asked)
     return {**known, **{task.name: history for task, history in zip(asked, found, strict=True)}}
 
 
