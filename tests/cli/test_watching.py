@@ -16,6 +16,8 @@ from support.experiments_at_work import Work
 from support.kfp_server import KfpServer
 from support.kubernetes_api import node, pod, unschedulable
 
+pytestmark = pytest.mark.usefixtures("quick_retries")
+
 NOTES = tiny_pipelines.notes()
 LINGERING = tiny_pipelines.lingering()
 
@@ -30,7 +32,7 @@ def server(tmp_path):
 def follow(server, tmp_path):
     """Submit a pipeline; then a function that follows it and returns its last status and what was shown."""
     work = Work(connect(str(tmp_path / "store")))
-    client = Kubeflow(server.endpoint, "kubeflow", timeout_s=(0.5, 0.5), attempts=1, pause_s=0.05)
+    client = Kubeflow(server.endpoint, "kubeflow", timeout_s=(0.5, 0.5), attempts=1)
 
     def start(document):
         run = client.submit(*document, display_name="one", experiment="tests", parameters={"folder": str(tmp_path)})

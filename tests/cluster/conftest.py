@@ -2,7 +2,6 @@
 
 import pytest
 
-from bertline_pipelines.cluster import connections as cluster_logins
 from bertline_pipelines.cluster import pod_logs, reader
 from support import kubernetes_api
 
@@ -19,10 +18,9 @@ def api(server):
 
 
 @pytest.fixture
-def kubeconfig(server, tmp_path, monkeypatch):
+def kubeconfig(server, tmp_path, monkeypatch, quick_retries):
     path = kubernetes_api.kubeconfig(tmp_path / "config", server.url)
     monkeypatch.setenv("KUBECONFIG", str(path))
-    monkeypatch.setattr(cluster_logins, "PAUSE_S", 0.01)
     monkeypatch.setattr(pod_logs, "PAUSE_S", 0.01)
     return path
 

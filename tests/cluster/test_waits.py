@@ -7,7 +7,6 @@ import pytest
 
 from bertline.store import attempts
 from bertline.store.backends import connect
-from bertline_pipelines.cluster import connections
 from bertline_pipelines.cluster import reader as clusters
 from bertline_pipelines.kubeflow.api import Kubeflow
 from bertline_pipelines.submitting import statuses
@@ -16,6 +15,8 @@ from support.experiments_at_work import Work
 from support.kfp_server import KfpServer
 from support.kubernetes_api import node, pod, unschedulable
 from support.recorded_runs import WORKFLOWS, RecordedRun
+
+pytestmark = pytest.mark.usefixtures("quick_retries")
 
 NAME = "bertline-nano-x7k2p"
 CORDONED = "0/1 nodes are available: 1 node(s) were unschedulable. preemption: 0/1 nodes are available"
@@ -34,7 +35,6 @@ def work(tmp_path):
 
 @pytest.fixture
 def api(tmp_path, monkeypatch):
-    monkeypatch.setattr(connections, "PAUSE_S", 0.01)
     with kubernetes_api.serve() as server:
         monkeypatch.setenv("KUBECONFIG", str(kubernetes_api.kubeconfig(tmp_path / "config", server.url)))
         server.api.add(WORKFLOWS, {"metadata": {"name": NAME, "labels": {"pipeline/runid": "r"}}})

@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 import pytest
 
 from bertline.store.backends import connect
-from bertline_pipelines.cluster import connections as cluster_logins
 from bertline_pipelines.doctor import checks, probes
 from bertline_pipelines.images import catalogue
 from bertline_pipelines.places import profiles
@@ -116,12 +115,11 @@ def registry(serve):
 
 
 @pytest.fixture
-def kubernetes(tmp_path, monkeypatch):
+def kubernetes(tmp_path, monkeypatch, quick_retries):
     """A cluster that has all that the profile wants."""
     with kubernetes_api.serve() as server:
         path = kubernetes_api.kubeconfig(tmp_path / "kubeconfig", server.url)
         monkeypatch.setenv("KUBECONFIG", str(path))
-        monkeypatch.setattr(cluster_logins, "PAUSE_S", 0.01)
         api = server.api
         api.url = server.url
         named = {"metadata": {"name": "kubeflow"}}

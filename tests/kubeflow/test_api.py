@@ -15,6 +15,8 @@ from bertline_pipelines.kubeflow.runs import Run
 from support import tiny_pipelines
 from support.kfp_server import Failure, KfpServer
 
+pytestmark = pytest.mark.usefixtures("quick_retries")
+
 NOTES = tiny_pipelines.notes()
 LINGERING = tiny_pipelines.lingering()
 
@@ -32,7 +34,7 @@ def client(server: KfpServer) -> Iterator[Kubeflow]:
 
 
 def _client(endpoint: str, token: str | None = None) -> Kubeflow:
-    return Kubeflow(endpoint, "kubeflow", token, timeout_s=(0.5, 0.5), attempts=3, pause_s=0.05)
+    return Kubeflow(endpoint, "kubeflow", token, timeout_s=(0.5, 0.5), attempts=3)
 
 
 def _submit(client: Kubeflow, folder: Path, document: tiny_pipelines.Document = NOTES, name: str = "one") -> Run:

@@ -14,8 +14,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from bertline.errors import TransientError, UserError
-from bertline_pipelines.cluster import connections, reader
+from bertline_pipelines.cluster import reader
 from bertline_pipelines.kubeflow.api import Kubeflow
+
+pytestmark = pytest.mark.usefixtures("quick_retries")
 
 BODY = b'{"gitVersion": "v1.36.3", "tag_name": "2.16.1"}'
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
@@ -87,8 +89,6 @@ def serve(certificate, *behaviours):
 
 @pytest.fixture
 def log_in(tmp_path, monkeypatch):
-    monkeypatch.setattr(connections, "PAUSE_S", 0.01)
-
     def log_in(port, authority=None, attempts=5):
         place = {"server": f"https://127.0.0.1:{port}"} | (
             {"certificate-authority": str(authority)} if authority else {}
@@ -137,7 +137,7 @@ def test_kubeflows_connection_too(certificate, monkeypatch):
 
     def version(port):
         # A host that isn't this machine's name has its settings from the environment.
-        with Kubeflow(f"https://127.0.0.1:{port}", "kubeflow", attempts=3, pause_s=0.01) as client:
+        with Kubeflow(f"https://127.0.0.1:{port}", "kubeflow", attempts=3) as client:
             client._connection._session.verify = str(certificate[0])
             return client.version()
 
@@ -148,4 +148,4 @@ def test_kubeflows_connection_too(certificate, monkeypatch):
     with serve(certificate, "plain") as port, pytest.raises(UserError, match="by https"):
         version(port)
     with serve(certificate, "answer") as port, pytest.raises(UserError, match="isn't trusted"):
-        Kubeflow(f"https://127.0.0.1:{port}", "kubeflow", attempts=3, pause_s=0.01).version()
+        Kubeflow(f"https://127.0.0.1:{port}", "kubeflow", attempts=3).version()

@@ -1,5 +1,6 @@
 import pytest
 
+from bertline.retries import Pauses
 from bertline.sources import downloads
 from bertline.sources.downloads import Patience
 from support.seaweed import s3_uri, seaweed
@@ -18,7 +19,7 @@ def web():
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch):
     """As patient as usual, at a hundred times the pace; and nobody's own proxy or login."""
-    patience = Patience(lasts_s=0.5, first_pause_s=0.01, longest_pause_s=0.1, asked_s=3, connect_s=2, silence_s=0.5)
+    patience = Patience(lasts_s=0.5, pauses=Pauses(0.01, 0.1), asked_s=3, connect_s=2, silence_s=0.5)
     monkeypatch.setattr(downloads, "PATIENCE", patience)
     for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "BERTLINE_NETRC", "NETRC"):
         monkeypatch.delenv(name, raising=False)

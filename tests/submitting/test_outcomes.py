@@ -4,20 +4,21 @@ import datetime
 
 import pytest
 
-from bertline_pipelines.cluster import connections, steps
 from bertline_pipelines.cluster import reader as clusters
+from bertline_pipelines.cluster import steps
 from bertline_pipelines.kubeflow.api import Kubeflow
 from bertline_pipelines.submitting import outcomes
 from support import kubernetes_api, recorded_runs
 from support.kfp_server import KfpServer
 from support.recorded_runs import WORKFLOWS, RecordedRun
 
+pytestmark = pytest.mark.usefixtures("quick_retries")
+
 GOING = {"state": "RUNNING", "state_history": [{"state": "PENDING"}, {"state": "RUNNING"}]}
 
 
 @pytest.fixture
 def api(tmp_path, monkeypatch):
-    monkeypatch.setattr(connections, "PAUSE_S", 0.01)
     with kubernetes_api.serve() as server:
         monkeypatch.setenv("KUBECONFIG", str(kubernetes_api.kubeconfig(tmp_path / "config", server.url)))
         server.api.add(WORKFLOWS)

@@ -21,11 +21,11 @@ import requests.adapters
 import requests.auth
 import urllib3
 
+from bertline import retries
 from bertline.addresses import redacted
 from bertline.errors import UserError
 
 NETRC = "BERTLINE_NETRC"
-PASSING = {408, 425, 429}  # and all from 500 on
 BROKEN = (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
 
 
@@ -52,12 +52,8 @@ def refuse(url: str, answer: requests.Response) -> NoReturn:
     """Raise what an answer without the file means."""
     status = answer.status_code
     said = f"{status} {redacted(str(answer.reason or _phrase(status)))}"
-    if status in PASSING or status >= 500:
-        try:
-            asked_s = urllib3.Retry(retry_after_max=10**9).get_retry_after(answer.raw) or 0.0
-        except (urllib3.exceptions.InvalidHeader, ValueError, OverflowError):
-            asked_s = 0.0
-        raise PassingError(f"the server says {said}", asked_s)
+    if retries.may_pass(status):
+        raise PassingError(f"the server says {said}", retries.asked_s(answer.headers))
     host = urlsplit(answer.url).hostname
     match status:
         case 407:

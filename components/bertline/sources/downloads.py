@@ -2,13 +2,12 @@
 
 A download that breaks off goes on where it was if the server proves that the file is still the same one (`If-Range`,
 with the strong ETag or the date of its last change), and from the beginning otherwise. What may pass (no connection,
-408, 425, 429, 5xx, an answer that isn't HTTP) is tried again with growing pauses, or when the server says, as long as
+`retries.may_pass`, an answer that isn't HTTP) is tried again with growing pauses, or when the server says, as long as
 `Patience` lasts; then it is a TransientError. The rest is a UserError that says what to do.
 """
 
 import contextlib
 import hashlib
-import random
 import re
 import time
 from collections.abc import Iterator, Mapping
@@ -23,6 +22,7 @@ import requests
 import bertline
 from bertline.errors import TransientError, UserError
 from bertline.process import progress, signals
+from bertline.retries import PAUSES, Pauses
 from bertline.sources import connections
 from bertline.sources.connections import PassingError
 from bertline.store import disks
@@ -36,9 +36,7 @@ class Patience:
 
     lasts_s: float = 60.0
     """From the first failure to the last try."""
-    first_pause_s: float = 0.5
-    """Doubled from try to try."""
-    longest_pause_s: float = 15.0
+    pauses: Pauses = PAUSES
     asked_s: float = 300.0
     """Of pauses that the server asks for (`Retry-After`), all together; they come on top."""
     connect_s: float = 10.0
@@ -94,9 +92,8 @@ class Tries:
                 f"can't download {self._url} now: {problem}{asks}; tried for {now - self._began:,.0f} s; run the same "
                 "command again later"
             ) from problem
-        pause = min(self._patience.longest_pause_s, self._patience.first_pause_s * 2.0 ** min(self._failures, 30))
-        pause = max(problem.asked_s, min(pause * random.uniform(0.5, 1.0), self._patience.lasts_s - elapsed))
         self._failures += 1
+        pause = max(problem.asked_s, min(self._patience.pauses.after(self._failures), self._patience.lasts_s - elapsed))
         if pause >= 1:
             progress.say(
                 f"the download from {urlsplit(self._url).hostname} goes on in {pause:,.0f} s, because {problem}"

@@ -31,6 +31,7 @@ from google.cloud.storage import exceptions as media  # type: ignore[import-unty
 from google.cloud.storage import retry
 
 from bertline.errors import BertlineError, UserError
+from bertline.retries import PAUSES
 from bertline.store import disks
 from bertline.store.objects import ConflictError, NotFoundError, OutageError, Progress, Stat, Version, no_progress
 
@@ -72,7 +73,7 @@ class GoogleCloudStore:
         self._chunk = chunk
         self._options: dict[str, Any] = {
             "timeout": timeout_s,
-            "retry": retry.DEFAULT_RETRY.with_timeout(patience_s).with_delay(initial=0.5, maximum=10.0),
+            "retry": retry.DEFAULT_RETRY.with_timeout(patience_s).with_delay(PAUSES.first_s, maximum=PAUSES.longest_s),
         }
         self._lock = threading.Lock()
         self._connected: tuple[int, storage.Bucket] | None = None

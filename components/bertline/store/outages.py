@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from bertline.process import progress, signals
+from bertline.retries import Pauses
 from bertline.store.objects import ObjectStore, OutageError, Progress, Stat, Version, no_progress
 
 T = TypeVar("T")
 
 START_S = 300.0
 """Seconds that are waited before the work has begun: nothing is lost then, and the address may just be wrong."""
-PAUSES_S = (0.5, 1.0, 2.0, 5.0)
-"""Between tries; the last one again and again."""
+PAUSES = Pauses(longest_s=5.0)
 SAY_S = 60.0
 
 _lock = threading.Lock()
@@ -54,7 +54,7 @@ def wait_out(operation: Callable[[], T], *, check: Callable[[], None] = nothing,
             if tries:
                 over(time.monotonic() - since)
             return result
-        end = time.monotonic() + PAUSES_S[min(tries, len(PAUSES_S) - 1)]
+        end = time.monotonic() + PAUSES.after(tries + 1)
         while (left := end - time.monotonic()) > 0:
             signals.check(waiting=True)
             check()

@@ -19,6 +19,7 @@ go up in parts, each repeated by itself, and come down in one stream that is tak
 """
 
 import contextlib
+import itertools
 import os
 import threading
 import time
@@ -33,6 +34,7 @@ import botocore.session
 from botocore import exceptions as boto
 from botocore.config import Config
 
+from bertline import retries
 from bertline.errors import UserError
 from bertline.store import disks, races, s3_errors
 from bertline.store.objects import ConflictError, NotFoundError, OutageError, Progress, Stat, Version, no_progress
@@ -89,14 +91,15 @@ class S3Store:
 
     def get(self, name: str) -> tuple[bytes, Version]:  # noqa: D102 - the protocol says it
         with self._sentences(name):
-            for left in reversed(range(self._attempts)):
+            for tries in itertools.count(1):
                 answer = self._client().get_object(**self._at(name))
                 with contextlib.closing(answer["Body"]) as body:
                     try:
                         return body.read(), _version(answer)
                     except BROKEN_OFF:  # the client repeats only what fails before the first byte
-                        if not left:
+                        if tries >= self._attempts:
                             raise
+                time.sleep(retries.PAUSES.after(tries))
             raise AssertionError
 
     def read(self, name: str, begin: int, end: int, state: str = "") -> bytes:  # noqa: D102
@@ -196,6 +199,7 @@ class S3Store:
                         failures += 1
                         if failures >= self._attempts:
                             raise
+                        time.sleep(retries.PAUSES.after(failures))
                     except boto.ClientError as error:
                         if s3_errors.status_of(error) != 412:
                             raise
@@ -257,14 +261,14 @@ class S3Store:
     def _write_if(self, name: str, content: bytes, refusal: str, **conditions: str) -> Version:
         token = _token()
         with self._sentences(name):
-            for left in reversed(range(self._attempts)):
+            for tries in itertools.count(1):
                 try:
                     return self._write(name, content, token, **conditions)
                 except boto.ClientError as error:
                     if s3_errors.status_of(error) not in (404, 409, 412) or s3_errors.code(error) == "NoSuchBucket":
                         raise
-                    if s3_errors.status_of(error) == 409 and left:  # AWS: another is writing just now, ask again
-                        time.sleep(0.1)
+                    if s3_errors.status_of(error) == 409 and tries < self._attempts:
+                        time.sleep(retries.PAUSES.after(tries))  # AWS: another is writing just now
                         continue
                     # It may have been made by an earlier try, of which only the answer was lost.
                     found = self._head(name)

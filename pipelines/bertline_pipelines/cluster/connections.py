@@ -6,7 +6,6 @@ hence at `log_in`.
 
 import json
 import os
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +13,12 @@ from typing import Any
 
 import urllib3
 
+from bertline import retries
 from bertline.errors import BertlineError, TransientError, UserError
 from bertline_pipelines import tls
 
 TIMEOUT_S = (5.0, 30.0)  # to connect, and between two bytes
 ATTEMPTS = 5
-PAUSE_S = 0.5  # doubled each time
-LONGEST_PAUSE_S = 10.0
-PASSING = (408, 429, 500, 502, 503, 504)
 PAGE = 500
 
 
@@ -192,9 +189,7 @@ class Connection:
         """
         from kubernetes.client import ApiException
 
-        problem: BertlineError
-        for attempt in range(self._attempts):
-            pause = min(LONGEST_PAUSE_S, PAUSE_S * 2**attempt)
+        def send() -> urllib3.BaseHTTPResponse:
             try:
                 response: urllib3.BaseHTTPResponse = self._api.call_api(
                     path,
@@ -211,20 +206,14 @@ class Connection:
                     _ = response.data  # may break off as well
                 return response
             except ApiException as error:
-                problem = self._refusal(error, permission, namespace)
-                problem.__cause__ = error
-                if not isinstance(problem, TransientError):
-                    raise problem from error
-                pause = max(pause, min(LONGEST_PAUSE_S, _retry_after(error)))
+                raise self._refusal(error, permission, namespace) from error
             except urllib3.exceptions.HTTPError as error:
-                problem = TransientError(
+                raise TransientError(
                     f"Kubernetes at {self.host} doesn't answer ({_short(error)}): is the cluster up? "
                     f"`kubectl{self._flag} cluster-info` asks the same"
-                )
-                problem.__cause__ = error
-            if attempt + 1 < self._attempts:
-                time.sleep(pause)
-        raise problem
+                ) from error
+
+        return retries.repeated(send, self._attempts)
 
     @property
     def _flag(self) -> str:
@@ -248,8 +237,11 @@ class Connection:
             )
         if error.status == 404:
             return MissingError(f"the cluster has nothing at {permission.resource}{where}: {message}")
-        if error.status in PASSING:
-            return TransientError(f"Kubernetes at {self.host} answers {error.status}: {message}; try again later")
+        if retries.may_pass(error.status):
+            return TransientError(
+                f"Kubernetes at {self.host} answers {error.status}: {message}; try again later",
+                asked_s=retries.asked_s(error.headers or {}),
+            )
         return UserError(f"Kubernetes at {self.host} refuses to {permission}{where} ({error.status}): {message}")
 
     def _without_tls(self, error: Any, message: str) -> BertlineError:
@@ -283,13 +275,6 @@ def _message(error: Any) -> str:
     except (ValueError, TypeError, KeyError):
         said = error.reason or ""
     return " ".join(str(said).split())[:300]
-
-
-def _retry_after(error: Any) -> float:
-    try:
-        return float((error.headers or {}).get("Retry-After", 0))
-    except ValueError:
-        return 0.0
 
 
 def _short(error: Exception) -> str:

@@ -11,6 +11,9 @@ from urllib.parse import urlsplit
 import requests
 from requests.utils import parse_dict_header
 
+from bertline import retries
+from bertline.addresses import is_here
+from bertline.errors import TransientError
 from bertline_pipelines.cluster.nodes import Node
 from bertline_pipelines.cluster.scheduling import CONTROL_PLANE
 from bertline_pipelines.doctor import findings
@@ -20,6 +23,7 @@ from bertline_pipelines.places.profiles import Profile
 from bertline_pipelines.stages import STAGES
 
 TIMEOUT_S = (5.0, 15.0)
+ATTEMPTS = 2
 MANIFESTS = (
     "application/vnd.oci.image.index.v1+json",
     "application/vnd.oci.image.manifest.v1+json",
@@ -43,7 +47,7 @@ def in_registry(profile: Profile) -> Iterator[Finding]:
     """Ask the registry for each image."""
     registry, there = profile.images.registry, 0
     with requests.Session() as session:
-        session.trust_env = _scheme(registry) == "https"  # no proxy for a registry on this machine
+        session.trust_env = not is_here(registry)
         for variant, references in wanted(profile).items():
             try:
                 missing = [reference for reference in references if not _has(session, reference)]
@@ -133,14 +137,24 @@ def _token(session: requests.Session, refusal: requests.Response) -> str:
 
 def _send(session: requests.Session, method: str, url: str, token: str = "", **options: Any) -> requests.Response:
     headers = {"Accept": ", ".join(MANIFESTS)} | ({"Authorization": f"Bearer {token}"} if token else {})
+    host = urlsplit(url).netloc
+
+    def send() -> requests.Response:
+        try:
+            answer = session.request(method, url, headers=headers, timeout=TIMEOUT_S, allow_redirects=False, **options)
+        except (requests.RequestException, ValueError) as error:
+            reason = type(error).__name__
+            raise TransientError(f"the registry at {host} can't be reached from here ({reason})") from error
+        if retries.may_pass(answer.status_code):
+            raise TransientError(f"{host} answers {answer.status_code}", asked_s=retries.asked_s(answer.headers))
+        return answer
+
     try:
-        return session.request(method, url, headers=headers, timeout=TIMEOUT_S, allow_redirects=False, **options)
-    except (requests.RequestException, ValueError) as error:
-        reason = type(error).__name__
-        raise UnclearError(f"the registry at {urlsplit(url).netloc} can't be reached from here ({reason})") from error
+        return retries.repeated(send, ATTEMPTS)
+    except TransientError as error:
+        raise UnclearError(str(error)) from error
 
 
 def _scheme(registry: str) -> str:
     """https, but http for a registry on this machine, as container runtimes do."""
-    host = registry.partition("/")[0].partition(":")[0]
-    return "http" if host in ("localhost", "127.0.0.1") else "https"
+    return "http" if is_here(registry) else "https"

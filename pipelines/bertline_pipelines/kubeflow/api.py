@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import quote
 
+from bertline import retries
 from bertline.errors import TransientError, UserError
 from bertline_pipelines.kubeflow import requests as kubeflow_calls
 from bertline_pipelines.kubeflow import runs
@@ -36,7 +37,6 @@ class Kubeflow:
         ui: str | None = None,
         timeout_s: tuple[float, float] = kubeflow_calls.TIMEOUT_S,
         attempts: int = kubeflow_calls.ATTEMPTS,
-        pause_s: float = kubeflow_calls.PAUSE_S,
     ) -> None:
         """Prepare; nothing is sent before the first call.
 
@@ -47,11 +47,8 @@ class Kubeflow:
             ui: Address of the web page, for links, if it isn't the endpoint.
             timeout_s: Seconds to connect, and seconds without a byte.
             attempts: How often one request is sent at most.
-            pause_s: Seconds before the second one; each later pause is twice as long.
         """
-        self._connection = Connection(
-            endpoint, namespace, token, timeout_s=timeout_s, attempts=attempts, pause_s=pause_s
-        )
+        self._connection = Connection(endpoint, namespace, token, timeout_s=timeout_s, attempts=attempts)
         self.endpoint = self._connection.endpoint
         self.namespace = namespace
         self._ui = (ui or endpoint).rstrip("/")
@@ -128,7 +125,7 @@ class Kubeflow:
                     return run
             except TransientError as error:
                 last = error
-                time.sleep(self._connection.pause(attempt))
+                time.sleep(retries.PAUSES.after(attempt + 1))
             try:
                 if found := self._named(display_name) or ([run] if run else []):
                     return self._only(found)

@@ -1,11 +1,10 @@
 """Requests to Kubeflow's API: a time-out each, repeated if what went wrong may pass, and failures as sentences.
 
-No connection, 429, 500, 502, 503 and 504 may pass: tried again with growing pauses, in the end a TransientError.
+No connection, and what `retries.may_pass` says, is tried again with growing pauses, and is a TransientError in the end.
 The rest is a UserError that says what to do.
 """
 
 import email.utils
-import random
 import re
 import time
 from typing import Any
@@ -15,15 +14,13 @@ import requests
 import requests.auth
 import urllib3
 
-from bertline.addresses import redacted
+from bertline import retries
+from bertline.addresses import is_here, redacted
 from bertline.errors import TransientError, UserError
 from bertline_pipelines import tls
 
 TIMEOUT_S = (5.0, 30.0)
 ATTEMPTS = 4
-PAUSE_S = 0.5
-LONGEST_PAUSE_S = 30.0
-PASSING = frozenset({408, 429, 500, 502, 503, 504})
 PORT_FORWARD = "kubectl -n kubeflow port-forward svc/ml-pipeline 8888:8888"
 
 
@@ -46,10 +43,9 @@ class Connection:
         *,
         timeout_s: tuple[float, float],
         attempts: int,
-        pause_s: float,
     ) -> None:
         """Prepare; nothing is sent before the first call. The arguments are those of `Kubeflow`."""
-        host = _host(endpoint)
+        _check(endpoint)
         token = (token or "").strip()
         if not re.fullmatch(r"[!-~]*", token):  # the HTTP library would print it
             raise UserError("KFP_TOKEN isn't a token: it has spaces, line breaks or non-ASCII characters in it")
@@ -57,10 +53,9 @@ class Connection:
         self.attempts = attempts
         self.time = 0.0
         """Of the last answer, in seconds since the epoch by the server's clock."""
-        self._namespace, self._timeout_s, self._pause_s = namespace, timeout_s, pause_s
+        self._namespace, self._timeout_s = namespace, timeout_s
         self._session = requests.Session()
-        # A proxy from the environment can't reach a port-forward on this machine.
-        self._session.trust_env = host not in ("localhost", "127.0.0.1", "::1")
+        self._session.trust_env = not is_here(endpoint)
         if token:
             self._session.auth = _Bearer(token)
 
@@ -86,19 +81,7 @@ class Connection:
             body: Sent as JSON.
             attempts: How often it is sent at most, if not as usual.
         """
-        last = attempts or self.attempts
-        for attempt in range(last):
-            try:
-                return self._read(self._send(method, path, params, body))
-            except TransientError:
-                if attempt + 1 == last:
-                    raise
-                time.sleep(self.pause(attempt))
-        raise AssertionError
-
-    def pause(self, attempt: int) -> float:
-        """Seconds after a failed attempt: more each time, and not the same for all who lost the same server."""
-        return min(LONGEST_PAUSE_S, self._pause_s * 2.0 ** min(attempt, 30)) * random.uniform(0.5, 1.0)
+        return retries.repeated(lambda: self._read(self._send(method, path, params, body)), attempts or self.attempts)
 
     def _send(
         self, method: str, path: str, params: dict[str, str] | None, body: dict[str, Any] | None
@@ -149,8 +132,11 @@ class Connection:
         said = str(answer.reason)
         if isinstance(document, dict):
             said = _short(document.get("message") or document.get("error") or said)
-        if status in PASSING:
-            raise TransientError(f"Kubeflow at {self.endpoint} has a problem now ({status}): {said}")
+        if retries.may_pass(status):
+            raise TransientError(
+                f"Kubeflow at {self.endpoint} has a problem now ({status}): {said}",
+                asked_s=retries.asked_s(answer.headers),
+            )
         if status == 401 and self._session.auth:
             raise UserError(f"Kubeflow at {self.endpoint} refuses the token in KFP_TOKEN (401); it may have expired")
         if status == 401:
@@ -185,12 +171,12 @@ class _Bearer(requests.auth.AuthBase):
         return request
 
 
-def _host(endpoint: str) -> str:
-    """Its host; a UserError if it isn't an address."""
+def _check(endpoint: str) -> None:
+    """Refuse what isn't an address."""
     try:
         address = urlsplit(endpoint)
         if address.scheme in ("http", "https") and address.hostname and "@" not in address.netloc:
-            return address.hostname
+            return
     except ValueError:  # such as half an IPv6 address
         pass
     raise UserError(

@@ -1,17 +1,19 @@
 """Queries to a Prometheus over its HTTP API."""
 
-import json
 import math
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
-from bertline.errors import TransientError, UserError
+import requests
 
-TIMEOUT_S = 30.0
+from bertline import retries
+from bertline.addresses import is_here
+from bertline.errors import BertlineError, TransientError, UserError
+
+TIMEOUT_S = (5.0, 30.0)  # to connect, and between two bytes
+ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class Prometheus:
     def __init__(self, url: str) -> None:
         """`url` without `/api/v1`."""
         self.url = url.rstrip("/")
+        self._session = requests.Session()
+        self._session.trust_env = not is_here(self.url)
 
     def at(self, expr: str, time: float) -> list[Series]:
         """The value of a query at one time, without series whose value is NaN."""
@@ -53,27 +57,43 @@ class Prometheus:
     def values(self, label: str, metric: str, start: float, end: float) -> list[str]:
         """The values that a label of a metric had, sorted."""
         query = {"match[]": metric, "start": start, "end": end}
-        values: list[str] = self._ask(f"label/{urllib.parse.quote(label)}/values", **query)
+        values: list[str] = self._ask(f"label/{quote(label)}/values", **query)
         return values
 
     def _ask(self, path: str, **query: Any) -> Any:
-        address = f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(query)}"
+        return retries.repeated(lambda: self._send(path, query), ATTEMPTS)
+
+    def _send(self, path: str, query: Mapping[str, Any]) -> Any:
         try:
-            with urllib.request.urlopen(address, timeout=TIMEOUT_S) as answer:
-                document = json.load(answer)
-        except urllib.error.HTTPError as error:
-            raise _refusal(self.url, error, query.get("query", path)) from error
-        except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-            reason = getattr(error, "reason", error)
+            answer = self._session.get(f"{self.url}/api/v1/{path}", params=query, timeout=TIMEOUT_S)
+            document = answer.json()
+        except requests.JSONDecodeError as error:
+            if retries.may_pass(answer.status_code):
+                raise self._refusal(answer, answer.reason, query.get("query", path)) from error
+            raise self._not_one(error) from error
+        except requests.RequestException as error:
+            if isinstance(error, ValueError):  # also an invalid URL
+                raise self._not_one(error) from error
             raise TransientError(
-                f"the Prometheus at {self.url} doesn't answer: {reason}; check the address, and whether it runs"
+                f"the Prometheus at {self.url} doesn't answer: {error}; check the address, and whether it runs"
             ) from error
-        except ValueError as error:  # also an invalid URL
-            raise UserError(
-                f"what is at {self.url} isn't a Prometheus: {error}; give the address of its start page, such as "
-                "http://localhost:9090"
-            ) from error
+        if not isinstance(document, dict) or not ("data" in document or "error" in document):
+            raise self._not_one("its answer has no data")
+        if answer.status_code != 200 or "data" not in document:
+            raise self._refusal(answer, document.get("error", answer.reason), query.get("query", path))
         return document["data"]
+
+    def _refusal(self, answer: requests.Response, said: str, query: str) -> BertlineError:
+        message = f"the Prometheus at {self.url} refused {query!r}: {said} (HTTP {answer.status_code})"
+        if retries.may_pass(answer.status_code):
+            return TransientError(message, asked_s=retries.asked_s(answer.headers))
+        return UserError(message)
+
+    def _not_one(self, why: object) -> UserError:
+        return UserError(
+            f"what is at {self.url} isn't a Prometheus: {why}; give the address of its start page, such as "
+            "http://localhost:9090"
+        )
 
 
 def _series(found: Any) -> list[Series]:
@@ -83,12 +103,3 @@ def _series(found: Any) -> list[Series]:
         if points:
             series.append(Series({name: value for name, value in labels.items() if name != "__name__"}, points))
     return sorted(series, key=lambda each: sorted(each.labels.items()))
-
-
-def _refusal(url: str, error: urllib.error.HTTPError, query: str) -> Exception:
-    try:
-        said = json.load(error)["error"]
-    except (ValueError, KeyError, TypeError):
-        said = error.reason
-    message = f"the Prometheus at {url} refused {query!r}: {said} (HTTP {error.code})"
-    return TransientError(message) if error.code >= 500 else UserError(message)
