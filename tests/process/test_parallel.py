@@ -7,10 +7,10 @@ import threading
 import time
 
 import pytest
-from bertline.signals import Stopped
 
 from bertline.errors import TransientError
 from bertline.process import parallel
+from bertline.process.signals import Stopped
 
 
 def test_results_are_in_the_order_of_the_items_whoever_is_first():
