@@ -18,8 +18,38 @@ from support import forks
 
 BUCKET = "bertline-tests"
 
+LONGEST = (
+    "cli/test_run.py",
+    "report/test_stage.py",
+    "corpus/test_kills.py",
+    "cli/test_interrupts.py",
+    "corpus/test_stage.py",
+    "store/test_contract.py",
+    "store/test_outages.py",
+    "pretrain/test_stage.py",
+    "store/test_leases.py",
+    "cli/test_surroundings.py",
+    "cli/test_submit.py",
+    "cli/test_ends.py",
+    "evaluate/test_stops.py",
+    "evaluate/test_stage.py",
+    "corpus/test_parts.py",
+    "cli/test_unreachable_stores.py",
+    "images/test_environments.py",
+    "report/test_browser.py",
+    "metrics/test_tasks.py",
+)
+"""Files that take longer than 15 s. They come first, so that the workers end at about the same time."""
+
 # A shell starts its background jobs with Ctrl-C ignored, and so would be the commands that tests stop by it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sort by file, the longest first."""
+    place = {Path(__file__).parent / name: number for number, name in enumerate(LONGEST)}
+    assert all(path.is_file() for path in place), "LONGEST names a file that isn't there"
+    items.sort(key=lambda item: place.get(item.path, len(place)))
 
 
 @pytest.fixture(scope="session", autouse=True)
