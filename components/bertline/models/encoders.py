@@ -44,16 +44,11 @@ def _quickly() -> Iterator[None]:
 
 with _quickly():
     import tensorflow as tf
-    import tf_keras
-    from official.nlp.modeling import networks
 
 from bertline.errors import DamagedError, UserError
 from bertline.experiment.specs import Model
 
 Arrays = dict[str, np.ndarray[Any, Any]]
-
-# Before the first layer is made: dropout then draws from a tf.random.Generator of its own, whose state can be set.
-tf_keras.backend.experimental.enable_tf_random_generator()
 
 
 def use_threads(threads: int) -> None:
@@ -66,12 +61,17 @@ def use_threads(threads: int) -> None:
     tf.config.threading.set_inter_op_parallelism_threads(threads)
 
 
-def build(model: Model, vocabulary_size: int) -> networks.BertEncoder:
+def build(model: Model, vocabulary_size: int) -> Any:
     """Model Garden's BERT encoder, built but with whatever weights: call `initialize` or `assign`.
 
     Inputs: input_word_ids, input_mask, input_type_ids, each [batch, length] int32.
     Outputs: sequence_output [batch, length, hidden], pooled_output [batch, hidden].
     """
+    with _quickly():  # fine-tuning alone needs it
+        import tf_keras
+        from official.nlp.modeling import networks
+    # Before the first layer is made: dropout then draws from a tf.random.Generator of its own, whose state can be set.
+    tf_keras.backend.experimental.enable_tf_random_generator()
     return networks.BertEncoder(
         vocab_size=vocabulary_size,
         hidden_size=model.hidden,
@@ -125,6 +125,8 @@ def generators(layers: Sequence[Any]) -> list[tf.random.Generator]:
 
     tf_keras keeps them in a private attribute; tests/pretrain checks that they are all there.
     """
+    import tf_keras
+
     found = []
     for layer in layers:
         for part in layer._flatten_layers():

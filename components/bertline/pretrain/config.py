@@ -18,7 +18,7 @@ class PretrainConfig(StageConfig):
     """
 
     STAGE: ClassVar[str] = "pretrain"
-    ALGORITHM_VERSION: ClassVar[int] = 2
+    ALGORITHM_VERSION: ClassVar[int] = 3
     INPUTS: ClassVar[tuple[str, ...]] = ("corpus", "vocabulary", "milestone")
 
     model: Model

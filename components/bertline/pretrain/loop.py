@@ -84,10 +84,12 @@ class Loop:
     def _count(self, chunk: Batch, metrics: np.ndarray[Any, Any], rates: np.ndarray[Any, Any]) -> int:
         """Tokens of the chunk without padding."""
         reached = self.reached
-        bad = np.flatnonzero(~np.isfinite(metrics[:, 0]))
+        bad = np.flatnonzero(~np.isfinite(metrics).all(axis=1))
         if len(bad):  # nothing good comes after it
-            self.gauges.losses, self.gauges.accuracies = by_kind(self.trainer.named(metrics[bad[0]]))
-            raise self._diverged("the loss isn't finite at", reached.step + int(bad[0]), rates)
+            first = metrics[bad[0]]
+            self.gauges.losses, self.gauges.accuracies = by_kind(self.trainer.named(first))
+            what = "the loss" if not np.isfinite(first[0]) else "the gradient"
+            raise self._diverged(f"{what} isn't finite at", reached.step + int(bad[0]), rates)
         tokens = int(chunk["input_mask"].sum())
         reached.tokens += tokens
         for row in metrics.astype(np.float64).tolist():  # one by one: the sum doesn't depend on where a chunk ends

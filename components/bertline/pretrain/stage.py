@@ -138,7 +138,6 @@ def _restore(
         if milestone:
             encoder, state = (encoders.load(path)[0] for path in milestone.stage([ENCODER, STATE], build.work))
             encoders.assign(saved, encoder | state, f"milestone {milestone.manifest.key[:12]}")
-    trainer.resume_at(reached.step)
     return reached
 
 

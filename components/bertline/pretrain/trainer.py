@@ -1,6 +1,6 @@
 """The model in training: encoder, MLM and NSP heads, AdamW, and many steps in one call.
 
-Everything random is a function of (seed, step): initial weights of the seed, dropout of (seed, step, layer). So
+Everything random is a function of (seed, step): initial weights of the seed, dropout of (seed, step, place). So
 weights, optimizer slots and the step are the whole state, and a resumed run is the same run.
 """
 
@@ -9,70 +9,56 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-import tf_keras
-from official.nlp.modeling import layers, models
-from official.nlp.optimization import AdamWeightDecay
 
 from bertline.experiment.specs import Model, Optimizer
-from bertline.models import encoders, flops
+from bertline.models import bert, clusters, encoders, flops
+from bertline.models.adamw import AdamW
+from bertline.models.bert import Bert
+from bertline.models.dropouts import Dropout
 from bertline.models.encoders import Arrays
 from bertline.pretrain.inputs import Batch
 
-METRICS = ("loss", "mlm_loss", "mlm_accuracy", "nsp_loss", "nsp_accuracy")
-"""What a step measures, means over its batch, in this order."""
+METRICS = ("loss", "mlm_loss", "mlm_accuracy", "nsp_loss", "nsp_accuracy", "gradient_norm")
+"""What a step measures, in this order: means over its batch, and the norm of the gradient before it is clipped."""
 
-NOT_DECAYED = r"/(bias|gamma|beta):0$"
-"""AdamWeightDecay searches this in variable names. The original's 'layer_norm' missed the variables named LayerNorm."""
+COMPILED_FROM = 4096
+"""`batch_size · hidden` from which XLA compiles what is between the products. That takes 5 CPU seconds an attempt, and
+saves a tenth of a second in a step of 16,384, so it is nothing for models of tests and demonstrations."""
 
 
 class Trainer:
     """One model. The encoder's own pooler is *the* pooler: NSP trains it, fine-tuning uses it."""
 
     def __init__(
-        self, model: Model, optimizer: Optimizer, vocabulary_size: int, *, next_sentence: bool, seed: int
+        self,
+        model: Model,
+        optimizer: Optimizer,
+        vocabulary_size: int,
+        *,
+        next_sentence: bool,
+        seed: int,
+        precision: str = "float32",
+        xla: bool = False,
     ) -> None:
         self._model, self._pieces, self._next_sentence, self._seed = model, vocabulary_size, next_sentence, seed
-        self.encoder = encoders.build(model, vocabulary_size)
-        self._pretrainer = models.BertPretrainerV2(
-            self.encoder, mlm_activation=lambda value: tf_keras.activations.gelu(value, approximate=True)
-        )
-        self._classify = layers.ClassificationHead(inner_dim=0, num_classes=2, name="next_sentence")
-        self._forward(_empty_batch(), training=False)  # makes the heads' variables
-        self.encoder_variables = encoders.named(self.encoder.trainable_variables)
-        heads = self._pretrainer.masked_lm.trainable_variables
-        if next_sentence:
-            heads = heads + self._classify.trainable_variables
-        self.head_variables = {
-            name: variable
-            for name, variable in encoders.named(heads).items()
-            if name not in self.encoder_variables  # the MLM output is tied to the embedding table
-        }
-        self._trained = self.encoder_variables | self.head_variables
-        if not next_sentence:  # nothing trains the pooler then
-            self._trained = {name: value for name, value in self._trained.items() if not name.startswith("pooler")}
-        encoders.initialize(self.encoder_variables | self.head_variables, model.initializer_range, seed)
-        self._generators = encoders.generators([self._pretrainer, self._classify])
-        self._rate = tf.Variable(0.0, trainable=False, name="learning_rate")
-        self._optimizer = AdamWeightDecay(
-            learning_rate=self._rate,
-            beta_1=optimizer.beta_1,
-            beta_2=optimizer.beta_2,
-            epsilon=optimizer.epsilon,
-            weight_decay_rate=optimizer.weight_decay,
-            exclude_from_weight_decay=[NOT_DECAYED],
-            gradient_clip_norm=optimizer.clip_norm,
-        )
-        self._optimizer.iterations  # noqa: B018 - makes the variable, outside of any graph
-        self._optimizer._create_all_weights(list(self._trained.values()))
-        self.slot_variables = {
-            f"{slot}/{name}": self._optimizer.get_slot(variable, slot)
-            for name, variable in self._trained.items()
-            for slot in ("m", "v")
-        }
+        self.encoder_variables = bert.variables(bert.encoder_shapes(model, vocabulary_size))
+        self.head_variables = bert.variables(bert.head_shapes(model, vocabulary_size, next_sentence=next_sentence))
+        weights = self.encoder_variables | self.head_variables
+        encoders.initialize(weights, model.initializer_range, seed)
+        # Nothing trains the pooler but NSP.
+        self._trained = {name: weights[name] for name in weights if next_sentence or not name.startswith("pooler")}
+        compiled = not xla and model.batch_size * model.hidden >= COMPILED_FROM
+        self._bert = Bert(model, weights, tf.as_dtype(precision), compiled)
+        # Measured once an epoch, in two shapes: not worth compiling.
+        self._measured = Bert(model, weights, tf.as_dtype(precision), compiled=False)
+        self._optimizer = AdamW(optimizer, self._trained, compiled=compiled)
+        self.slot_variables = self._optimizer.slots
+        self._step = clusters.jitted(self._train_step) if xla else self._train_step
+        self._compiles = compiled or xla
         features = {name: tf.TensorSpec([None, None, *shape], kind) for name, (shape, kind) in _FEATURES.items()}
         self._train = tf.function(
             self._train_steps,
-            autograph=False,  # converting all of Keras and the Model Garden takes longer than tracing it
+            autograph=False,
             input_signature=[features, tf.TensorSpec([None], tf.float32), tf.TensorSpec([], tf.int64)],
         )
         flat = {name: tf.TensorSpec([None, *shape], kind) for name, (shape, kind) in _FEATURES.items()}
@@ -89,14 +75,21 @@ class Trainer:
         return flops.pretraining(self._model, length, predictions, self._pieces, next_sentence=self._next_sentence)
 
     def prepare(self, batch: Batch) -> None:
-        """Trace and compile with zero steps of `batch`'s shape, so that time measured afterwards is training's."""
-        nothing = {name: values[:0] for name, values in batch.items()}
-        self._train(nothing, np.zeros(0, np.float32), np.int64(0))
+        """Trace and compile, so that time measured afterwards is training's.
+
+        XLA compiles what it meets, so a step is taken, and taken back.
+        """
+        count = int(self._compiles)
+        kept = encoders.arrays(self.encoder_variables | self.state) if count else {}
+        self._train({name: values[:count] for name, values in batch.items()}, np.zeros(count, np.float32), np.int64(0))
+        for name, variable in (self.encoder_variables | self.state).items() if count else ():
+            variable.assign(kept[name])
 
     def train(self, batch: Batch, rates: Arrays | Any, step: int) -> np.ndarray[Any, Any]:
         """Take as many steps as the batch has, from `step` on.
 
-        Shapes: features [steps, batch, …], rates [steps] float32 → [steps, metrics] float32, by `METRICS`.
+        A step whose gradient isn't finite changes no weight and no slot. Shapes: features [steps, batch, …], rates
+        [steps] float32 → [steps, metrics] float32, by `METRICS`.
         """
         result: np.ndarray[Any, Any] = self._train(batch, rates, np.int64(step)).numpy()
         return result
@@ -109,75 +102,61 @@ class Trainer:
         return self.named(np.array(self._means(sums)))
 
     def named(self, metrics: np.ndarray[Any, Any]) -> dict[str, float]:
-        """Metrics by name; those of NSP only where it is trained."""
-        values = {name: float(value) for name, value in zip(METRICS, metrics, strict=True)}
-        return {name: value for name, value in values.items() if self._next_sentence or not name.startswith("nsp")}
+        """Losses and accuracies by name; those of NSP only where it is trained."""
+        values = {name: float(value) for name, value in zip(METRICS, metrics, strict=False)}
+        return {
+            name: value
+            for name, value in values.items()
+            if name != "gradient_norm" and (self._next_sentence or not name.startswith("nsp"))
+        }
 
     @property
-    def state(self) -> Mapping[str, tf.Variable]:
+    def state(self) -> dict[str, tf.Variable]:
         """What has to be saved beside the encoder: heads and optimizer slots. The step is the caller's."""
         return self.head_variables | self.slot_variables
 
-    def resume_at(self, step: int) -> None:
-        """Tell the optimizer how many steps it has done: its bias correction counts them."""
-        self._optimizer.iterations.assign(step)
-
-    def _forward(self, batch: Mapping[str, Any], *, training: bool) -> tuple[Any, Any]:
-        """Logits: [batch, predictions, vocabulary] and [batch, 2]."""
-        encoded = self.encoder(
-            {
-                "input_word_ids": batch["input_ids"],
-                "input_mask": batch["input_mask"],
-                "input_type_ids": batch["segment_ids"],
-            },
-            training=training,
-        )
-        masked = self._pretrainer.masked_lm(encoded["sequence_output"], batch["masked_lm_positions"])
-        return masked, self._classify(encoded["pooled_output"], training=training)
-
-    def _losses(self, batch: Mapping[str, Any], *, training: bool) -> Any:
+    def _losses(self, model: Bert, batch: Mapping[str, Any], dropout: Dropout) -> Any:
         """Sums over the batch, [len(_SUMS)] float32."""
-        masked, sentences = self._forward(batch, training=training)
-        weights = batch["masked_lm_weights"]  # [batch, predictions], 0 is padding
-        ids, labels = batch["masked_lm_ids"], batch["next_sentence_labels"][:, 0]
-        mlm = tf.nn.sparse_softmax_cross_entropy_with_logits(ids, masked)  # [batch, predictions]
-        nsp = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, sentences)  # [batch]
-        right = tf.cast(tf.equal(tf.argmax(masked, -1, tf.int32), ids), tf.float32)
-        right_order = tf.cast(tf.equal(tf.argmax(sentences, -1, tf.int32), labels), tf.float32)
-        return tf.stack(
-            [
-                tf.reduce_sum(mlm * weights),
-                tf.reduce_sum(right * weights),
-                tf.reduce_sum(weights),
-                tf.reduce_sum(nsp),
-                tf.reduce_sum(right_order),
-                tf.cast(tf.size(labels), tf.float32),
-            ]
-        )
+        ids, positions = batch["input_ids"], batch["masked_lm_positions"]
+        read = tf.concat([tf.zeros_like(positions[:, :1]), positions], 1)  # [CLS], and what is to be predicted
+        states = model.encode(ids, batch["input_mask"], batch["segment_ids"], dropout, read)
+        weights = tf.reshape(batch["masked_lm_weights"], [-1])  # 0 is padding
+        masked = tf.reshape(states[:, 1:], [-1, self._model.hidden])  # [batch · predictions, hidden]
+        mlm, right = model.predict(masked, tf.reshape(batch["masked_lm_ids"], [-1]), weights)
+        labels = batch["next_sentence_labels"][:, 0]
+        nsp, right_order = tf.zeros([]), tf.zeros([])
+        if self._next_sentence:
+            orders = model.order(model.pool(states[:, 0]))  # [batch, 2]
+            nsp = tf.reduce_sum(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, orders))
+            right_order = tf.reduce_sum(tf.cast(tf.equal(tf.argmax(orders, -1, tf.int32), labels), tf.float32))
+        examples = tf.cast(tf.size(labels), tf.float32)
+        return tf.stack([mlm, right, tf.reduce_sum(weights), nsp, right_order, examples])
 
     def _metric_sums(self, batch: Mapping[str, Any]) -> Any:
-        return self._losses(batch, training=False)
+        return self._losses(self._measured, batch, Dropout(0.0, self._seed, 0))
 
     def _train_steps(self, batches: Mapping[str, Any], rates: Any, first_step: Any) -> Any:
         """A loop on the device: nothing goes to the host until all steps are done."""
         count = tf.size(rates)
-        variables = list(self._trained.values())
 
         def step(index: Any, metrics: Any) -> tuple[Any, Any]:
-            encoders.seed_generators(self._generators, self._seed, first_step + tf.cast(index, tf.int64))
-            self._rate.assign(rates[index])
             batch = {name: values[index] for name, values in batches.items()}
-            with tf.GradientTape() as tape:
-                means = self._means(self._losses(batch, training=True))
-            gradients = tape.gradient(means[0], variables)
-            self._optimizer.apply_gradients(zip(gradients, variables, strict=True))
-            return index + 1, metrics.write(index, tf.stack(means))
+            measured = self._step(batch, rates[index], first_step + tf.cast(index, tf.int64))
+            return index + 1, metrics.write(index, measured)
 
         metrics = tf.TensorArray(tf.float32, size=count, element_shape=[len(METRICS)])
         return tf.while_loop(lambda index, _: index < count, step, (tf.constant(0), metrics))[1].stack()
 
+    def _train_step(self, batch: Mapping[str, Any], rate: Any, step: Any) -> Any:
+        """One update. Features [batch, …] → [metrics] float32."""
+        with tf.GradientTape() as tape:
+            sums = self._losses(self._bert, batch, Dropout(self._model.dropout, self._seed, step))
+            means = self._means(sums)
+        norm = self._optimizer.apply(tape.gradient(means[0], list(self._trained.values())), rate, step)
+        return tf.stack([*means, norm])
+
     def _means(self, sums: Any) -> list[Any]:
-        """`METRICS` from `_SUMS`; a batch always has a masked position, so nothing is divided by 0."""
+        """`METRICS` but the norm, from `_SUMS`; a batch always has a masked position, so nothing is divided by 0."""
         mlm, right, weights, nsp, right_order, examples = (sums[index] for index in range(len(_SUMS)))
         loss = mlm / weights + nsp / examples if self._next_sentence else mlm / weights
         return [loss, mlm / weights, right / weights, nsp / examples, right_order / examples]
@@ -195,8 +174,3 @@ _FEATURES: dict[str, tuple[list[int | None], Any]] = {
     "masked_lm_weights": ([None], tf.float32),
     "next_sentence_labels": ([1], tf.int32),
 }
-
-
-def _empty_batch() -> dict[str, Any]:
-    """One example of zeros."""
-    return {name: tf.zeros([1, *(size or 1 for size in shape)], kind) for name, (shape, kind) in _FEATURES.items()}
