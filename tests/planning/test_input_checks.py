@@ -116,3 +116,20 @@ def test_a_dump_without_an_article_is_told_now(load, tmp_path, page):
     (tmp_path / "stub.xml").write_text(f"<mediawiki>{pages}</mediawiki>")
     with pytest.raises(UserError, match=r"stub\.xml has no article with prose among the 19 pages"):
         load(corpus={"dump": "stub.xml"})
+
+
+def test_an_option_without_effect_is_said(load):
+    changes = {"next_sentence": False, "short_sequence_rate": 0.2}
+    (said,) = load(corpus=changes, pretrain={"next_sentence": False})
+    assert "short_sequence_rate" in said
+
+
+def test_a_corpus_without_next_sentences_cant_train_them(load):
+    with pytest.raises(UserError, match=r"pretrain\.next_sentence.*corpus\.next_sentence"):
+        load(corpus={"next_sentence": False})
+
+
+def test_a_table_of_templates_is_looked_at_with_its_own_lines(load, tmp_path):
+    (tmp_path / "templates.yaml").write_text('"{1}": [far]\n"@convrt": [near]\n')
+    with pytest.raises(UserError, match=r"corpus\.templates: .*templates\.yaml, line 2: .*did you mean @convert"):
+        load(corpus={"templates": "templates.yaml"})

@@ -146,11 +146,14 @@ def _corpus(config: CorpusConfig, known: EarlierRuns, device: Device) -> Time:
     if words is None:
         return Time(None, f"unknown: {counted}")
     asked = config.derivation().resolved["corpus"]
-    shape = ("language", "duplicates", "sequence_length", "max_predictions", "whole_word_masking", "compression")
+    shape = (
+        *("language", "duplicates", "sequence_length", "max_predictions", "next_sentence", "whole_word_masking"),
+        *("max_ngram", "compression"),
+    )
     alike = [
         each
         for each in known.earlier(config.STAGE)
-        if all(each.config["corpus"].get(name) == asked[name] for name in shape) and _words_per_s(each) > 0
+        if volumes.has_shape(each.config, asked, shape) and _words_per_s(each) > 0
     ]
     if found := known.closest(alike, Device(processor=device.processor)):
         rates = Range.of(map(_words_per_s, found)) * device.threads

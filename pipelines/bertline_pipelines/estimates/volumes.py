@@ -1,8 +1,11 @@
 """Amounts: words of a dump, bytes that stay in the store, bytes that pods stage."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from bertline.corpus.config import CorpusConfig
+from bertline.experiment.corpora import Corpus
 from bertline.models import sizes
 from bertline.pretrain.config import PretrainConfig
 from bertline.sources.files import Source
@@ -45,10 +48,10 @@ def corpus(config: CorpusConfig, known: EarlierRuns) -> Volume:
     if amount is None:
         return Volume(None, f"unknown: {counted}")
     asked = config.derivation().resolved["corpus"]
-    shape = ("language", "sequence_length", "max_predictions", "compression")
+    shape = ("language", "sequence_length", "max_predictions", "next_sentence", "compression")
     for each in known.earlier(config.STAGE):
-        there, counts = each.config["corpus"], each.result("words") * each.config["corpus"].get("duplicates", 0)
-        if counts and all(there.get(name) == asked[name] for name in shape):
+        counts = each.result("words") * each.config["corpus"].get("duplicates", 0)
+        if counts and has_shape(each.config, asked, shape):
             size = each.size / counts * amount.high * config.corpus.duplicates
             return Volume(size, f"measured: corpus {each.manifest.key[:12]}, by its words and duplicates; {counted}")
     if config.corpus.compression == "none":
@@ -56,6 +59,12 @@ def corpus(config: CorpusConfig, known: EarlierRuns) -> Volume:
         examples = amount.high * config.corpus.duplicates * baselines.EXAMPLES_A_WORD[config.corpus.language]
         return Volume(examples * baselines.BYTES_AN_EXAMPLE, f"{baselines.SIZE_BASIS}; {counted}")
     return Volume(None, "unknown: no compressed corpus of this shape is in the store, and neither do the tables")
+
+
+def has_shape(config: Mapping[str, Any], asked: Mapping[str, Any], shape: Iterable[str]) -> bool:
+    """Whether an earlier corpus has these options as they are asked for; an option that it hasn't had its default."""
+    there, fields = config["corpus"], Corpus.model_fields
+    return all(there.get(name, fields[name].default) == asked[name] for name in shape)
 
 
 def words(dump: Source, known: EarlierRuns) -> tuple[Range | None, str]:

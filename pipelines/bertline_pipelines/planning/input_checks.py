@@ -149,6 +149,8 @@ def warnings(experiment: Experiment) -> Iterator[str]:
             f"corpus.masking_rate {corpus.masking_rate:g} of {corpus.sequence_length} tokens is {wanted}, and "
             f"corpus.max_predictions allows {corpus.max_predictions}: fewer tokens of long examples are masked"
         )
+    if not corpus.next_sentence and "short_sequence_rate" in corpus.model_fields_set:
+        yield "corpus.short_sequence_rate has no effect where corpus.next_sentence is false: examples are packed full"
     for task, files in experiment.evaluate.tasks.items():
         if files.train.pinned().identity == files.dev.pinned().identity:
             yield f"evaluate.tasks.{task}: train and dev are one file: the accuracy would be on what was trained on"
