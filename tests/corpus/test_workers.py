@@ -10,11 +10,29 @@ import pytest
 
 from bertline.corpus import workers
 from bertline.errors import TransientError, UserError
+from bertline.process import processors
 
 
-def test_their_number_can_be_asked_for(monkeypatch):
+@pytest.fixture
+def machine(monkeypatch):
+    """8 cores and 16 GB."""
+    monkeypatch.delenv(workers.ENVIRONMENT, raising=False)
+    monkeypatch.setattr(processors, "cores", lambda: 8)
+    monkeypatch.setattr(processors, "memory", lambda: 16_000_000_000)
+
+
+def test_their_number_can_be_asked_for(monkeypatch, machine):
+    assert workers.count() == 8
     monkeypatch.setenv(workers.ENVIRONMENT, "3")
     assert workers.count() == 3
+
+
+@pytest.mark.parametrize(("gigabytes", "expected"), [(16, 8), (4, 5), (2, 2), (1, 1), (0.5, 1)])
+def test_there_are_no_more_than_memory_suffices_for(gigabytes, expected, monkeypatch, machine):
+    monkeypatch.setattr(processors, "memory", lambda: int(gigabytes * 1e9))
+    assert workers.count() == expected
+    monkeypatch.setenv(workers.ENVIRONMENT, "8")
+    assert workers.count() == expected
 
 
 @pytest.mark.parametrize("asked", ["0", "-1", "two", "1.5"])

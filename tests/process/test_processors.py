@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import psutil
 import pytest
 
 from bertline.errors import UserError
@@ -43,6 +44,30 @@ def test_limits_of_version_1_count(quota, expected, node):
     (node / "cpu/pod/cpu.cfs_quota_us").write_text(quota + "\n")
     (node / "cpu/pod/cpu.cfs_period_us").write_text("100000\n")
     assert processors.cores() == expected
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("memory.max", "2000000000"),
+        ("memory.high", "2000000000"),
+        ("memory/pod/memory.limit_in_bytes", "2000000000"),
+        ("memory/memory.limit_in_bytes", "2000000000"),
+    ],
+)
+def test_a_containers_memory_limit_counts_and_not_the_nodes_memory(file, text, node):
+    machine = processors.memory()
+    (node / "membership").write_text("4:memory:/pod\n0::/\n")
+    (node / file).parent.mkdir(parents=True, exist_ok=True)
+    (node / file).write_text(text + "\n")
+    assert processors.memory() == min(2_000_000_000, machine)
+
+
+@pytest.mark.parametrize("text", ["max", "9223372036854771712"])
+def test_no_limit_is_the_machines_memory(text, node):
+    machine = processors.memory()
+    (node / "memory.max").write_text(text)
+    assert processors.memory() == machine == psutil.virtual_memory().total
 
 
 @pytest.fixture

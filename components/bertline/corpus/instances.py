@@ -119,12 +119,8 @@ def make(
             duplicates=options.dupe_factor,
         )
     else:
-        text, plan = segments.full_sentences(
-            text,
-            random,
-            max_seq_length=options.max_seq_length,
-            duplicates=options.dupe_factor,
-            sep_id=vocabulary.sep_id,
+        plan = segments.full_sentences(
+            text, random, max_seq_length=options.max_seq_length, duplicates=options.dupe_factor
         )
     random.place(randomness.Stream.ORDER, 0, bucket)
     order = np.argsort(random.words(plan.count), kind="stable")  # [instances]
@@ -156,12 +152,15 @@ def _made(
     column = np.arange(width)  # [width]
     # [CLS] is column 0, A begins in column 1, its [SEP] is in column a_length + 1, B begins in a_length + 2.
     first_sep = a_length + 1
-    last_sep = first_sep + b_length + 1 if plan.has_b else first_sep
+    last_sep = first_sep + b_length + 1 if plan.line is None else first_sep
     is_piece = (column <= last_sep) & (column != 0) & (column != first_sep) & (column != last_sep)  # [rows, width]
     in_b = column > first_sep  # [rows, width]
     source = np.where(in_b, b_begin - first_sep - 1, a_begin - 1) + column  # [rows, width]
-    ids = text.pieces[np.where(is_piece, source, 0)]  # [rows, width]
-    if not plan.has_b:
+    source = np.where(is_piece, source, a_begin)  # [rows, width]
+    if plan.line is None:
+        ids = text.pieces[source]  # [rows, width]
+    else:
+        ids = plan.line.pieces(text, source, vocabulary.sep_id)  # [rows, width]
         is_piece &= ids != vocabulary.sep_id  # between documents
     ids *= column < last_sep
     ids[:, 0] = vocabulary.cls_id

@@ -90,6 +90,28 @@ class Text:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Line:
+    """All documents of all duplicates as a reader would see them: each duplicate's in random order, a [SEP] after each.
+
+    It is as long as the text times the duplicates, so it isn't laid out: only where each document begins.
+    """
+
+    begins: Int64s
+    """Where each document of each duplicate begins in the line. Shape [duplicates * documents]."""
+    sources: Int64s
+    """Where it begins in the text. Shape [duplicates * documents]."""
+    ends: Int64s
+    """Where its [SEP] is in the line. Shape [duplicates * documents]."""
+
+    def pieces(self, text: Text, places: Int64s, sep_id: int) -> Int32s:
+        """What is in some places of the line. Any shape."""
+        document = np.searchsorted(self.begins, places, side="right") - 1
+        is_sep = places == self.ends[document]
+        source = np.where(is_sep, 0, places - self.begins[document] + self.sources[document])
+        return np.where(is_sep, np.int32(sep_id), text.pieces[source])
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Plan:
     """Where each instance's segments lie in the text, in the order of (duplicate, document, number within both)."""
 
@@ -106,7 +128,8 @@ class Plan:
     """Of which document. Shape [sources]."""
     source_begins: Int64s
     """Which instance each source begins with, and how many instances there are. Shape [sources + 1]."""
-    has_b: bool
+    line: "Line | None" = None
+    """What the segments lie in if it isn't the text itself; then there is no B."""
 
     @property
     def count(self) -> int:
@@ -142,7 +165,6 @@ def pairs(
         duplicates=np.repeat(np.arange(duplicates), documents),
         document_ids=np.tile(text.ids, duplicates),
         source_begins=np.concatenate([[0], np.cumsum(counts)]),
-        has_b=True,
     )
 
 
@@ -254,66 +276,68 @@ def _heads(coins: Int64s, word: UInt64s) -> Int64s:
     return heads + np.where(coins > 0, np.bitwise_count(word >> shift), 0)
 
 
-def full_sentences(
-    text: Text, random: randomness.Random, *, max_seq_length: int, duplicates: int, sep_id: int
-) -> tuple[Text, Plan]:
+def full_sentences(text: Text, random: randomness.Random, *, max_seq_length: int, duplicates: int) -> Plan:
     """Packs the documents of each duplicate, in random order, into instances of whole sentences.
 
-    The new text is what a reader of all duplicates would see: documents in that order, a [SEP] after each. An instance
-    is a slice of it; a sentence longer than an instance is cut.
+    An instance is a part of a :class:`Line`; a sentence longer than an instance is cut.
     """
     longest = max_seq_length - 2  # [CLS] and [SEP]
-    sep = np.array([sep_id], np.int32)
-    sentence_offsets, document_offsets = text.sentence_offsets.tolist(), text.document_offsets.tolist()
-    ids = text.ids.tolist()
-    parts: list[Int32s] = []
-    begins: list[int] = []  # of each sentence in the new text
-    ends: list[int] = []  # the same, without the [SEP] after the last sentence of a document
-    owners: list[int] = []
-    at = 0
-    rows: list[tuple[int, int]] = []
-    sources: list[tuple[int, int, int]] = []  # (duplicate, document id, first instance)
+    orders = [_shuffled_documents(text, duplicate, random) for duplicate in range(duplicates)]  # [documents] each
+    order = np.concatenate([np.zeros(0, np.int64), *orders])  # [duplicates * documents]
+    sources = text.sentence_offsets[text.document_offsets]  # [documents + 1]
+    lengths = np.diff(sources)[order] + 1  # [duplicates * documents], with [SEP]
+    line_ends = np.cumsum(lengths)
+    line = Line(line_ends - lengths, sources[order], line_ends - 1)
+    rows: list[Int64s] = []  # [instances, 2] of each duplicate
+    owners: list[Int64s] = []  # of each instance: the place in `order` of the document that it begins in
     for duplicate in range(duplicates):
-        first = len(begins)
-        for index in _shuffled_documents(text, duplicate, random):
-            offsets = sentence_offsets[document_offsets[index] : document_offsets[index + 1] + 1]
-            for sentence, following in itertools.pairwise(offsets):
-                for cut in range(sentence, following, longest):
-                    begins.append(at + cut - offsets[0])
-                    ends.append(at + min(cut + longest, following) - offsets[0])
-                    owners.append(ids[index])
-            parts += (text.pieces[offsets[0] : offsets[-1]], sep)
-            at += offsets[-1] - offsets[0] + 1
-        start = first
+        part = slice(duplicate * len(text.ids), (duplicate + 1) * len(text.ids))
+        begins, ends = _sentences(text, orders[duplicate], line.begins[part], longest)
+        found: list[tuple[int, int]] = []
+        start = 0
         while start < len(begins):
             stop = bisect.bisect_right(ends, begins[start] + longest, start)
-            # An instance is masked by the document that it begins in, and its number there.
-            if not sources or sources[-1][:2] != (duplicate, owners[start]):
-                sources.append((duplicate, owners[start], len(rows)))
-            rows.append((begins[start], ends[stop - 1]))
+            found.append((begins[start], ends[stop - 1]))
             start = stop
-    table = np.array(rows, dtype=np.int64).reshape(len(rows), 2)  # [instances, 2]
+        rows.append(np.array(found, np.int64).reshape(len(found), 2))
+        owners.append(np.searchsorted(line.begins, rows[-1][:, 0], side="right") - 1)
+    table = np.concatenate([np.zeros((0, 2), np.int64), *rows])  # [instances, 2]
+    owner = np.concatenate([np.zeros(0, np.int64), *owners])  # [instances]
+    # An instance is masked by the document that it begins in, and its number there.
+    firsts = np.flatnonzero(np.diff(owner, prepend=-1))  # [sources]
     end = table[:, 1]
-    plan = Plan(
+    return Plan(
         a_begin=table[:, 0],
         a_end=end,
         b_begin=end,
         b_end=end,
-        is_random=np.zeros(len(rows), np.bool_),
-        duplicates=np.array([duplicate for duplicate, _, _ in sources], np.int64),
-        document_ids=np.array([document for _, document, _ in sources], np.uint64),
-        source_begins=np.array([*(first for _, _, first in sources), len(rows)], np.int64),
-        has_b=False,
+        is_random=np.zeros(len(table), np.bool_),
+        duplicates=owner[firsts] // max(1, len(text.ids)),
+        document_ids=text.ids[order[owner[firsts]]],
+        source_begins=np.append(firsts, len(table)),
+        line=line,
     )
-    return dataclasses.replace(text, pieces=np.concatenate(parts) if parts else text.pieces), plan
 
 
-def _shuffled_documents(text: Text, duplicate: int, random: randomness.Random) -> list[int]:
-    keys: list[tuple[int, int]] = []
+def _sentences(text: Text, order: Int64s, line_begins: Int64s, longest: int) -> tuple[list[int], list[int]]:
+    """Where each sentence of one duplicate begins and ends in the line; long ones are cut into several."""
+    counts = np.diff(text.document_offsets)[order]  # [documents]
+    firsts = np.cumsum(counts) - counts
+    sentence = np.arange(counts.sum()) + np.repeat(text.document_offsets[:-1][order] - firsts, counts)  # [sentences]
+    shift = np.repeat(line_begins - text.sentence_offsets[text.document_offsets[:-1][order]], counts)  # [sentences]
+    begins, ends = text.sentence_offsets[sentence] + shift, text.sentence_offsets[sentence + 1] + shift
+    cuts = -(-(ends - begins) // longest)  # [sentences]
+    number = np.arange(cuts.sum()) - np.repeat(np.cumsum(cuts) - cuts, cuts)  # [parts of sentences]
+    begins = np.repeat(begins, cuts) + number * longest
+    return begins.tolist(), np.minimum(begins + longest, np.repeat(ends, cuts)).tolist()
+
+
+def _shuffled_documents(text: Text, duplicate: int, random: randomness.Random) -> Int64s:
+    keys = np.empty(len(text.ids), np.uint64)
     for index, document_id in enumerate(text.ids.tolist()):
         random.place(randomness.Stream.PACKING, duplicate, document_id)
-        keys.append((int(random.words(1)[0]), index))
-    return [index for _, index in sorted(keys)]
+        keys[index] = random.words(1)[0]
+    return np.argsort(keys, kind="stable")
 
 
 def _require(condition: bool, message: str) -> None:

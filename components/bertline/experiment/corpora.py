@@ -77,7 +77,8 @@ class Corpus(Articles):
     """How often a document is used, each time with other cuts and masks (`dupe_factor`). The original: en 2, ru 10."""
     shards: int = Field(256, ge=1, le=65536)
     """Buckets that documents are spread over by hash, and so TFRecord files. Random next sentences come from the own
-    bucket; one has to fit in a worker's memory: English Wikipedia's 3 Bn tokens / 256 = 12 M tokens, 50 MB as int32."""
+    bucket, whose text and plan are in a worker's memory: English Wikipedia's 3 Bn tokens / 256 = 12 M tokens, 280 MB
+    with 10 duplicates. That grows by 8 bytes a token, and a byte a token and duplicate."""
     compression: Literal["none", "gzip"] = "none"
     """gzip: a fifth of the size, several times slower to read."""
     held_out: float = Field(0.005, ge=0, lt=0.5)

@@ -1,4 +1,4 @@
-"""How many cores this process may use: by its affinity, by its container's CPU limit, or as it was told."""
+"""How many cores and how much memory this process may use: by the machine, by its container, or as it was told."""
 
 import os
 from collections.abc import Iterator
@@ -18,6 +18,17 @@ def cores() -> int:
     The node may have many more, but threads beyond the limit only cost memory and wait for each other.
     """
     return min([len(os.sched_getaffinity(0)), *_limits()])
+
+
+def memory() -> int:
+    """Bytes that this process and its children may use: the machine's memory, or less if the container has a limit."""
+    limits = [
+        int(text)
+        for folder in _groups("memory")
+        for name in ("memory.max", "memory.high", "memory.limit_in_bytes")
+        if (text := _text(folder / name)).isdecimal()
+    ]
+    return min([os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *limits])
 
 
 def threads() -> int:
@@ -47,7 +58,7 @@ def _limits() -> list[int]:
     """CPU limits of the process' control groups and of those around them, in whole cores."""
     return [
         max(1, -(-quota // period))
-        for folder in _groups()
+        for folder in _groups("cpu")
         for quota, period in [*_read(folder, "cpu.max"), *_read(folder, "cpu.cfs_quota_us", "cpu.cfs_period_us")]
         if quota > 0
     ]
@@ -56,22 +67,27 @@ def _limits() -> list[int]:
 def _read(folder: Path, *names: str) -> list[tuple[int, int]]:
     """Microseconds of processor time in a period of so many: of version 2 in one file, of version 1 in two."""
     try:
-        quota, period = " ".join((folder / name).read_text() for name in names).split()
+        quota, period = " ".join(_text(folder / name) for name in names).split()
         return [(int(quota), int(period))]
-    except (OSError, ValueError):  # no such file, or "max": no limit
+    except ValueError:  # no such file, or "max": no limit
         return []
 
 
-def _groups() -> Iterator[Path]:
-    """Folders of the process' control groups and of all around them; a container may see its own as the root."""
+def _text(path: Path) -> str:
+    """Of a file; "" if it can't be read."""
     try:
-        lines = MEMBERSHIP.read_text().splitlines()
+        return path.read_text().strip()
     except OSError:
-        lines = []
-    for line in ["0::/", "1:cpu:/", *lines]:
+        return ""
+
+
+def _groups(controller: str) -> Iterator[Path]:
+    """Folders of the process' control groups and of all around them; a container may see its own as the root."""
+    lines = _text(MEMBERSHIP).splitlines()
+    for line in ["0::/", f"1:{controller}:/", *lines]:
         number, controllers, path = line.split(":", 2)
-        if number != "0" and "cpu" not in controllers.split(","):
+        if number != "0" and controller not in controllers.split(","):
             continue
-        root = CGROUPS if number == "0" else CGROUPS / "cpu"
+        root = CGROUPS if number == "0" else CGROUPS / controller
         folder = root / path.lstrip("/")
         yield from (each for each in (folder, *folder.parents) if each.is_relative_to(root))
