@@ -92,7 +92,7 @@ def test_independent_tasks_go_on_after_a_failure(experiment, tmp_path):
     [
         (signal.SIGKILL, -signal.SIGKILL),
         (signal.SIGINT, ExitCode.INTERRUPTED),
-        (signal.SIGTERM, ExitCode.PREEMPTED),
+        pytest.param(signal.SIGTERM, ExitCode.PREEMPTED, marks=pytest.mark.slow),  # the way of SIGINT
     ],
     ids=["SIGKILL", "SIGINT", "SIGTERM"],
 )
