@@ -266,4 +266,4 @@ def test_validate_finds_a_profile_with_a_gpu_and_no_selector(cluster, profile):
 def test_a_store_that_pods_do_not_share_is_refused(cluster, profile):
     result = cluster("submit", "--store", "file:///tmp/store")
     assert result.returncode == 2
-    assert "a disk that pods don't share" in result.stderr
+    assert "a directory that pods don't share" in result.stderr

@@ -61,7 +61,7 @@ def test_it_survives_what_passes_and_says_so_once(follow, server):
     server.runs[next(iter(server.runs))].cancel()
     status, shown = going()
     assert status.state == "canceled"
-    assert shown.getvalue().count("has a problem now (500)") == 1
+    assert shown.getvalue().count("has a temporary problem (500)") == 1
 
 
 def test_it_ends_when_the_server_has_forgotten_the_run(follow, server):

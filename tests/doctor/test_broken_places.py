@@ -45,7 +45,7 @@ def runs_may_not_be_listed(place):
 
 def kubeflow_is_of_another_version(place):
     place.kfp.tag = "2.5.0"
-    return [("kubeflow", "warning", r"version is 2\.5\.0, and bertline compiles for 2\.16")], 0
+    return [("kubeflow", "warning", r"version is 2\.5\.0, but bertline compiles for 2\.16")], 0
 
 
 def _argo(place, defaults):

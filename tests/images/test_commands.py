@@ -242,7 +242,7 @@ def test_what_cant_work_is_said_in_a_sentence(arguments, sentence, bertline):
 
 def test_an_engine_that_doesnt_answer_is_mentioned(bertline, program):
     program("docker", "exit 1")
-    assert "docker is here, but its engine doesn't answer" in bertline("build").stderr
+    assert "docker is installed, but its engine doesn't answer" in bertline("build").stderr
 
 
 def test_a_build_that_fails_points_to_its_own_words(bertline, program):

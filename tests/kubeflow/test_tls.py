@@ -145,7 +145,7 @@ def test_kubeflows_connection_too(certificate, monkeypatch):
         assert version(port) == "2.16.1"
     with serve(certificate, "eof") as port, pytest.raises(TransientError, match="broke off"):
         version(port)
-    with serve(certificate, "plain") as port, pytest.raises(UserError, match="by https"):
+    with serve(certificate, "plain") as port, pytest.raises(UserError, match="speak https"):
         version(port)
     with serve(certificate, "answer") as port, pytest.raises(UserError, match="isn't trusted"):
         Kubeflow(f"https://127.0.0.1:{port}", "kubeflow", attempts=3).version()

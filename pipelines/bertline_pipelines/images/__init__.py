@@ -1,1 +1,1 @@
-"""The stages' images: which there are, what they are made of, how they are built."""
+"""The stages' images: their list, their inputs, and how they are built."""

@@ -1,9 +1,9 @@
-"""The programs that make images and bring them to a cluster, and the exact commands they are given.
+"""The programs that build images and bring them to a cluster, and their commands.
 
-Commands are lists of words and nothing is run here but what finds out: whoever calls can print them instead.
+Commands are lists of words, which the caller runs or prints. This module itself only runs commands that read.
 
-Where nested containers aren't allowed, buildah works without a daemon with BUILDAH_ISOLATION=chroot and
-STORAGE_DRIVER=vfs in the environment, which it reads itself.
+If nested containers aren't allowed, use buildah with BUILDAH_ISOLATION=chroot and STORAGE_DRIVER=vfs in the
+environment; buildah reads them itself.
 """
 
 import json
@@ -19,7 +19,7 @@ from bertline_pipelines.images import catalogue
 
 TOOLS = ("docker", "podman", "buildah")
 CLUSTERS = {"kind": "bertline", "minikube": "minikube"}
-"""What loads images into nodes → the name of its cluster, unless another is given."""
+"""Program that loads images into nodes → default name of its cluster."""
 PATIENCE_S = 20.0
 UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 
@@ -30,22 +30,22 @@ def choose(wanted: str | None = None) -> str:
     """The wanted tool, or the first of `TOOLS` that works here.
 
     Raises:
-        UserError: there is none.
+        UserError: no tool works.
     """
     if wanted:
         if wanted not in TOOLS:
             raise UserError(f"can't build with {wanted!r}; accepted: {', '.join(TOOLS)}")
         return wanted
     for tool in TOOLS:
-        # docker alone needs an engine that runs; its client is often there without one.
+        # Only docker needs a running engine; often just its client is installed.
         if shutil.which(tool) and (tool != "docker" or _ask(["docker", "version", "--format", "{{.Server.Version}}"])):
             return tool
-    engine = " (docker is here, but its engine doesn't answer)" if shutil.which("docker") else ""
+    engine = " (docker is installed, but its engine doesn't answer)" if shutil.which("docker") else ""
     raise UserError(f"building images needs one of {', '.join(TOOLS)}, and none works here{engine}; install one")
 
 
 def choose_loader(wanted: str | None = None) -> str:
-    """What loads images into nodes: the wanted one, or the first that is here."""
+    """The program that loads images into nodes: the wanted one, or the first that is installed."""
     if wanted:
         if wanted not in CLUSTERS:
             raise UserError(f"can't load images with {wanted!r}; accepted: {', '.join(CLUSTERS)}")
@@ -59,10 +59,10 @@ def choose_loader(wanted: str | None = None) -> str:
 
 
 def name(tool: str, reference: str) -> str:
-    """A reference as a tool has to be told it.
+    """A reference in the form that a tool needs.
 
-    podman and buildah would put `localhost/` before a bare name, and then no node would find the image under the name
-    that pods ask for.
+    podman and buildah put `localhost/` before a name without a host; then nodes wouldn't find the image by the name
+    that pods use.
     """
     return reference if "/" in reference or tool == "docker" else f"docker.io/library/{reference}"
 
@@ -75,10 +75,10 @@ def build(
     Args:
         tool: One of `TOOLS`.
         image: One of `catalogue.VARIANTS`.
-        variant: One of the image's.
-        reference: Its name and tag.
-        secrets: `pip.conf` and `ca.crt`, where installing packages needs them; they don't stay in the image.
-        context: The repository; this one if None.
+        variant: One of the image's variants.
+        reference: The image's name and tag.
+        secrets: `pip.conf` and `ca.crt`, if installing packages needs them; they don't stay in the image.
+        context: The repository; None means this one.
     """
     context = context or catalogue.checkout()
     values = {
@@ -99,7 +99,7 @@ def build(
 
 
 def is_there(tool: str, reference: str) -> bool:
-    """True if the tool has the image already."""
+    """True if the tool already has the image."""
     match tool:
         case "docker":
             command = ["docker", "image", "inspect", "--format", "{{.Id}}", reference]
@@ -111,7 +111,7 @@ def is_there(tool: str, reference: str) -> bool:
 
 
 def size(tool: str, reference: str) -> int | None:
-    """Bytes of an image's layers, as the tool tells them; None if it isn't there."""
+    """Bytes of an image's layers, from the tool; None if the tool doesn't have it."""
     if tool != "buildah":
         told = _ask([tool, "image", "inspect", "--format", "{{.Size}}", name(tool, reference)])
         return int(told) if told else None
@@ -121,19 +121,19 @@ def size(tool: str, reference: str) -> int | None:
 
 
 def push(tool: str, reference: str) -> Command:
-    """To the reference's registry."""
+    """The command that pushes an image to its registry."""
     return [tool, "push", reference]
 
 
 def load(loader: str, tool: str, reference: str, cluster: str, archive: Path) -> list[Command]:
-    """Into the nodes of a cluster on this machine.
+    """The commands that load an image into the nodes of a cluster on this machine.
 
     Args:
         loader: kind or minikube.
-        tool: What has the image. Both loaders can take it from docker; the others hand over a file.
+        tool: The tool that has the image. Both loaders can read it from docker; other tools export a file.
         reference: The image.
-        cluster: Its name.
-        archive: Where that file goes.
+        cluster: The cluster's name.
+        archive: The file to export to.
     """
     into = ["--name", cluster] if loader == "kind" else ["--profile", cluster]
     if tool == "docker":
@@ -150,12 +150,12 @@ def load(loader: str, tool: str, reference: str, cluster: str, archive: Path) ->
 
 
 def revision(context: Path) -> str:
-    """The commit, with `-dirty` where files differ from it; empty where there is no git."""
+    """The commit, with `-dirty` if files differ from it; empty without git."""
     return _ask(["git", "-C", str(context), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"])
 
 
 def _ask(command: Command) -> str:
-    """What a command prints; empty if it fails, hangs or isn't there."""
+    """The output of a command; empty if it fails, hangs or isn't installed."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     except (OSError, subprocess.TimeoutExpired):

@@ -1,12 +1,12 @@
-"""The images: which there are, what they are made of, and what they are called.
+"""The images: their list, their inputs and their names.
 
-An image's tag follows from what goes into it: its Dockerfile, the files that the Dockerfile's COPY lines take, the base
-image and the variant. So two checkouts with the same content agree on the tag without talking to each other, a changed
-line of code is a new image, and nothing ever has to be `latest`. When and where it was built isn't in it.
+An image's tag is the digest of its inputs: the Dockerfile, the files of its COPY lines, the base image and the variant.
+So checkouts with the same content have the same tag, and a changed line of code makes a new image; `latest` is never
+needed. The tag doesn't depend on when and where the image was built.
 
-    images/base-image.txt                 what all of them are based on
+    images/base-image.txt                 the base of all images
     images/<image>/Dockerfile             recipe; its context is the repository
-    images/<image>/requirements*.lock     packages, with hashes; a lock a variant where there are several
+    images/<image>/requirements*.lock     packages, with hashes; one lock for each variant
 """
 
 import hashlib
@@ -33,15 +33,15 @@ BASE = "images/base-image.txt"
 
 @dataclass(frozen=True)
 class Copy:
-    """A COPY line that takes files of the repository."""
+    """A COPY line with files of the repository."""
 
     sources: tuple[str, ...]
-    """Files and folders, from the repository's root; a folder stands for what is in it."""
+    """Files and folders, relative to the repository's root; a folder means its files."""
     destination: str
 
 
 def variant_of(image: str, wanted: str) -> str:
-    """The wanted variant, or the only one of an image that has just one.
+    """The wanted variant, or the image's only one.
 
     Raises:
         UserError: there is no such image or variant.
@@ -55,7 +55,7 @@ def variant_of(image: str, wanted: str) -> str:
 
 
 def reference(registry: str, image: str, variant: str = "cpu") -> str:
-    """Name and tag, as pods pull it: `registry/bertline-corpus:cpu-3f9a…`.
+    """Name and tag for pulling: `registry/bertline-corpus:cpu-3f9a…`.
 
     Args:
         registry: Empty for images that are loaded into the nodes.
@@ -67,12 +67,12 @@ def reference(registry: str, image: str, variant: str = "cpu") -> str:
 
 
 def tag(image: str, variant: str = "cpu", root: Path | None = None) -> str:
-    """The variant and a digest of what the image is made of.
+    """The variant and the digest of the image's inputs.
 
     Args:
         image: One of `VARIANTS`.
         variant: `cpu` or `cuda`; see `variant_of`.
-        root: Of another checkout than this one.
+        root: Root of another checkout; None means this one.
     """
     variant = variant_of(image, variant)
     content = {path: hashlib.sha256(file.read_bytes()).hexdigest() for path, file in files(image, variant, root)}
@@ -81,7 +81,7 @@ def tag(image: str, variant: str = "cpu", root: Path | None = None) -> str:
 
 
 def base(root: Path | None = None) -> str:
-    """What all images are based on."""
+    """The base of all images."""
     return _locate(BASE, root).read_text(encoding="utf-8").strip()
 
 
@@ -91,7 +91,7 @@ def recipe(image: str, root: Path | None = None) -> str:
 
 
 def copies(image: str, variant: str = "cpu", root: Path | None = None) -> list[Copy]:
-    """The COPY lines of a Dockerfile that take files of the repository, in their order."""
+    """The COPY lines of a Dockerfile with files of the repository, in order."""
     text = re.sub(r"\\\n", " ", re.sub(r"^\s*#.*\n", "", recipe(image, root), flags=re.MULTILINE))
     lines = (line.split()[1:] for line in text.splitlines() if line.startswith("COPY "))
     return [
@@ -102,7 +102,7 @@ def copies(image: str, variant: str = "cpu", root: Path | None = None) -> list[C
 
 
 def files(image: str, variant: str = "cpu", root: Path | None = None) -> list[tuple[str, Path]]:
-    """All files of the repository that an image takes: path from the repository's root, and place. Sorted."""
+    """All files of the repository in an image, sorted: (path relative to the repository's root, path on this disk)."""
     sources = [source for copy in copies(image, variant, root) for source in copy.sources]
     return sorted(each for source in sources for each in _expand(source, _locate(source, root)))
 
@@ -115,8 +115,8 @@ def checkout() -> Path:
     """
     if not _is_checkout():
         raise UserError(
-            f"images are built from a checkout of bertline, and this bertline {bertline.__version__} is an installed "
-            "package; run the same command from a checkout of this version, the tags will be the same"
+            f"images are built from a checkout of bertline, but this bertline {bertline.__version__} is an installed "
+            "package; run the same command in a checkout of this version, its tags are the same"
         )
     return CHECKOUT
 
@@ -126,7 +126,7 @@ def _is_checkout() -> bool:
 
 
 def _locate(path: str, root: Path | None) -> Path:
-    """A file or folder of the repository: in a checkout, or where a wheel puts it."""
+    """The path of a repository's file or folder, in a checkout or in a wheel."""
     if root or _is_checkout():
         found = (root or CHECKOUT) / path
     elif path.startswith("images/"):
@@ -134,12 +134,12 @@ def _locate(path: str, root: Path | None) -> Path:
     else:
         found = Path(bertline.__file__).parents[1] / path.removeprefix("components/")
     if not found.exists():
-        raise UserError(f"an image needs {path}, and there is no {found}; is this installation of bertline complete?")
+        raise UserError(f"an image needs {path}, but {found} doesn't exist; install bertline again")
     return found
 
 
 def _expand(path: str, place: Path) -> Iterator[tuple[str, Path]]:
-    """The files under a source, without what .dockerignore keeps away."""
+    """The files under a source, without those in .dockerignore."""
     if place.is_file():
         yield path, place
         return

@@ -1,6 +1,6 @@
-"""Kubeflow Pipelines, v2beta1: the few calls of its REST API that bertline needs.
+"""Kubeflow Pipelines, v2beta1: the calls of its REST API that bertline needs.
 
-Not the SDK's client: it takes seconds to import, has no time-outs, and waits for ever for a run that was cancelled.
+The SDK's client isn't used: it takes seconds to import, has no timeouts, and waits for ever for a cancelled run.
 """
 
 import json
@@ -18,15 +18,15 @@ from bertline_pipelines.kubeflow.requests import Connection, RefusedError
 from bertline_pipelines.kubeflow.runs import Run
 
 VERSION = "2.16"
-"""Of the server: compiled documents and the executor in the images are of this one."""
+"""The server's version that compiled documents and the images' executor are for."""
 
 
 class RunNotFoundError(UserError):
-    """The server answers and has no such run: it was deleted, or is another server's."""
+    """The server has no such run: it was deleted, or belongs to another server."""
 
 
 class Kubeflow:
-    """A KFP server. A context manager, which closes its connections."""
+    """A KFP server; as a context manager it closes its connections."""
 
     def __init__(
         self,
@@ -38,13 +38,13 @@ class Kubeflow:
         timeout_s: tuple[float, float] = kubeflow_calls.TIMEOUT_S,
         attempts: int = kubeflow_calls.ATTEMPTS,
     ) -> None:
-        """Prepare; nothing is sent before the first call.
+        """Prepare; the first call sends the first request.
 
         Args:
-            endpoint: `http://localhost:8888`, `https://host/pipeline`: what comes before `/apis`.
-            namespace: Of the runs, where the server has several users; unused otherwise.
-            token: What the server wants to see, if anything; from KFP_TOKEN.
-            ui: Address of the web page, for links, if it isn't the endpoint.
+            endpoint: `http://localhost:8888`, `https://host/pipeline`: the URL before `/apis`.
+            namespace: Namespace of the runs, if the server has several users; else unused.
+            token: The token that the server requires, if any; from KFP_TOKEN.
+            ui: Address of the web page, for links; None means the endpoint.
             timeout_s: Seconds to connect, and seconds without a byte.
             attempts: How often one request is sent at most.
         """
@@ -67,17 +67,17 @@ class Kubeflow:
         self._connection.close()
 
     def version(self) -> str:
-        """The server's: `2.16.1`, or `unknown` if it doesn't tell."""
+        """The server's version, such as `2.16.1`, or `unknown`."""
         return str(self._health().get("tag_name") or "unknown")
 
     def experiment(self, name: str) -> str:
-        """The id of KFP's experiment of this name, made if it isn't there."""
+        """The id of KFP's experiment of this name; it is created if it doesn't exist."""
         if found := self._experiment(name):
             return found
         try:
             made = self._connection.call("POST", "experiments", body={"display_name": name} | self._place())
         except RefusedError:
-            # Another may have made it just now, or we ourselves by a request whose answer was lost.
+            # Another process may just have created it, or our own request whose answer was lost.
             if found := self._experiment(name):
                 return found
             raise
@@ -98,16 +98,16 @@ class Kubeflow:
         pipeline_root: str | None = None,
         parameters: dict[str, Any] | None = None,
     ) -> Run:
-        """Start a run. Never blindly repeated: a request whose answer was lost may have started one.
+        """Start a run. A request whose answer was lost isn't simply repeated, because it may have started a run.
 
         Args:
             document: The pipeline spec.
-            platform_spec: What Kubernetes needs beside it.
-            display_name: Unlike any other run's: by it the run is found if the server's answer is lost.
+            platform_spec: The Kubernetes settings.
+            display_name: A unique name, by which the run is found if the server's answer is lost.
             experiment: Name of KFP's experiment, a folder in its UI.
-            service_account: Of the pods; KFP's own if empty.
-            pipeline_root: Where KFP puts its artifacts; as configured in the cluster if None.
-            parameters: Of the pipeline.
+            service_account: Account of the pods; empty means KFP's own.
+            pipeline_root: Where KFP stores its artifacts; None means as configured in the cluster.
+            parameters: Parameters of the pipeline.
         """
         spec = {"pipeline_spec": document, "platform_spec": platform_spec} if platform_spec else document
         config = {"parameters": parameters or {}} | ({"pipeline_root": pipeline_root} if pipeline_root else {})
@@ -131,31 +131,32 @@ class Kubeflow:
                     return self._only(found)
             except TransientError as error:
                 raise TransientError(
-                    f"{error}. Whether run {display_name!r} was submitted isn't known: it may be running"
+                    f"{error}. Run {display_name!r} may have been submitted and may be running"
                 ) from last
         raise last
 
     def run(self, run_id: str) -> Run:
-        """The run as it is now.
+        """The current state of a run.
 
         Raises:
-            RunNotFoundError: the server answers, but has no such run.
+            RunNotFoundError: the server has no such run.
         """
         document = self._of(run_id, "GET")
         return runs.read(document, self._connection.time)
 
     def terminate(self, run_id: str) -> None:
-        """Cancel a run. It is CANCELING for a while; nothing happens to one that is over."""
+        """Cancel a run, which is CANCELING for a while. A run that has ended doesn't change."""
         try:
             self._of(run_id, "POST", ":terminate")
         except (RefusedError, TransientError):
-            # KFP objects if it is over, if it was told before, and, with a 500, if the run's workflow was deleted.
+            # KFP refuses this if the run has ended or was cancelled before, and, with a 500, if its workflow was
+            # deleted.
             run = self.run(run_id)
             if not run.final and run.state != "CANCELING":
                 raise
 
     def url(self, run_id: str) -> str:
-        """Where KFP's web page shows the run."""
+        """The run's address on KFP's web page."""
         return f"{self._ui}/#/runs/details/{run_id}"
 
     def _named(self, display_name: str) -> list[Run]:
@@ -164,7 +165,7 @@ class Kubeflow:
         return [runs.read(each) for each in found if each.get("display_name") == display_name]
 
     def _only(self, found: list[Run]) -> Run:
-        """Of the runs of one name the oldest; the others, of requests that were taken for lost, are cancelled."""
+        """The oldest run of a name; later ones, from repeated requests, are cancelled."""
         *late, first = found
         for each in late:
             self.terminate(each.id)
@@ -177,13 +178,13 @@ class Kubeflow:
         return None
 
     def _list(self, what: str, display_name: str) -> dict[str, Any]:
-        # MySQL compares without regard to case, so the caller looks again.
+        # MySQL ignores case, so the caller compares again.
         predicate = {"operation": "EQUALS", "key": "display_name", "string_value": display_name}
         asked = {"filter": json.dumps({"predicates": [predicate]}), "sort_by": "created_at desc", "page_size": "100"}
         return self._connection.call("GET", what, params=asked | self._place())
 
     def _place(self) -> dict[str, str]:
-        """The namespace, if the server has several; one with a single user may object to it."""
+        """The namespace, if the server has several users; a server with a single user may refuse it."""
         if self._is_multi_user is None:
             self._is_multi_user = bool(self._health().get("multi_user"))
         return {"namespace": self.namespace} if self._is_multi_user else {}
@@ -199,15 +200,15 @@ class Kubeflow:
                 raise
             raise RunNotFoundError(
                 f"Kubeflow at {self.endpoint} has no run {run_id}: it was deleted there, or belongs to another "
-                "installation. What its tasks have finished is in the store"
+                "installation. Finished results are in the store"
             ) from error
 
 
 def check_version(version: str) -> str:
-    """A warning if the server is of another version than what it is sent; nothing if it fits."""
+    """A warning if the server has another version than our documents; empty if it has the same."""
     if re.match(rf"v?{re.escape(VERSION)}(\D|$)", version):
         return ""
     return (
-        f"Kubeflow's version is {version}, and bertline compiles for {VERSION}: what another makes of retries and GPUs "
-        f"isn't known; {VERSION}.1 is what it was tried with"
+        f"Kubeflow's version is {version}, but bertline compiles for {VERSION}: retries and GPUs may work differently "
+        f"in another version; {VERSION}.1 was tested"
     )

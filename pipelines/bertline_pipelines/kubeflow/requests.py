@@ -1,4 +1,4 @@
-"""Requests to Kubeflow's API: a time-out each, repeated if what went wrong may pass, and failures as sentences.
+"""Requests to Kubeflow's API: timeouts, retries after temporary errors, and failures as sentences.
 
 No connection, and what `retries.may_pass` says, is tried again with growing pauses, and is a TransientError in the end.
 The rest is a UserError that says what to do.
@@ -25,7 +25,7 @@ PORT_FORWARD = "kubectl -n kubeflow port-forward svc/ml-pipeline 8888:8888"
 
 
 class RefusedError(UserError):
-    """The server understood the request and said no."""
+    """The server refused the request."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
@@ -33,7 +33,7 @@ class RefusedError(UserError):
 
 
 class Connection:
-    """To one KFP server."""
+    """A connection to one KFP server."""
 
     def __init__(
         self,
@@ -44,15 +44,15 @@ class Connection:
         timeout_s: tuple[float, float],
         attempts: int,
     ) -> None:
-        """Prepare; nothing is sent before the first call. The arguments are those of `Kubeflow`."""
+        """Prepare; the first call sends the first request. The arguments are those of `Kubeflow`."""
         _check(endpoint)
         token = (token or "").strip()
         if not re.fullmatch(r"[!-~]*", token):  # the HTTP library would print it
-            raise UserError("KFP_TOKEN isn't a token: it has spaces, line breaks or non-ASCII characters in it")
+            raise UserError("KFP_TOKEN isn't a token: it contains spaces, line breaks or non-ASCII characters")
         self.endpoint = endpoint.rstrip("/")
         self.attempts = attempts
         self.time = 0.0
-        """Of the last answer, in seconds since the epoch by the server's clock."""
+        """Time of the last answer, in seconds since the epoch by the server's clock."""
         self._namespace, self._timeout_s = namespace, timeout_s
         self._session = requests.Session()
         self._session.trust_env = not is_here(endpoint)
@@ -60,7 +60,7 @@ class Connection:
             self._session.auth = _Bearer(token)
 
     def close(self) -> None:
-        """Close it."""
+        """Close the connection."""
         self._session.close()
 
     def call(
@@ -76,10 +76,10 @@ class Connection:
 
         Args:
             method: GET or POST.
-            path: After `/apis/v2beta1/`.
-            params: In the address.
+            path: The path after `/apis/v2beta1/`.
+            params: Parameters in the URL.
             body: Sent as JSON.
-            attempts: How often it is sent at most, if not as usual.
+            attempts: The request is sent at most so often; None means as usual.
         """
         return retries.repeated(lambda: self._read(self._send(method, path, params, body)), attempts or self.attempts)
 
@@ -88,7 +88,7 @@ class Connection:
     ) -> requests.Response:
         where = f"{self.endpoint}/apis/v2beta1/{path}"
         try:
-            # No redirects: they lead to login pages, and a POST would arrive as a GET.
+            # No redirects: they lead to login pages, and turn a POST into a GET.
             return self._session.request(
                 method, where, params=params, json=body, timeout=self._timeout_s, allow_redirects=False
             )
@@ -100,15 +100,15 @@ class Connection:
                     ) from error
                 case tls.Fault.CERTIFICATE:
                     raise UserError(
-                        f"the certificate of {self.endpoint} isn't trusted: {_short(error)}; REQUESTS_CA_BUNDLE names "
-                        "a file of certificates that are"
+                        f"the certificate of {self.endpoint} isn't trusted: {_short(error)}; set "
+                        "REQUESTS_CA_BUNDLE to a file with its certificates"
                     ) from error
             raise UserError(
-                f"{self.endpoint} can't be talked to by https: {_short(error)}; is it http, or another port?"
+                f"{self.endpoint} doesn't speak https: {_short(error)}; try http, or another port"
             ) from error
         except requests.exceptions.ReadTimeout as error:
             raise TransientError(
-                f"Kubeflow at {self.endpoint} took the request and said nothing for {self._timeout_s[1]:g} seconds"
+                f"Kubeflow at {self.endpoint} took the request, but didn't answer for {self._timeout_s[1]:g} seconds"
             ) from error
         except requests.exceptions.RequestException as error:
             if isinstance(error, ValueError):
@@ -116,13 +116,13 @@ class Connection:
             reason = getattr(error.args[0], "reason", None) if error.args else None
             if isinstance(reason, (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)):
                 raise TransientError(
-                    f"nothing answers at {self.endpoint}; is the address right, and is the port-forward running? "
+                    f"nothing answers at {self.endpoint}; check the address, and whether the port-forward runs: "
                     f"{PORT_FORWARD}"
                 ) from error
             raise TransientError(f"the connection to Kubeflow at {self.endpoint} broke: {_short(error)}") from error
 
     def _read(self, answer: requests.Response) -> dict[str, Any]:
-        """The document, or what the status means."""
+        """The document; raises what the status means."""
         status = answer.status_code
         self.time = _time(answer)
         try:
@@ -134,26 +134,24 @@ class Connection:
             said = _short(document.get("message") or document.get("error") or said)
         if retries.may_pass(status):
             raise TransientError(
-                f"Kubeflow at {self.endpoint} has a problem now ({status}): {said}",
+                f"Kubeflow at {self.endpoint} has a temporary problem ({status}): {said}",
                 asked_s=retries.asked_s(answer.headers),
             )
         if status == 401 and self._session.auth:
             raise UserError(f"Kubeflow at {self.endpoint} refuses the token in KFP_TOKEN (401); it may have expired")
         if status == 401:
-            raise UserError(
-                f"Kubeflow at {self.endpoint} wants a token (401); put one into the environment as KFP_TOKEN"
-            )
+            raise UserError(f"Kubeflow at {self.endpoint} requires a token (401); set KFP_TOKEN in the environment")
         if status == 403:
             raise UserError(
-                f"Kubeflow at {self.endpoint} doesn't permit this in namespace {self._namespace} (403): {said}; it "
-                "takes another token in KFP_TOKEN, or a permission"
+                f"Kubeflow at {self.endpoint} doesn't permit this in namespace {self._namespace} (403): {said}; use "
+                "another token in KFP_TOKEN, or ask for the permission"
             )
         if not isinstance(document, dict) or status < 200 or 300 <= status < 400:
             target = answer.headers.get("Location")
             place = f" but points to {_short(redacted(target))}" if target else " without JSON"
             raise UserError(
-                f"{self.endpoint} isn't a KFP API: it answers {status}{place}. It may be a login page, then a token in "
-                "KFP_TOKEN helps, or the address of something else: the API is service ml-pipeline, port 8888"
+                f"{self.endpoint} isn't a KFP API: it answers {status}{place}. If it is a login page, set "
+                "KFP_TOKEN; else give the address of the API: service ml-pipeline, port 8888"
             )
         if status >= 400:
             raise RefusedError(f"Kubeflow at {self.endpoint} refuses this ({status}): {said}", status)
@@ -177,7 +175,7 @@ def _check(endpoint: str) -> None:
         address = urlsplit(endpoint)
         if address.scheme in ("http", "https") and address.hostname and "@" not in address.netloc:
             return
-    except ValueError:  # such as half an IPv6 address
+    except ValueError:  # for example an incomplete IPv6 address
         pass
     raise UserError(
         "a KFP endpoint looks like http://localhost:8888 or https://host/pipeline, without user or password, not "
@@ -186,7 +184,7 @@ def _check(endpoint: str) -> None:
 
 
 def _time(answer: requests.Response) -> float:
-    """When it was given; by this machine's clock if it doesn't say."""
+    """Time of an answer; by this machine's clock if the answer has none."""
     try:
         return email.utils.parsedate_to_datetime(answer.headers.get("Date", "")).timestamp()
     except ValueError:
@@ -194,5 +192,5 @@ def _time(answer: requests.Response) -> float:
 
 
 def _short(said: object) -> str:
-    """One line."""
+    """A message on one line."""
     return " ".join(str(said).split())[:500]

@@ -1,12 +1,12 @@
-"""A run as Kubeflow tells of it, read from the API's JSON.
+"""A run from the JSON of Kubeflow's API.
 
-What 2.16's server says isn't quite what its description says:
+The 2.16 server differs from its documentation:
 
-- What hasn't happened yet has a time: 1970, or the year 1.
-- A terminated run ends as FAILED. Its history seldom knows that it was CANCELING before; Argo's workflow does.
+- A time in the future is 1970 or the year 1.
+- A terminated run ends as FAILED. Its history seldom contains CANCELING; Argo's workflow shows the termination.
 - `task_details` are the nodes of the Argo workflow: each task has one of its own name, one for its driver and one for
-  its pod; there are two for the whole graph, and none for tasks whose turn hasn't come. A task's node is RUNNING as
-  soon as its pod is wanted, so whether the pod waits for a GPU is for Kubernetes to say, and so is why it failed.
+  its pod. The whole graph has two, and a task that hasn't started has none. A task's node is RUNNING as soon as its pod
+  is requested; only Kubernetes knows whether the pod waits for a GPU, and why it failed.
 """
 
 import datetime
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 FINAL = frozenset({"SUCCEEDED", "FAILED", "CANCELED", "SKIPPED"})
-"""States that a run doesn't leave. CANCELING isn't one."""
+"""Final states of a run. CANCELING isn't one of them."""
 
 UNSPECIFIED = "RUNTIME_STATE_UNSPECIFIED"
 
@@ -28,14 +28,14 @@ class TaskState:
     name: str
     """Its name in the plan: `6L-pretrain-10`."""
     state: str
-    """One of KFP's states; PENDING before its turn, SKIPPED if it never came. FAILED also if it was cancelled."""
+    """One of KFP's states: PENDING before it starts, SKIPPED if it never starts, FAILED also if it was cancelled."""
     started: float | None = None
     """Seconds since the epoch."""
     finished: float | None = None
     message: str = ""
-    """What KFP says of a failure, which is rarely anything."""
+    """KFP's message about a failure; rarely present."""
     pods: tuple[str, ...] = ()
-    """KFP's names of what it is made of; the real pod names are Kubernetes' to tell."""
+    """KFP's names of its pods; only Kubernetes knows their real names."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Run:
     id: str
     name: str
     state: str
-    """One of KFP's states. CANCELED also where KFP calls a cancelled run FAILED."""
+    """One of KFP's states; CANCELED also if KFP calls a cancelled run FAILED."""
     experiment_id: str
     created: float | None = None
     """Seconds since the epoch."""
@@ -55,11 +55,11 @@ class Run:
     tasks: tuple[TaskState, ...] = ()
     """All tasks of the submitted document, in no particular order."""
     age_s: float = field(default=0.0, compare=False)
-    """Seconds from its creation to when this was told, both by the server's clock."""
+    """Seconds from its creation to this answer, by the server's clock."""
 
     @property
     def final(self) -> bool:
-        """True if nothing changes any more."""
+        """True if the state can't change any more."""
         return self.state in FINAL
 
 
@@ -67,12 +67,12 @@ def read(document: dict[str, Any], told: float = 0.0) -> Run:
     """A run from its JSON.
 
     Args:
-        document: What the server says.
-        told: When it said so, by its clock, in seconds since the epoch.
+        document: The server's answer.
+        told: Time of the answer by the server's clock, in seconds since the epoch.
     """
     state = _state(document)
     spec = document.get("pipeline_spec") or {}
-    spec = spec.get("pipeline_spec") or spec  # beside its platform_spec, where there is one
+    spec = spec.get("pipeline_spec") or spec  # next to a platform_spec, if there is one
     tasks = ((spec.get("root") or {}).get("dag") or {}).get("tasks") or {}
     details = (document.get("run_details") or {}).get("task_details") or []
     nodes = {node.get("display_name"): node for node in details}
@@ -102,7 +102,7 @@ def _state(document: dict[str, Any]) -> str:
 def _task(key: str, task: dict[str, Any], nodes: dict[str, Any], over: bool) -> TaskState:
     node, driver = nodes.get(key) or {}, nodes.get(f"{key}-driver") or {}
     state = node.get("state", UNSPECIFIED)
-    if state == UNSPECIFIED:  # no node, or one that Argo omitted
+    if state == UNSPECIFIED:  # no node, or a node that Argo omitted
         failed = driver.get("state") == "FAILED"
         state = "FAILED" if failed else "SKIPPED" if over else "PENDING"
         node = driver if failed else node

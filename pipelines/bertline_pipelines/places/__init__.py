@@ -1,1 +1,1 @@
-"""Where an experiment runs: profiles, and how this machine reaches what they name."""
+"""Where an experiment runs: profiles, and access to their store, Kubeflow and cluster."""

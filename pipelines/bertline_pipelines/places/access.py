@@ -1,7 +1,7 @@
-"""How this machine reaches what a profile names: the store, Kubeflow, the cluster. Credentials from the environment.
+"""Access from this machine to a profile's store, Kubeflow and cluster. Credentials come from the environment.
 
-A store inside the cluster has another address here than for pods, and its credentials lie in a Kubernetes secret: where
-the environment has none, they are read from there, through kubectl's context.
+A store inside the cluster has another address on this machine than for pods. If the environment doesn't have its
+credentials, they are read from a Kubernetes secret, through kubectl's context.
 """
 
 import os
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 def store(profile: Profile) -> ObjectStore:
-    """The profile's store. Its client finds address and credentials in the environment, so they are put there.
+    """The profile's store. Address and credentials are set in the environment, where its client reads them.
 
     Raises:
         UserError: there are no credentials, or they are refused.
@@ -36,21 +36,21 @@ def store(profile: Profile) -> ObjectStore:
                 found = connected.secret(profile.kubeflow.namespace, secret.name)
         except BertlineError as error:
             raise type(error)(
-                f"{profile.store.uri} needs {' and '.join(secret.keys)} in the environment; they aren't there, and "
-                f"can't be read from the secret {secret.name} either: {error}"
+                f"{profile.store.uri} needs {' and '.join(secret.keys)} in the environment; they are neither there "
+                f"nor readable from the secret {secret.name}: {error}"
             ) from error
         for variable, key in secret.keys.items():
             if key not in found:
                 raise UserError(
                     f"secret {secret.name} in namespace {profile.kubeflow.namespace} has no key {key!r}, which the "
-                    f"profile wants as {variable}; it has {', '.join(sorted(found)) or 'none'}"
+                    f"profile uses as {variable}; it has {', '.join(sorted(found)) or 'none'}"
                 )
             os.environ.setdefault(variable, found[key])
     return backends.connect(profile.store.uri)
 
 
 def kubeflow(profile: Profile) -> "Kubeflow":
-    """Kubeflow's API; a token, where one is needed, is in KFP_TOKEN."""
+    """Kubeflow's API; if it needs a token, that is in KFP_TOKEN."""
     from bertline_pipelines.kubeflow.api import Kubeflow
 
     place = submits_to(profile)
@@ -68,7 +68,7 @@ def submits_to(profile: Profile) -> Place:
     """The profile's section about Kubeflow.
 
     Raises:
-        UserError: it has none.
+        UserError: the profile has no such section.
     """
     if profile.kubeflow is None:
         raise UserError(
@@ -78,7 +78,7 @@ def submits_to(profile: Profile) -> Place:
 
 
 def try_to(reach: Callable[[], T], remarks: list[str], what: str) -> T | None:
-    """Somebody to ask, or a remark that he can't be asked."""
+    """The connection; None, with a remark, if it fails."""
     try:
         return reach()
     except BertlineError as error:

@@ -1,12 +1,12 @@
 """Profiles: where an experiment runs. Images, pods by stage, GPUs, the store, Kubeflow's address. Never part of a key.
 
 A profile is a YAML file; `pipelines/profiles/` has those that come with bertline, and `--profile` takes a name or a
-path. It is resolved when the pipeline is compiled: nothing of it is a parameter of the run. Some values belong to a
-place rather than to a kind of place, so the environment may give them:
+path. It is resolved when the pipeline is compiled, so a run has no parameters from it. The environment can override
+values that differ from cluster to cluster:
 
     BERTLINE_STORE, BERTLINE_REGISTRY, BERTLINE_KFP_ENDPOINT, BERTLINE_NAMESPACE
 
-No secret is ever in a profile: pods get them from Kubernetes secrets that it names, the CLI from its own environment.
+A profile never contains a secret: pods read the Kubernetes secrets that it names, the CLI reads its environment.
 """
 
 import functools
@@ -23,7 +23,7 @@ from bertline.errors import UserError
 from bertline_pipelines import stages
 
 SHIPPED = Path(__file__).parents[2] / "profiles"
-INSTALLED = Path(__file__).parents[1] / "profiles"  # in a wheel they lie inside the package
+INSTALLED = Path(__file__).parents[1] / "profiles"  # inside the package, in a wheel
 
 OVERRIDES = {
     "BERTLINE_STORE": ("store", "uri"),
@@ -36,7 +36,7 @@ STAND_INS = {
     "BERTLINE_STORE": "gs://your-bucket/bertline",
     "BERTLINE_REGISTRY": "your-registry.example/bertline",
 }
-"""For a plan or a dry run, where neither profile nor environment has a value yet."""
+"""Values for a plan or a dry run if neither profile nor environment has them."""
 
 Cores = Annotated[str, StringConstraints(pattern=r"^([1-9][0-9]*(\.[0-9]+)?|0\.[0-9]*[1-9][0-9]*|[1-9][0-9]*m)$")]
 Bytes = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]*([MGTPE]i?|Ki|[0-9]{6})$")]
@@ -45,24 +45,24 @@ SecretName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]{0,2
 
 
 class Section(BaseModel):
-    """A part of a profile: frozen, nothing unknown in it, no number where Kubernetes wants text."""
+    """A part of a profile: frozen, without unknown keys, without numbers in place of text."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
 
 
 class Kubeflow(Section):
-    """Where runs are submitted to."""
+    """The Kubeflow that runs are submitted to."""
 
     endpoint: str = Field(pattern=r"^https?://")
-    """Of the KFP API, as this machine reaches it. A token, where one is needed, comes from KFP_TOKEN."""
+    """Address of the KFP API for this machine. If it needs a token, that comes from KFP_TOKEN."""
     ui: str | None = Field(None, pattern=r"^https?://")
-    """Of the web page, for links; `endpoint` where None."""
+    """Address of the web page, for links; None means `endpoint`."""
     namespace: str = Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
-    """Where pods run."""
+    """The namespace of the pods."""
     service_account: str = "bertline"
-    """Of the pods: what they may do in the cluster and, with workload identity, in the bucket."""
+    """The pods' account: its permissions in the cluster and, with workload identity, in the bucket."""
     context: str | None = None
-    """kubectl's context; the current one where None."""
+    """kubectl's context; None means the current one."""
 
 
 class Secret(Section):
@@ -74,20 +74,20 @@ class Secret(Section):
 
 
 class StoreAccess(Section):
-    """The store as pods and as this machine reach it."""
+    """The store's addresses and credentials."""
 
     uri: str = Field(pattern=r"^((gs|s3)://[^/]+|file:///|[^:]+$)")
-    """Root of the store, the same one from everywhere; a directory only for this machine."""
+    """Root of the store, the same for pods and this machine; a directory only without Kubeflow."""
     endpoint: str | None = Field(None, pattern=r"^https?://")
-    """Of an S3 server or GCS emulator inside the cluster; the cloud's own where None."""
+    """Address of an S3 server or GCS emulator inside the cluster; None means the cloud's own."""
     endpoint_here: str | None = Field(None, pattern=r"^https?://")
-    """The same server as this machine reaches it."""
+    """Address of the same server for this machine."""
     secret: Secret | None = None
-    """Credentials; None where the service account has them (workload identity)."""
+    """Credentials; None if the service account has them (workload identity)."""
 
     @property
     def endpoint_variable(self) -> str:
-        """The environment variable by which the store's client learns of another endpoint."""
+        """The environment variable from which the store's client reads the endpoint."""
         return "STORAGE_EMULATOR_HOST" if self.uri.startswith("gs://") else "AWS_ENDPOINT_URL"
 
 
@@ -104,18 +104,18 @@ class Gpu(Section):
     """GPUs of a pod."""
 
     resource: str = "nvidia.com/gpu"
-    """The name by which the device plugin offers them. Their model is a matter of the node selector."""
+    """The device plugin's resource name. The node selector chooses the model."""
     count: int = Field(1, ge=1)
     fake: bool = False
-    """True where the cluster only pretends to have it (`make kind-gpu`): scheduled as a GPU, computed on the CPU."""
+    """True for the fake GPUs of `make kind-gpu`: pods are scheduled as with a GPU, but compute on the CPU."""
     price_per_hour: float | None = Field(None, ge=0, strict=False)
-    """Of one GPU with its node, for `bertline plan`."""
+    """Price of one GPU with its node for an hour, for `bertline plan`."""
     currency: str = Field("USD", pattern="^[A-Z]{3}$")
-    """Of the price, as three letters."""
+    """Currency of the price, three letters."""
 
 
 class Toleration(Section):
-    """Of a taint, as Kubernetes writes it."""
+    """A toleration, as in Kubernetes."""
 
     key: str
     operator: Literal["Equal", "Exists"] = "Equal"
@@ -124,27 +124,27 @@ class Toleration(Section):
 
 
 class Pod(Section):
-    """What a stage's pods ask for."""
+    """Settings of a stage's pods."""
 
     cpu: Cores
-    """Cores, request and limit: threads are fixed by it, so that a result doesn't depend on the node."""
+    """Cores, as request and limit. They set the number of threads, so that a result doesn't depend on the node."""
     memory: Bytes
-    """Request and limit."""
+    """Memory, as request and limit."""
     scratch: Bytes
-    """Size of /tmp: where dumps, shards and checkpoints are staged. The root filesystem may be read-only."""
+    """Size of /tmp, where dumps, shards and checkpoints are staged. The root filesystem may be read-only."""
     storage_class: str | None = None
-    """Of /tmp's own volume, claimed with the pod; None takes the node's disk."""
+    """Storage class of a volume for /tmp, created with the pod; None means the node's disk."""
     shared_memory: Bytes | None = None
-    """Size of /dev/shm, counted as memory; the container runtime's 64 MB where None."""
+    """Size of /dev/shm, which counts as memory; None means the container runtime's 64 MB."""
     gpu: Gpu | None = None
     variant: Literal["cpu", "cuda"] = "cpu"
-    """Of the image, where it has several."""
+    """Variant of the image, if it has several."""
     node_selector: NodeLabels = {}
     tolerations: tuple[Toleration, ...] = Field((), strict=False)
     retries: int = Field(3, ge=0)
-    """How often KFP starts a failed pod again. What is done isn't lost; an attempt goes on from the last checkpoint."""
+    """KFP restarts a failed pod at most so often. A new attempt continues from the last checkpoint."""
     timeout_hours: float | None = Field(None, gt=0, strict=False)
-    """From a pod's start; waiting for a node doesn't count."""
+    """Hours from a pod's start; waiting for a node doesn't count."""
 
     @property
     def threads(self) -> int:
@@ -156,21 +156,21 @@ class Pod(Section):
     def _gpu_has_a_model(self) -> Self:
         if self.gpu and not self.node_selector:
             raise ValueError(
-                "gpu needs node_selector (GKE: cloud.google.com/gke-accelerator): without one pods land on any GPU "
-                "model, and wall-clocks of different models would share one curve"
+                "gpu needs node_selector (GKE: cloud.google.com/gke-accelerator): without it pods get any GPU "
+                "model, and one curve would mix wall-clocks of several models"
             )
         if self.gpu and (self.variant == "cuda") == self.gpu.fake:
-            raise ValueError("a gpu goes with `variant: cuda`, and a fake one with `variant: cpu`")
+            raise ValueError("a gpu needs `variant: cuda`, a fake gpu `variant: cpu`")
         return self
 
 
 class _Pods(Section):
-    """Pods by stage, by the package of those in `stages`."""
+    """Pod settings by stage; names are the packages in `stages`."""
 
     @model_validator(mode="before")
     @classmethod
     def _defaults(cls, value: Any) -> Any:
-        """`default` fills what a stage doesn't say."""
+        """Fill in the values of `default` for fields that a stage doesn't set."""
         if not isinstance(value, dict) or "default" not in value:
             return value
         default = value["default"]
@@ -183,7 +183,7 @@ class _Pods(Section):
         return {name: pod for name, pod in value.items() if name != "default"} | filled
 
     def of(self, stage: str) -> Pod:
-        """The pod of a stage; parts of the corpus have the corpus'."""
+        """The pod of a stage; parts of the corpus use the pod of the corpus."""
         pod: Pod = getattr(self, stages.of(stage).package)
         return pod
 
@@ -200,29 +200,29 @@ class Profile(Section):
     name: str
     description: str = ""
     kubeflow: Kubeflow | None = None
-    """None: not for `bertline submit`."""
+    """None means that `bertline submit` can't use this profile."""
     store: StoreAccess
     images: Images
     corpus_pods: int = Field(1, ge=1)
-    """Pods that share each of the corpus' two passes. The bytes are the same for any number."""
+    """Number of pods that share each of the corpus' two passes. It doesn't change the bytes."""
     environment: dict[str, str] = {}
-    """For all pods. Not for secrets: they would be in the compiled pipeline."""
+    """Environment variables of all pods. Not for secrets: they would be readable in the compiled pipeline."""
     secrets: tuple[Secret, ...] = Field((), strict=False)
-    """More environment variables, from secrets."""
+    """Secrets that become more environment variables."""
     pods: Pods
 
     @model_validator(mode="after")
     def _pods_share_a_store(self) -> Self:
         if self.kubeflow and not self.store.uri.startswith(("gs://", "s3://")):
             raise ValueError(
-                f"store.uri is {self.store.uri}, a disk that pods don't share: what they make would be gone with them; "
+                f"store.uri is {self.store.uri}, a directory that pods don't share: their results would be lost; "
                 "give gs://bucket/prefix or s3://bucket/prefix"
             )
         return self
 
     @property
     def unknown(self) -> tuple[str, ...]:
-        """What `STAND_INS` stand in for: variables of the environment that would give the values."""
+        """Environment variables whose values aren't known; `STAND_INS` replace them."""
         return tuple(
             variable
             for variable, value in STAND_INS.items()
@@ -232,24 +232,24 @@ class Profile(Section):
 
 
 def names() -> list[str]:
-    """Of the profiles that come with bertline."""
+    """Names of the profiles that come with bertline."""
     return sorted(path.stem for path in _shipped().glob("*.yaml"))
 
 
 def text(name: str) -> str:
-    """A shipped profile's file, to start one's own from."""
+    """The text of a shipped profile."""
     if name not in names():
         raise UserError(f"there is no profile {name!r}; there are {', '.join(names())}")
     return (_shipped() / f"{name}.yaml").read_text(encoding="utf-8")
 
 
 def load(name: str, environment: Mapping[str, str], *, may_be_unknown: bool = False) -> Profile:
-    """Read a profile by name or path, with what the environment overrides.
+    """Read a profile by name or path; the environment overrides some values.
 
     Args:
-        name: Or path.
-        environment: Of this process.
-        may_be_unknown: Bucket and registry needn't be known: `STAND_INS` fill their places.
+        name: Name or path.
+        environment: Environment of this process.
+        may_be_unknown: If bucket or registry aren't known, use `STAND_INS`.
 
     Raises:
         UserError: no such profile, not YAML, or not valid; a line for each thing that is wrong.
@@ -277,7 +277,7 @@ def load(name: str, environment: Mapping[str, str], *, may_be_unknown: bool = Fa
 
 
 def _from_default(document: yamlfiles.Document, location: mistakes.Location) -> mistakes.Location:
-    """Where a pod's field stands: what a stage doesn't say, `default` does."""
+    """Where a pod's field is in the file: in the stage's section or in `default`."""
     match location:
         case ("pods", stage, *rest) if ("pods", "default") in document.parts and rest:
             default = ("pods", "default", *rest)
@@ -288,7 +288,7 @@ def _from_default(document: yamlfiles.Document, location: mistakes.Location) -> 
 
 
 def _refuse_secrets(name: str, document: Any, *place: str) -> None:
-    """All of a profile may be in compiled pipelines, records and logs."""
+    """Refuse secrets in a profile, because its values are in compiled pipelines, records and logs."""
     if isinstance(document, dict | list):
         pairs = document.items() if isinstance(document, dict) else enumerate(document)
         for key, value in pairs:
@@ -297,7 +297,7 @@ def _refuse_secrets(name: str, document: Any, *place: str) -> None:
         raise UserError(
             f"profile {name}: there is a password, signature or token in {'.'.join(place)}, and it would be in "
             "compiled pipelines and logs. Name a Kubernetes secret under `secrets`, which pods get as environment "
-            "variables; the commands here take credentials from the environment (KFP_TOKEN, AWS_*)"
+            "variables; commands on this machine take credentials from the environment (KFP_TOKEN, AWS_*)"
         )
 
 
