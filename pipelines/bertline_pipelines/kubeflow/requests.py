@@ -1,7 +1,7 @@
 """Requests to Kubeflow's API: timeouts, retries after temporary errors, and failures as sentences.
 
-No connection, and what `retries.may_pass` says, is tried again with growing pauses, and is a TransientError in the end.
-The rest is a UserError that says what to do.
+After a failed connection and an error of `retries.may_pass` a request is repeated with growing pauses, at last with a
+TransientError. Other failures are a UserError that says what to do.
 """
 
 import email.utils
