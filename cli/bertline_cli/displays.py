@@ -75,7 +75,7 @@ def transfers(*, lines: bool = False) -> Iterator[None]:
                     sys.stderr.write(f"{amount(told)}\n")
                     sys.stderr.flush()
 
-        with progress.told_to(repeat):
+        with progress.listening(repeat):
             yield
         return
     bars: dict[str, Any] = {}
@@ -99,7 +99,7 @@ def transfers(*, lines: bool = False) -> Iterator[None]:
                     bars[label] = display().add_task(label, amount="")
                 display().update(bars[label], total=told["total"], completed=told["done"], amount=amount(told))
 
-        with progress.told_to(tell):
+        with progress.listening(tell):
             yield
 
 

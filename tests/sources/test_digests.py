@@ -161,7 +161,7 @@ def test_several_processes_at_once(path, cache):
 
 def test_a_long_reading_is_shown(path, monkeypatch):
     told = []
-    with progress.told_to(told.append):
+    with progress.listening(told.append):
         digests.read(path, "sha256")
         assert not told
         monkeypatch.setattr(digests, "WORTH_SHOWING", SIZE)

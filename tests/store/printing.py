@@ -58,7 +58,7 @@ def make(way: str, build: Build) -> Outcome:
         case "leaves":
             subprocess.Popen(["sleep", "60"])
         case "loses its tee":
-            (tee,) = [each for each in psutil.Process().children() if "tees.py" in " ".join(each.cmdline())]
+            (tee,) = [each for each in psutil.Process().children() if "output_capture.py" in " ".join(each.cmdline())]
             tee.kill()
             time.sleep(0.5)
             sys.stdout.write("still heard\n")

@@ -123,7 +123,7 @@ def test_at_sigterm_it_is_kept_though_the_task_is_still_computing(start, store):
 def test_a_killed_task_leaves_what_was_kept_by_then(start, store):
     process = start("waits", EVERY_S="0.2")
     wait_for(lambda: "worker" in (kept(store, "waits") or ""))
-    tee = [each for each in psutil.Process(process.pid).children() if "tees.py" in " ".join(each.cmdline())]
+    tee = [each for each in psutil.Process(process.pid).children() if "output_capture.py" in " ".join(each.cmdline())]
     os.killpg(process.pid, signal.SIGKILL)
     printed, _ = process.communicate(timeout=10)
     assert process.returncode == -signal.SIGKILL

@@ -181,7 +181,7 @@ def test_a_stop_during_an_outage_ends_in_bounded_time_and_says_what_is_saved(tra
     code, log = training.end()
     assert time.monotonic() - told < 90
     assert code == 76, log
-    assert f"the same command goes on from step {saved:,}" in log
+    assert f"the same command continues from step {saved:,}" in log
     assert "couldn't be saved" in log
 
 

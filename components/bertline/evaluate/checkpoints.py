@@ -54,7 +54,7 @@ class Keeper:
             problem = self._save(step)
         if stop:
             failed = f" at step {step:,}, which couldn't be saved: {problem}" if problem else ""
-            raise signals.Stopped(f"told to stop{failed}; {where(self._task, self.saved)}; the same command goes on")
+            raise signals.Stopped(f"told to stop{failed}; {where(self._task, self.saved)}; the same command continues")
 
     def _save(self, step: int) -> Exception | None:
         """Save it, or say why that failed."""

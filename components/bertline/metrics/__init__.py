@@ -1,10 +1,10 @@
-"""What a training or evaluation task tells of itself while it runs, for Prometheus.
+"""Prometheus metrics of a running training or evaluation task.
 
-gauges.py      the numbers, plain attributes that training assigns
-memories.py     memory of host and GPU: the same gauges for the metrics and for the manifest
-gpus.py         the device's gauges, asked of NVML by a thread of its own
+gauges.py      the values: plain attributes that training assigns
+memories.py     memory of host and GPU: the same values for the metrics and the manifest
+gpus.py         the device's values, read from NVML by a separate thread
 flops.py        how much a model computes, and what devices could
-collectors.py   from the numbers to metric families
+collectors.py   makes metric families from the values
 servers.py      HTTP
-tasks.py        begins the gauges of a task, and serves them where `BERTLINE_METRICS_ADDRESS` says so
+tasks.py        creates the values of a task, and serves them at `BERTLINE_METRICS_ADDRESS`
 """

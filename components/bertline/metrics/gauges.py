@@ -1,7 +1,7 @@
-"""The numbers of the task at work: assigned where they arise, read by whoever is asked for them.
+"""The values of the running task, which training assigns and a scrape reads.
 
-They are plain attributes. An assignment is atomic, so training takes no lock and waits for nobody; a reader may see
-the steps of one call with the tokens of the call before. None is a number that there isn't.
+They are plain attributes. An assignment is atomic, so training needs no lock; a reader may see the steps of one call
+together with the tokens of the previous call. None means not known.
 """
 
 import time
@@ -11,48 +11,48 @@ from dataclasses import dataclass, field
 from bertline.metrics.memories import Memory
 
 PHASES = ("staging", "starting", "training", "evaluating", "saving", "finishing")
-"""What a task does, in this order as a rule: fetch its input, start TensorFlow and trace, train, measure, write a
-checkpoint while training stands still, save what was made."""
+"""Usually in this order: fetch the input, start TensorFlow and trace, train, measure, write a checkpoint while training
+waits, save the result."""
 
 STALLED_S = 120.0
-"""Training that doesn't advance for less than this isn't stalled, however short its calls are."""
+"""Training isn't stalled before so many seconds without progress, however short its calls are."""
 STALLED_CALLS = 20.0
-"""Calls of the longest recent duration that have to go by before it is."""
+"""Training is stalled after so many times the longest recent duration of a call."""
 FIRST_CALL_S = 3600.0
-"""What the first call may take: it may trace and tune, and nobody knows how long a call is."""
+"""Seconds that the first call may take: it traces and tunes, and no duration is known yet."""
 FORGOTTEN = 0.95
-"""From call to call, what remains of the longest duration."""
+"""The longest duration is multiplied by this at each call, so that old ones are forgotten."""
 WINDOW_S = 5.0
-"""Seconds of training that a rate is a mean over, at least."""
+"""A rate is a mean over at least so many seconds of training."""
 
 
 @dataclass(frozen=True)
 class Labels:
-    """Of every series. Bounded: what changes from pod to pod or step to step isn't among them."""
+    """The labels of every series. None of them changes from pod to pod or from step to step."""
 
     experiment: str
     run: str
-    """Model and seed, as `6L` or `6L-seed2`."""
+    """Model and seed, for example `6L` or `6L-seed2`."""
     model: str
     stage: str
     round: str
-    """Its last epoch."""
+    """Last epoch of the round."""
     task: str = ""
-    """The evaluation's; empty for pre-training."""
+    """Task of the evaluation; empty for pre-training."""
 
 
 @dataclass
 class Counts:
-    """What is counted since the process began; a task that goes on under the same labels goes on counting."""
+    """Counters since the process began; the next task with the same labels continues them."""
 
     steps: int = 0
     sequences: int = 0
     tokens: int = 0
-    """Without padding."""
+    """Tokens without padding."""
     seconds: float = 0.0
-    """In calls of training, waiting for data included."""
+    """Seconds in calls of training, with waiting for data."""
     waited_s: float = 0.0
-    """Of them, waiting for data."""
+    """Seconds of waiting for data."""
     checkpoints: int | None = None
     checkpoint_failures: int | None = None
     checkpoint_pause_s: float | None = None
@@ -60,7 +60,7 @@ class Counts:
 
 @dataclass
 class Gauges:
-    """One task, or one of its parts."""
+    """The values of one task, or of a part of it."""
 
     labels: Labels
     key: str
@@ -73,7 +73,7 @@ class Gauges:
     last_step: int | None = None
     epoch: int | None = None
     losses: Mapping[str, float] = field(default_factory=dict)
-    """By kind, means over the last call."""
+    """Kind of loss → mean over the last call."""
     accuracies: Mapping[str, float] = field(default_factory=dict)
     held_out_losses: Mapping[str, float] = field(default_factory=dict)
     held_out_accuracies: Mapping[str, float] = field(default_factory=dict)
@@ -82,7 +82,7 @@ class Gauges:
     parameters: int | None = None
     flops_per_second: float | None = None
     checkpoint_saved_at: float | None = None
-    """Unix time, as `advanced_at`."""
+    """Unix time, like `advanced_at`."""
     checkpoint_seconds: float | None = None
     checkpoint_bytes: int | None = None
     checkpoint_interval_s: float | None = None
@@ -90,9 +90,9 @@ class Gauges:
     repeated_steps: int | None = None
     advanced_at: float | None = None
     evaluation_accuracies: dict[str, float] = field(default_factory=dict)
-    """By seed."""
+    """Seed → accuracy."""
     await_scrape: bool = False
-    """True once there is a last figure that one more scrape should see before the process ends."""
+    """True if one more scrape should see the last values before the process ends."""
 
     phase: str = PHASES[0]
     _active_at: float = 0.0
@@ -104,13 +104,13 @@ class Gauges:
         self._active_at = self.now()
 
     def enter(self, phase: str) -> None:
-        """Do something else from now on."""
+        """Begin another phase."""
         self._active_at, self.phase = self.now(), phase
 
     def count(
         self, *, steps: int, sequences: int, tokens: int, seconds: float, waited_s: float, flops: float = 0.0
     ) -> None:
-        """A call of training has ended."""
+        """Count a call of training that has ended."""
         counts = self.counts
         counts.steps += steps
         counts.sequences += sequences
@@ -127,16 +127,16 @@ class Gauges:
 
     @property
     def stall_limit_s(self) -> float:
-        """How long training may stand still before it is said to hang; it follows the duration of calls."""
+        """Seconds without progress after which training is stalled; depends on the duration of calls."""
         longest = self._longest_call_s
         return FIRST_CALL_S if longest is None else max(STALLED_S, STALLED_CALLS * longest)
 
     @property
     def inactive_s(self) -> float:
-        """Seconds since training advanced or the task began to do something else."""
+        """Seconds since the last progress of training or the last change of phase."""
         return self.now() - self._active_at
 
     @property
     def stalled(self) -> bool:
-        """True if training hangs. Everything else has time-outs of its own, or ends."""
+        """True if training hangs. Other phases have their own timeouts."""
         return self.phase == "training" and self.inactive_s > self.stall_limit_s

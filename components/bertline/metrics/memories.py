@@ -1,4 +1,4 @@
-"""Memory of this process and of its GPU: one reading for the metrics and for the manifest, so that they agree."""
+"""Memory of this process and its GPU; metrics and manifest use the same values."""
 
 import os
 import resource
@@ -10,7 +10,7 @@ from typing import Any
 from bertline.metrics import gpus
 from bertline.store import provenances
 
-UNLIMITED = 1 << 60  # cgroup v1 says "no limit" with a number above this
+UNLIMITED = 1 << 60  # in cgroup v1 a number above this means "no limit"
 ABSENT = "none"
 
 
@@ -23,7 +23,7 @@ class Allocated:
 
 
 class Memory:
-    """What the metrics show. After `settle` peaks and allocator stand still: they are what the manifest has."""
+    """Values for the metrics. After `settle` peaks and allocator don't change: they are the manifest's values."""
 
     def __init__(self, sampler: gpus.Sampler | None = None) -> None:
         self._sampler = sampler
@@ -34,7 +34,7 @@ class Memory:
         self._allocated: Allocated | None = None
 
     def attach(self, tensorflow: Any) -> None:
-        """TensorFlow is up: it knows best whether there is a GPU. It isn't asked for anything before."""
+        """Use TensorFlow, once it has started, to find out whether there is a GPU."""
         config = tensorflow.config
         found = config.list_physical_devices("GPU")
         self._gpu = bool(found)
@@ -49,32 +49,32 @@ class Memory:
 
     @property
     def gpu_present(self) -> bool | None:
-        """None as long as nobody knows."""
+        """None means not known yet."""
         if self._gpu is not None or self._sampler is None:
             return self._gpu
         return self._sampler.present
 
     @property
     def gpu_name(self) -> str | None:
-        """As the driver has it, `ABSENT` without a GPU, None as long as nobody knows."""
+        """The driver's name of the GPU; `ABSENT` without a GPU; None means not known yet."""
         if self.gpu_present is False:
             return ABSENT
         return self._name or (self._sampler.name if self._sampler else None)
 
     def allocated(self) -> Allocated | None:
-        """None without a GPU and before TensorFlow is up."""
+        """None without a GPU, and before TensorFlow has started."""
         return self._allocated or (self._read() if self._read else None)
 
     def device(self) -> gpus.Sample | None:
-        """The last sample of NVML's, if it isn't too old."""
+        """NVML's last sample; None if it is too old."""
         return self._sampler.sample() if self._sampler and self.gpu_present else None
 
     def device_errors(self) -> int | None:
-        """How often NVML failed."""
+        """Number of failed calls of NVML."""
         return self._sampler.errors if self._sampler and self.gpu_present else None
 
     def host_peak(self) -> int:
-        """Of this process; see `settle`."""
+        """Peak bytes of this process; see `settle`."""
         return self._settled["host_memory_peak_bytes"] if self._settled else host_peak()
 
     def settle(self) -> dict[str, int]:
@@ -102,9 +102,9 @@ def host_resident() -> int:
 
 
 def host_peak() -> int:
-    """The most that this process ever had in memory.
+    """Peak bytes of this process in memory.
 
-    Not by getrusage where the kernel tells better: it counts what the parent had, of which the process was forked.
+    getrusage is used only if the kernel has no better value, because it counts the memory of the forking parent.
     """
     try:
         for line in Path("/proc/self/status").read_text().splitlines():
@@ -116,7 +116,7 @@ def host_peak() -> int:
 
 
 def host_limit(groups: Path = Path("/proc/self/cgroup"), mounted: Path = Path("/sys/fs/cgroup")) -> int | None:
-    """Of the control group, or of one around it, whichever is lowest; None if there is none."""
+    """The lowest limit of the control group and its parents, in bytes; None without a limit."""
     found = []
     try:
         lines = groups.read_text().splitlines()
@@ -140,6 +140,6 @@ def host_limit(groups: Path = Path("/proc/self/cgroup"), mounted: Path = Path("/
 def _limit(path: Path) -> list[int]:
     try:
         text = path.read_text().strip()
-    except OSError:  # a container sees its own group as the root, under another path
+    except OSError:  # in a container its own group is the root, under another path
         return []
     return [int(text)] if text.isdigit() and int(text) < UNLIMITED else []

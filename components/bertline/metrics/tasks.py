@@ -1,12 +1,12 @@
-"""The gauges of this process' task, and their server.
+"""The values of this process' task, and their server.
 
-BERTLINE_METRICS_ADDRESS   where to listen, as 0.0.0.0:9109, [::]:9109 or 127.0.0.1:0 (any free port); unset: nowhere
-BERTLINE_METRICS_LINGER_S  how long a task that has ended may wait for the scrape that sees its last gauges: a little
-                           more than the time between two. 0 if unset
+BERTLINE_METRICS_ADDRESS   where to listen: 0.0.0.0:9109, [::]:9109 or 127.0.0.1:0 (any free port); unset: no server
+BERTLINE_METRICS_LINGER_S  seconds that a finished task may wait for the scrape that sees its last values: a little
+                           more than the scrape interval. 0 if unset
 
-Few tasks wait: those whose last figure nobody could have scraped yet and nobody will compute from the rest, see
-`Gauges.await_scrape`. And only if somebody has scraped them before, only until that scrape, and not if told to stop.
-All others end at once: their last and peak values are in the manifest.
+A task waits only if its last value can't have been scraped yet and can't be computed from other values (see
+`Gauges.await_scrape`), and if it was scraped before. It waits until that scrape, or until it is told to stop. All other
+tasks end at once: their last and peak values are in the manifest.
 """
 
 import contextlib
@@ -38,15 +38,15 @@ _asked = False
 
 
 def current() -> Gauges | None:
-    """Of the task at work, or of the one that ended last."""
+    """The values of the running task, or of the last one."""
     return _current
 
 
 def begin(stage: str, label: Label, key: str, task: str = "") -> Gauges:
-    """A task, or the next one of the same process, begins: gauges of its own, and a server if one is asked for.
+    """Create the values of the next task of this process, and start the server if the environment asks for one.
 
     Raises:
-        UserError: the environment's address or seconds aren't any.
+        UserError: the address or the seconds in the environment are invalid.
     """
     global _current, _sampler
     if _sampler is None:
@@ -58,7 +58,7 @@ def begin(stage: str, label: Label, key: str, task: str = "") -> Gauges:
         made.counts = replace(_current.counts)
         made.evaluation_accuracies = _current.evaluation_accuracies
     _current = made
-    _serve()  # not before there is something to be seen
+    _serve()  # not before there are values
     return made
 
 
@@ -71,7 +71,7 @@ def _serve() -> None:
         return
     host, _, port = address.rpartition(":")
     if not (host and port.isdigit() and int(port) < 1 << 16):
-        raise UserError(f"{ADDRESS} is {address!r}; expected host and port, as 127.0.0.1:9109")
+        raise UserError(f"{ADDRESS} is {address!r}; expected host and port, such as 127.0.0.1:9109")
     _linger_s()
     _asked = True
     from bertline.metrics import collectors, servers
@@ -80,14 +80,14 @@ def _serve() -> None:
         _pages = servers.Pages(collectors.registry(current), current)
         _server = servers.Server(host.strip("[]"), int(port), _pages)
     except OSError as error:
-        progress.say(f"no metrics, the work goes on without: {ADDRESS} is {address}, and {error.strerror or error}")
+        progress.say(f"continuing without metrics: {ADDRESS} is {address}, and {error.strerror or error}")
     else:
         entrypoints.at_end(_end)
         progress.say(f"metrics: http://{host}:{_server.port}/metrics")
 
 
 def _end(code: ExitCode) -> None:
-    """Wait for one more scrape if it is worth it, unless somebody wants the process to end."""
+    """Wait for one more scrape if it is needed and no signal to stop has come."""
     if _current is None or _pages is None:
         return
     _current.enter("finishing")

@@ -173,10 +173,10 @@ class Loop:
         self.gauges.enter("saving")
         step = self.reached.step
         if self.saver.wait():
-            raise signals.Stopped(f"told to stop; saved at step {step:,}; the same command goes on")
+            raise signals.Stopped(f"told to stop; saved at step {step:,}; the same command continues")
         raise signals.Stopped(
             f"told to stop at step {step:,}, which couldn't be saved: {self.saver.problem or 'that took too long'}; "
-            f"the same command goes on from step {self.saver.saved_step or self.resumed_at:,}"
+            f"the same command continues from step {self.saver.saved_step or self.resumed_at:,}"
         )
 
 

@@ -1,1 +1,1 @@
-"""The process that a task is: its signals, its processors, how it says how far it is, and what it prints."""
+"""The process of a task: its signals, processors, progress and output."""

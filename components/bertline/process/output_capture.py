@@ -1,12 +1,12 @@
-"""A process of its own that passes on what a task prints, and remembers it.
+"""A separate process that passes on a task's output and keeps a copy.
 
-    python -I -S tees.py OUT ERR ANSWERS COPY
+    python -I -S output_capture.py OUT ERR ANSWERS COPY
 
-Its own, because what a task has written to a pipe outlives the task, however that ends, if there is somebody to read
-it. The four arguments are descriptors: the two pipes that the task prints to, a pipe for answers, and a file for the
-copy. On standard input come requests, a byte each; a closed standard input means that the task is gone.
+It is a separate process, so that it can read what a killed task has written to the pipes. The four arguments are
+descriptors: the two pipes that the task prints to, a pipe for answers, and a file for the copy. Standard input brings
+requests of one byte; when it is closed, the task has ended.
 
-Run without site-packages and importing next to nothing: it is there within 20 ms and takes less than 10 MB.
+It runs without site-packages and imports little, so it starts within 20 ms and takes less than 10 MB.
 """
 
 import contextlib
@@ -15,13 +15,13 @@ import select
 import sys
 
 HEAD, TAIL = 256 << 10, 1 << 20
-"""Bytes kept of the beginning and of the end. What is in between is dropped."""
+"""Bytes kept of the beginning and of the end. Bytes between them are dropped."""
 
 COPY, FORGET = b"c", b"f"
-"""Requests: put what is remembered into the file; begin anew. Both are about all that was written before."""
+"""Requests: write the copy to the file; forget the copy. Both include everything printed before the request."""
 
 PIPE = 1 << 16  # bytes that a pipe holds
-LINGER_S = 0.3  # of silence, after which nothing more is expected of what a dead task has left running
+LINGER_S = 0.3  # of silence; then a dead task's child processes aren't expected to print any more
 
 
 class Memory:
@@ -32,15 +32,15 @@ class Memory:
         self._dropped = 0
 
     def add(self, data: bytes) -> None:
-        """Remember what comes next."""
+        """Keep the next bytes."""
         room = HEAD - len(self._head)
         self._head += data[:room]
         self._tail += data[room:]
-        if len(self._tail) > 2 * TAIL:  # not at every addition: it moves all that stays
+        if len(self._tail) > 2 * TAIL:  # not at every addition, because it moves the rest
             self._cut()
 
     def content(self) -> bytes:
-        """All of it, or both ends and a line about what is missing."""
+        """All bytes, or both ends with a line about the gap."""
         self._cut()
         gap = f"\n[{self._dropped:,} bytes are left out here]\n".encode() if self._dropped else b""
         return bytes(self._head) + gap + bytes(self._tail)
@@ -51,7 +51,7 @@ class Memory:
         self._dropped += excess
 
 
-class Tee:
+class OutputCapture:
     """Passes two pipes on to standard output and standard error."""
 
     def __init__(self, out: int, err: int, answers: int, copy: int) -> None:
@@ -63,7 +63,7 @@ class Tee:
             self._poll.register(source, select.POLLIN)
 
     def run(self) -> None:
-        """Until both pipes are closed, or the task is gone and what it left running is silent."""
+        """Run until both pipes are closed, or the task has ended and its child processes are silent."""
         patience: float | None = None
         while self._targets and (ready := dict(self._poll.poll(patience))):
             for source in [each for each in self._targets if each in ready]:
@@ -76,12 +76,12 @@ class Tee:
         request = os.read(0, 1)
         if not request:
             return False
-        for source in list(self._targets):  # what was written before the request is in the pipes by now
+        for source in list(self._targets):  # bytes written before the request are in the pipes
             if _is_ready(source):
                 self._pass_on(source)
         if request == FORGET:
             self._memory = Memory()
-        with contextlib.suppress(OSError):  # no memory for it, or the task is gone by now
+        with contextlib.suppress(OSError):  # no memory, or the task has ended
             os.ftruncate(self._copy, 0)
             os.pwrite(self._copy, self._memory.content(), 0)
             os.write(self._answers, request)
@@ -99,7 +99,7 @@ class Tee:
             while target is not None and data:
                 data = data[_write(target, data) :]
         except OSError:
-            self._targets[source] = None  # nobody reads it any more: no reason for the task to fail
+            self._targets[source] = None  # nobody reads it any more; the task mustn't fail because of this
 
 
 def _write(target: int, data: bytes) -> int:
@@ -117,4 +117,4 @@ def _is_ready(source: int) -> bool:
 
 
 if __name__ == "__main__":
-    Tee(*map(int, sys.argv[1:])).run()
+    OutputCapture(*map(int, sys.argv[1:])).run()

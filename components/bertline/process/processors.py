@@ -7,15 +7,15 @@ from pathlib import Path
 from bertline.errors import UserError
 
 THREADS = "BERTLINE_THREADS"
-"""Environment: threads of TensorFlow's pools."""
+"""Environment variable: threads of TensorFlow's pools."""
 
 CGROUPS, MEMBERSHIP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def cores() -> int:
-    """Cores that this process may use: the smaller one of its affinity and its CPU limit.
+    """Cores that this process may use: the smaller of its affinity and its CPU limit.
 
-    The node may have many more, but threads beyond the limit only cost memory and wait for each other.
+    More threads than that would only cost memory and wait for each other.
     """
     return min([len(os.sched_getaffinity(0)), *_limits()])
 
@@ -55,7 +55,7 @@ def asked(variable: str) -> int | None:
 
 
 def _limits() -> list[int]:
-    """CPU limits of the process' control groups and of those around them, in whole cores."""
+    """CPU limits of the process' control groups and their parents, in whole cores."""
     return [
         max(1, -(-quota // period))
         for folder in _groups("cpu")
@@ -65,7 +65,7 @@ def _limits() -> list[int]:
 
 
 def _read(folder: Path, *names: str) -> list[tuple[int, int]]:
-    """Microseconds of processor time in a period of so many: of version 2 in one file, of version 1 in two."""
+    """(microseconds of processor time, microseconds of the period): one file in version 2, two files in version 1."""
     try:
         quota, period = " ".join(_text(folder / name) for name in names).split()
         return [(int(quota), int(period))]
@@ -82,7 +82,7 @@ def _text(path: Path) -> str:
 
 
 def _groups(controller: str) -> Iterator[Path]:
-    """Folders of the process' control groups and of all around them; a container may see its own as the root."""
+    """Folders of the process' control groups and their parents; in a container its own group may be the root."""
     lines = _text(MEMBERSHIP).splitlines()
     for line in ["0::/", f"1:{controller}:/", *lines]:
         number, controllers, path = line.split(":", 2)

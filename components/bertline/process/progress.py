@@ -1,9 +1,8 @@
-"""How long work tells that it goes on.
+"""Progress reports of long work.
 
-A component doesn't know who watches it. It calls `bar` and `say`, and these write one JSON line to the file named by
-`BERTLINE_PROGRESS`, if somebody set it, from which `bertline run` draws its display. For logs they print as well: a
-line at the start, at most one every `EVERY_S`, and one at the end. A program that calls a component's parts by itself
-may listen instead (`told_to`), and then nothing is printed.
+A component calls `bar` and `say`. They write JSON lines to the file in `BERTLINE_PROGRESS`, if it is set; `bertline
+run` draws its display from it. For logs they also print a line at the start, at most one every `EVERY_S`, and one at
+the end. A program that calls parts of a component can use `listening` instead; then nothing is printed.
 """
 
 import contextlib
@@ -16,8 +15,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 ENVIRONMENT = "BERTLINE_PROGRESS"
-EVERY_S = 30.0  # a line in a log
-REDRAW_S = 0.5  # an update for a display
+EVERY_S = 30.0  # between two lines in a log
+REDRAW_S = 0.5  # between two updates of a display
 
 
 Listener = Callable[[dict[str, Any]], None]
@@ -26,8 +25,8 @@ _listener: Listener | None = None
 
 
 @contextlib.contextmanager
-def told_to(listener: Listener) -> Iterator[None]:
-    """Within it, in all threads, `listener` gets the documents that would be written, and nothing is printed."""
+def listening(listener: Listener) -> Iterator[None]:
+    """Pass all documents, from all threads, to `listener` instead of writing or printing them."""
     global _listener
     before, _listener = _listener, listener
     try:
@@ -37,13 +36,13 @@ def told_to(listener: Listener) -> Iterator[None]:
 
 
 def say(sentence: str) -> None:
-    """A sentence for people: why it waits, what it skips."""
+    """Report a sentence for people: why the work waits, what it skips."""
     _tell({"say": sentence})
     _print(sentence)
 
 
 def fail(exit_code: int, message: str) -> None:
-    """The last word of a component that fails."""
+    """Report the failure of a component."""
     _tell({"exit_code": exit_code, "message": message})
 
 
@@ -54,11 +53,11 @@ def bar(
     """A unit of work. Yields `advance(n)`, safe to call from threads; without a label it shows nothing.
 
     Args:
-        label: What goes on, as "reading the dump".
-        total: How much there is; None if nobody knows.
-        unit: Of what, as "steps"; "B" is shown as MB.
-        done: How much was there already (a resumed attempt).
-        note: Asked for what else belongs into a line of the log, as "loss 6.912", whenever one is printed.
+        label: The work, for example "reading the dump".
+        total: Units in total; None means not known.
+        unit: Name of the unit, for example "steps"; "B" is shown as MB.
+        done: Units that earlier attempts have done.
+        note: Returns a text to add to a line of the log, for example "loss 6.912".
     """
     meter = _Meter(label, total, unit, done, note)
     meter.show(force=True)
@@ -75,7 +74,7 @@ class _Meter:
         self.began = time.monotonic()
         self.told = self.printed = 0.0
         self.recent = self.began, done
-        """When the last line was printed, and how much was done then."""
+        """Time of the last line, and units done at that time."""
         self.lock = threading.Lock()
 
     def advance(self, amount: int) -> None:
@@ -102,7 +101,7 @@ class _Meter:
         left = None if self.total is None else self.total - self.done
         since, before = self.recent
         if self.done == before or (left is not None and left <= 0):
-            since, before = self.began, self.start  # the last line tells of all, the others of what is new
+            since, before = self.began, self.start  # the last line is about all units, the others are about new ones
         rate = (self.done - before) / max(now - since, 1e-9)
         self.recent = now, self.done
         if rate > 0:
@@ -113,7 +112,7 @@ class _Meter:
 
 
 def _duration(seconds: float) -> str:
-    """To two figures or so: 40 s, 12 min, 3.2 h."""
+    """A duration with about two digits: 40 s, 12 min, 3.2 h."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
@@ -124,17 +123,17 @@ def _watched() -> bool:
 
 
 def _tell(document: dict[str, Any]) -> None:
-    """Whoever watches."""
+    """Pass a document to the listener or the file."""
     if _listener is not None:
         _listener(document)
     elif ENVIRONMENT in os.environ:
-        # A full disk must not end the work because nobody can be told of it.
+        # A full disk mustn't end the work.
         with contextlib.suppress(OSError), open(os.environ[ENVIRONMENT], "a", encoding="utf-8") as file:
             file.write(json.dumps(document) + "\n")
 
 
 def _print(line: str) -> None:
-    """Into the log."""
+    """Print into the log."""
     if _listener is None:
         sys.stdout.write(line + "\n")
         sys.stdout.flush()

@@ -1,11 +1,11 @@
-"""SIGTERM and Ctrl-C: how a task learns that it shall end.
+"""SIGTERM and Ctrl-C stop a task.
 
-A signal is noted, and then `Stopped` is raised from wherever the main thread is. `Stopped` isn't an `Exception`, so no
-library takes it for a failure of its own and tries again. Python drops an exception that is raised in a destructor or
-a callback, so a task that works for long also calls `check` now and then, which raises it again.
+A signal raises `Stopped` in the main thread, wherever that is. `Stopped` isn't an `Exception`, so no library catches it
+and tries again. Python drops an exception that is raised in a destructor or a callback, so long work also calls `check`
+from time to time, which raises it again.
 
-Work that would be lost that way postpones it: inside of `postponable`, after `postpone`, a signal is only noted. The
-work then asks `told_to_stop` and saves what there is.
+Work that would be lost this way postpones the signal: inside of `postponable`, after `postpone`, a signal is only
+recorded. The work then calls `told_to_stop` and saves a checkpoint.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ _kept = ALL = "what is done is kept"
 
 
 class Stopped(BaseException):
-    """The task was told to stop; not an `Exception`, see above."""
+    """The task has to stop; not an `Exception`, see above."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -32,7 +32,7 @@ class Stopped(BaseException):
 
 @contextlib.contextmanager
 def handled() -> Iterator[None]:
-    """Handle the signals as above, in the main thread; elsewhere Python doesn't allow it, and nothing changes."""
+    """Handle signals as described above; does nothing outside of the main thread, where Python can't handle signals."""
     global _received
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -52,7 +52,7 @@ def handled() -> Iterator[None]:
 
 @contextlib.contextmanager
 def postponable() -> Iterator[None]:
-    """The part of a task in which `postpone` and `keeps` count."""
+    """The part of a task in which `postpone` and `keeps` have an effect."""
     global _postponed, _kept
     before = _postponed, _kept
     try:
@@ -62,13 +62,13 @@ def postponable() -> Iterator[None]:
 
 
 def postpone() -> None:
-    """From now on a signal is only noted, up to the end of the `postponable` part."""
+    """Only record signals from now on, until the end of the `postponable` part."""
     global _postponed
     _postponed = True
 
 
 def keeps(what: str) -> None:
-    """Say what is kept of the work if a signal comes now, for `Stopped`'s message."""
+    """Set what `Stopped`'s message says about saved work."""
     global _kept
     _kept = what
 
@@ -79,13 +79,13 @@ def told_to_stop() -> bool:
 
 
 def check(*, waiting: bool = False) -> None:
-    """Raise `Stopped` if a signal came and isn't postponed, or if all that goes on is a wait that may last."""
+    """Raise `Stopped` if a signal came and isn't postponed; with `waiting`, also if it is postponed."""
     if _received is not None and (waiting or not _postponed):
-        raise Stopped(f"told to stop; {_kept}; the same command goes on")
+        raise Stopped(f"told to stop; {_kept}; the same command continues")
 
 
 def _receive(number: int, _: object) -> None:
     global _received
     first, _received = _received is None, number if _received is None else _received
-    if first:  # a second one must not disturb what ends the task properly
+    if first:  # a second signal must not interrupt the first one's clean-up
         check()

@@ -312,7 +312,7 @@ def _finish(running: _Running, store_uri: str, *, stopped: bool) -> None:
         state.phase = "stopped"
         if signals.ALL in state.message or not state.message:  # it had not come far enough to know where it is
             told = "killed" if running.killed else "told to stop"
-            state.message = f"{told}; {_kept(state.task, store_uri)}; the same command goes on"
+            state.message = f"{told}; {_kept(state.task, store_uri)}; the same command continues"
     else:
         state.phase = "failed"
         state.exit_code = state.exit_code or ExitCode.BUG
