@@ -1,7 +1,7 @@
 """The stages, one row each: what pipelines, profiles and images have to know about them.
 
 A new stage is a folder `components/bertline/<package>` (config, stage, component, `__main__`), a row here, an edge in
-`bertline_pipelines.planning.unrolling`, and a COPY line in the Dockerfile of its image.
+`bertline_pipelines.planning.unrolling`, and a COPY line in images/Dockerfile.
 """
 
 from dataclasses import dataclass

@@ -89,14 +89,15 @@ def words(done):
 def test_build_gives_the_tool_the_recipe_the_base_and_the_name(tool, bertline):
     [command] = words(bertline("build", "--image", "corpus", "--tool", tool, "--dry-run"))
     tag = catalogue.tag("corpus")
-    assert command[:4] == [tool, "build", "--file", str(ROOT / "images/corpus/Dockerfile")]
+    assert command[:6] == [tool, "build", "--file", str(ROOT / "images/Dockerfile"), "--target", "corpus"]
     assert command[-3:] == ["--tag", BUILT_IN[tool].format(tag=tag), str(ROOT)]
     arguments = dict(
         word.split("=", 1) for word, before in zip(command[1:], command, strict=False) if before == "--build-arg"
     )
     assert arguments.pop("VERSION")
     arguments.pop("REVISION", None)  # where there is no git there is none
-    assert arguments == {"BASE_IMAGE": catalogue.base(), "IMAGE": f"bertline-corpus:{tag}"}
+    lock = "images/corpus/requirements.lock"
+    assert arguments == {"BASE_IMAGE": catalogue.base(), "IMAGE": f"bertline-corpus:{tag}", "LOCK": lock}
 
 
 def test_build_makes_all_images_with_the_wanted_variant_where_there_is_one(bertline):
@@ -106,7 +107,12 @@ def test_build_makes_all_images_with_the_wanted_variant_where_there_is_one(bertl
     assert [command[-2] for command in commands] == [
         catalogue.reference("r.example/p", name, "cuda") for name in catalogue.VARIANTS
     ]
-    assert ["VARIANT=cuda" in command for command in commands] == [False, True, True, False]
+    assert [any(word.startswith("LOCK=") and "cuda" in word for word in command) for command in commands] == [
+        False,
+        True,
+        True,
+        False,
+    ]
 
 
 def test_pips_settings_go_in_as_secrets(bertline, tmp_path):

@@ -1,4 +1,4 @@
-"""What can be said of the Dockerfiles without building them."""
+"""What can be said of the Dockerfile without building it."""
 
 import re
 import subprocess
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bertline.errors import UserError
 from bertline_pipelines.images import catalogue
 from support.checkouts import KINDS, ROOT
 
@@ -17,25 +18,41 @@ def lint(path):
     return subprocess.run([HADOLINT, "--no-color", path], capture_output=True, text=True, timeout=60, check=False)
 
 
-@pytest.mark.parametrize("image", catalogue.VARIANTS)
-def test_hadolint_has_nothing_to_say(image):
-    done = lint(ROOT / "images" / image / "Dockerfile")
+def test_hadolint_has_nothing_to_say():
+    done = lint(ROOT / catalogue.DOCKERFILE)
     assert (done.returncode, done.stdout) == (0, "")
 
 
 def test_hadolint_would_say_something(tmp_path):
     path = tmp_path / "Dockerfile"
-    path.write_text(catalogue.recipe("corpus").replace("FROM ${BASE_IMAGE}\n", "FROM python:latest\n"))
+    path.write_text(
+        catalogue.recipe("corpus").replace("FROM ${BASE_IMAGE} AS image\n", "FROM python:latest AS image\n")
+    )
     assert "DL3007" in lint(path).stdout
 
 
 @pytest.mark.parametrize("image", catalogue.VARIANTS)
 def test_an_image_is_made_of_the_one_base_and_runs_its_stage_as_nobody(image):
     recipe = catalogue.recipe(image)
-    assert set(re.findall(r"^FROM (\S+)", recipe, flags=re.MULTILINE)) == {"${BASE_IMAGE}"}
-    *_, user, entry_point = recipe.splitlines()
-    assert user == "USER 65532:65532"
-    assert entry_point == f'ENTRYPOINT ["python", "-m", "bertline.{image}"]'
+    parents = {name: parent for parent, name in re.findall(r"^FROM (\S+) AS (\S+)$", recipe, flags=re.MULTILINE)}
+    assert set(parents.values()) - set(parents) == {"${BASE_IMAGE}"}
+    lineage = [image]
+    while lineage[-1] in parents:
+        lineage.append(parents[lineage[-1]])
+    assert lineage[-2:] == ["image", "${BASE_IMAGE}"]
+    of_all = re.split("^FROM ", recipe[recipe.index("FROM ${BASE_IMAGE} AS image") :], flags=re.MULTILINE)[1]
+    assert re.findall("^USER .*", recipe, flags=re.MULTILINE) == ["USER 65532:65532"] == of_all.splitlines()[-2:-1]
+    assert re.findall("^ENTRYPOINT .*", recipe, flags=re.MULTILINE) == [
+        f'ENTRYPOINT ["python", "-m", "bertline.{image}"]'
+    ]
+
+
+def test_a_target_that_there_is_not_is_a_sentence(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images/Dockerfile").write_text("FROM base AS report\n")
+    assert catalogue.recipe("report", tmp_path) == "FROM base AS report\n"
+    with pytest.raises(UserError, match="no target 'corpus'"):
+        catalogue.recipe("corpus", tmp_path)
 
 
 def test_the_base_has_a_full_version():

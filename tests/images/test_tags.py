@@ -17,7 +17,7 @@ CHANGES = {
     "a lock": ("images/corpus/requirements.lock", {"corpus"}),
     "the lock of kfp": ("images/kfp.lock", {"corpus", "pretrain", "evaluate", "report"}),
     "the base": ("images/base-image.txt", {"corpus", "pretrain", "evaluate", "report"}),
-    "a recipe": ("images/report/Dockerfile", {"report"}),
+    "a recipe": ("images/Dockerfile", {"report"}),
     "the set-up": ("images/install.sh", {"corpus", "pretrain", "evaluate", "report"}),
     "nothing it takes": ("images/README.md", set()),
 }
@@ -30,6 +30,27 @@ def tags(root):
 @pytest.fixture
 def checkout(tmp_path):
     return copy(tmp_path / "checkout")
+
+
+STAGES = {
+    "packages": {"corpus", "pretrain", "evaluate", "report"},
+    "code": {"corpus", "pretrain", "evaluate", "report"},
+    "corpus-code": {"corpus"},
+    "training-code": {"pretrain", "evaluate"},
+    "pretrain-code": {"pretrain"},
+    "image": {"corpus", "pretrain", "evaluate", "report"},
+    "training": {"pretrain", "evaluate"},
+    "evaluate": {"evaluate"},
+}
+"""Stage of the Dockerfile → the images that are made from it."""
+
+
+@pytest.mark.parametrize(("stage", "changed"), STAGES.items())
+def test_a_tag_changes_with_the_stages_that_the_image_is_made_from(stage, changed, checkout):
+    before, path = tags(checkout), checkout / "images/Dockerfile"
+    path.write_text(re.sub(rf"(FROM .* AS {stage}\n)", r"\1ENV ANOTHER=line\n", path.read_text()))
+    after = tags(checkout)
+    assert {image for (image, variant), tag in after.items() if tag != before[image, variant]} == changed
 
 
 @pytest.mark.parametrize(("path", "changed"), CHANGES.values(), ids=CHANGES)

@@ -26,7 +26,7 @@ ADDED = {
             "    yield Node.of(ToyConfig(vocabulary=vocabulary.key), [vocabulary.task])\n",
         ),
     ],
-    "images/corpus/Dockerfile": [
+    "images/Dockerfile": [
         (
             "COPY components/bertline/vocabulary/ /app/bertline/vocabulary/\n",
             "COPY components/bertline/toy/ /app/bertline/toy/\n",

@@ -83,13 +83,13 @@ def build(
     context = context or catalogue.checkout()
     values = {
         "BASE_IMAGE": catalogue.base(context),
-        "VARIANT": variant,
+        "LOCK": catalogue.lock(image, variant),
         "IMAGE": reference.rpartition("/")[2],
         "VERSION": bertline.__version__,
         "REVISION": revision(context),
     }
     taken = re.findall(r"^ARG (\w+)", catalogue.recipe(image, context), flags=re.MULTILINE)
-    command = [tool, "build", "--file", str(context / "images" / image / "Dockerfile")]
+    command = [tool, "build", "--file", str(context / catalogue.DOCKERFILE), "--target", image]
     for argument, value in values.items():
         if value and argument in taken:
             command += ["--build-arg", f"{argument}={value}"]

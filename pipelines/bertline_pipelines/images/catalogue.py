@@ -1,11 +1,11 @@
 """The images: their list, their inputs and their names.
 
-An image's tag is the digest of its inputs: the Dockerfile, the files of its COPY lines, the base image and the variant.
-So checkouts with the same content have the same tag, and a changed line of code makes a new image; `latest` is never
-needed. The tag doesn't depend on when and where the image was built.
+An image's tag is the digest of its inputs: its target in the Dockerfile with the stages that this one is made from, the
+files of their COPY lines, the base image and the variant. So checkouts with the same content have the same tag, and a
+changed line of code makes a new image; `latest` is never needed. When and where an image was built changes nothing.
 
     images/base-image.txt                 the base of all images
-    images/<image>/Dockerfile             recipe; its context is the repository
+    images/Dockerfile                     a target for each image; its context is the repository
     images/<image>/requirements*.lock     packages, with hashes; one lock for each variant
 """
 
@@ -29,6 +29,8 @@ VARIANTS = {stage.image: ("cpu", "cuda") if stage.image in _WITH_GPU else ("cpu"
 CHECKOUT = Path(__file__).parents[3]
 INSTALLED = Path(__file__).parents[1] / "recipes"  # images/, in a wheel
 BASE = "images/base-image.txt"
+DOCKERFILE = "images/Dockerfile"
+STAGE = re.compile(r"FROM (?P<parent>\S+) AS (?P<name>\S+)\n")
 
 
 @dataclass(frozen=True)
@@ -85,17 +87,35 @@ def base(root: Path | None = None) -> str:
     return _locate(BASE, root).read_text(encoding="utf-8").strip()
 
 
+def lock(image: str, variant: str) -> str:
+    """The file that names an image's packages."""
+    return f"images/{image}/requirements{f'-{variant}' if len(VARIANTS[image]) > 1 else ''}.lock"
+
+
 def recipe(image: str, root: Path | None = None) -> str:
-    """Text of the Dockerfile."""
-    return _locate(f"images/{image}/Dockerfile", root).read_text(encoding="utf-8")
+    """What the Dockerfile has of an image: its target, and the stages that this one is made from.
+
+    Raises:
+        UserError: there is no such target.
+    """
+    head, *parts = re.split(r"^(?=FROM )", _locate(DOCKERFILE, root).read_text(encoding="utf-8"), flags=re.MULTILINE)
+    stages = {found["name"]: (found["parent"], part) for part in parts if (found := STAGE.match(part))}
+    if image not in stages:
+        raise UserError(f"{DOCKERFILE} has no target {image!r}; write one, as that of report")
+    needed, todo = set(), {image}
+    while todo:
+        needed |= todo
+        used = {name for each in todo for name in (stages[each][0], *re.findall(r"--from=(\S+)", stages[each][1]))}
+        todo = (used & set(stages)) - needed
+    return head + "".join(part for name, (_, part) in stages.items() if name in needed)
 
 
 def copies(image: str, variant: str = "cpu", root: Path | None = None) -> list[Copy]:
-    """The COPY lines of a Dockerfile with files of the repository, in order."""
+    """The COPY lines of an image with files of the repository, in order."""
     text = re.sub(r"\\\n", " ", re.sub(r"^\s*#.*\n", "", recipe(image, root), flags=re.MULTILINE))
     lines = (line.split()[1:] for line in text.splitlines() if line.startswith("COPY "))
     return [
-        Copy(tuple(string.Template(source).substitute(VARIANT=variant) for source in line[:-1]), line[-1])
+        Copy(tuple(string.Template(source).substitute(LOCK=lock(image, variant)) for source in line[:-1]), line[-1])
         for line in lines
         if not line[0].startswith("--from=")
     ]
