@@ -147,14 +147,15 @@ def test_from_an_experiment_file_to_a_report_through_a_cancelled_run(cluster, se
 
 def test_a_failed_task_is_named_with_our_own_reason(cluster, server, broken, tmp_path):
     dump = tmp_path / "dump.xml.bz2"
-    # What only the work itself finds out: the vocabulary can't spell the dump's language.
+    # What only the work itself finds out: after the pages that are sampled the dump is in another language.
     page = "<page><title>T</title><ns>0</ns><id>{}</id><revision><id>1</id><text>{}</text></revision></page>"
-    pages = "".join(page.format(number, "Слово за словом идёт рассказ. " * 9) for number in range(1, 10))
+    texts = ["The tale goes on, word by word. " * 99] * 9 + ["Слово за словом идёт рассказ. " * 99] * 9
+    pages = "".join(page.format(number, text) for number, text in enumerate(texts, start=1))
     dump.write_bytes(bz2.compress(f"<mediawiki>{pages}</mediawiki>".encode()))
     vocabulary = tmp_path / "vocab.txt"
-    vocabulary.write_text(
-        "\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz"]) + "\n"
-    )
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ",", ".", *letters, *(f"##{each}" for each in letters)]
+    vocabulary.write_text("\n".join(pieces) + "\n")
     broken(corpus={"dump": str(dump)}, vocabulary={"train": None, "file": str(vocabulary)})
 
     result = cluster("submit", "--wait", "--auto-resume", "3")
