@@ -119,7 +119,8 @@ Tiene {{unidad|3,94|km²}}. __SIN_TDC__ Es vieja.
 [[Plik:Kraków.jpg|mały|Widok na [[Wawel]].]]
 '''Kraków''' – [[miasto]] nad [[Wisła|Wisłą]]{{fakt}}. Ma {{liczba|779115}} osób. Jest stary.
 __BEZ_SPISU__
-{{Przypisy}}
+== Przypisy ==
+* J. Kowalski, Historia miasta i jego mieszkańców, Warszawa 1990, s. 5.
 [[Kategoria:Kraków| ]]""",
         ["Kraków – miasto nad Wisłą. Jest stary."],
     ),
@@ -129,6 +130,8 @@ __BEZ_SPISU__
 [[ファイル:Kinkakuji.jpg|thumb|right|[[金閣寺]]の写真。]]
 '''京都市'''は、[[日本]]の[[市]]{{要出典|date=2020年}}。{{仮リンク|歴史|en|History}}も参照。{{Lang|en|Kyoto}}と書く。
 __目次非表示__
+== 脚注 ==
+* 山田 太 郎 京都 の 歴史 を 読む 本。
 {{DEFAULTSORT:きようとし}}
 [[Category:京都市|*]]
 [[カテゴリ:京都]]""",

@@ -55,7 +55,16 @@ _TITLES = (
     "einzelnachweise|literatur|weblinks|siehe auch|quellen|werke|schriften|anmerkungen|"
     "références|bibliographie|liens externes|voir aussi|notes et références|annexes|articles connexes|œuvres|"
     "referencias|bibliografía|enlaces externos|véase también|note|bibliografia|collegamenti esterni|"
-    "voci correlate"
+    "voci correlate|"
+    "przypisy|bibliografia|linki zewnętrzne|zobacz też|uwagi|"
+    "referências|bibliografia|ligações externas|ver também|leitura adicional|"
+    "referenties|bronnen|externe links|externe link|zie ook|noten|literatuur|"
+    "referenser|källor|externa länkar|se även|vidare läsning|"
+    "reference|externí odkazy|související články|poznámky|literatura|"
+    "kaynakça|dış bağlantılar|ayrıca bakınız|notlar|"
+    "脚注|参考文献|外部リンク|関連項目|出典|注釈|参考资料|參考文獻|參考資料|外部链接|外部連結|参见|參見|注释|註釋|延伸阅读|"
+    "مراجع|المراجع|وصلات خارجية|انظر أيضا|منابع|پیوند به بیرون|جستارهای وابسته|"
+    "각주|참고 문헌|외부 링크|같이 보기|tham khảo|liên kết ngoài|xem thêm|referensi|pranala luar|lihat pula"
 )
 _REFERENCE_SECTIONS = frozenset(_TITLES.split("|"))
 _SENTENCE_END = (".", "!", "?", "…", '."', ".”", ".»", ".)", "!”", "?”", "。", "।")

@@ -23,6 +23,7 @@ LANGUAGES = ("en", "ru", "uk", "de", "fr")
 
 FUNCTIONS = (
     *("@as_of", "@last", "@color", "@date", "@all", "@nihongo", "@red", "@ill", "@siècle", "@ship", "@money"),
+    *("@ipa", "@phonemes"),
     *("@convert", "@number", "@val", "@frac", "@chem", "@gaps", "@expr", "@unit", "@height"),
 )
 """What `templates` makes by functions of its own."""

@@ -252,6 +252,25 @@ def _all(values: Arguments, _: str) -> str | None:
     return ", ".join(value for name, value in values.items() if name.isdigit() and value) or None
 
 
+_NO_SOUNDS = frozenset(
+    ("lang", "pron", "local", "ipa", "also", "uk", "us", "uklang", "uslang", "ukalso", "usalso", "icon", "audio")
+)
+_SOUNDS = str.maketrans({"'": "ˈ", ",": "ˌ", "_": " ", "@": "ə"})
+
+
+def _phonemes(values: Arguments, _: str) -> str | None:
+    """{{IPAc-en|ə|ˈ|k|ɪ|l|iː|z}}: an argument a sound."""
+    parts = [value for name, value in values.items() if name.isdigit() and value.lower() not in _NO_SOUNDS]
+    return f"/{''.join(parts).translate(_SOUNDS)}/" if any(parts) else None
+
+
+def _ipa(values: Arguments, _: str) -> str | None:
+    """{{IPA|/bɪt/}}, {{IPA-de|ˈbaɪɐn}}, {{IPA|de|ˈbaɪɐn|lang}}."""
+    first, second = values.get("1", ""), values.get("2", "")
+    text = second if _CODE.fullmatch(first) and second and second not in _NO_SOUNDS else first
+    return text if text[:1] in "/[" else f"[{text}]"
+
+
 def _french_century(values: Arguments, _: str) -> str | None:
     """{{s|XIX|e}}, {{s-|XIX|e}}."""
     century = values.get("1")
@@ -279,6 +298,8 @@ _FUNCTIONS: dict[str, Callable[[Arguments, str], str | None]] = {
     "@red": _red,
     "@ill": _interlanguage,
     "@siècle": _french_century,
+    "@ipa": _ipa,
+    "@phonemes": _phonemes,
     "@convert": quantities.convert,
     "@number": quantities.formatted,
     "@val": quantities.val,
