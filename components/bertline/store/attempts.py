@@ -320,9 +320,12 @@ def read_one(store: ObjectStore, prefix: str, number: int) -> RecordedAttempt:
     try:
         events = tuple(json.loads(line) for line in content.splitlines())
     except ValueError as error:
-        raise DamagedError(f"{store.uri}/{name} is damaged: {error}") from error
+        raise DamagedError(f"{store.uri}/{name} is damaged: {error}; delete it, no result needs it") from error
     if not events or not all(_is_event(each) for each in events):
-        raise DamagedError(f"{store.uri}/{name} is damaged: each of its lines should be an event with a time")
+        raise DamagedError(
+            f"{store.uri}/{name} is damaged: each of its lines should be an event with a time; delete it, no result "
+            "needs it"
+        )
     return RecordedAttempt(number, events)
 
 
