@@ -49,10 +49,10 @@ monitoring-demo: $(READY) ## a small training, watched by a real Prometheus, to 
 
 test: $(READY) ## formatting, types, import contracts, and all tests but the slow ones
 	@$(MAKE) --no-print-directory check
-	@$(BIN)/pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/pytest -m "not slow" -n 3 --dist loadfile --no-loadscope-reorder
 
 test-all: $(READY) ## all tests but those of real images
-	@$(BIN)/pytest -m "not images" -n 2 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/pytest -m "not images" -n 3 --dist loadfile --no-loadscope-reorder
 
 test-images: $(READY) ## build the real images and run an experiment inside them (root, buildah, debootstrap; half an hour)
 	@$(BIN)/pytest -m images
