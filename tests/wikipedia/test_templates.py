@@ -49,7 +49,7 @@ ENGLISH = {
     "{{small|{{nowrap|{{lang|de|Tag}}}}}}": "Tag",
     "10{{sup|23}}": "10^23",
     "({{IPAc-en|lang|ə|'|k|ɪ|l|iː|z}}; {{IPA-de|ˈbaɪɐn|lang}})": "(/əˈkɪliːz/; [ˈbaɪɐn])",
-    "{{IPA|/bɪt/}} or {{IPA|de|ˈbaɪɐn|lang}} or {{IPA|bɪt}}": "/bɪt/ or [ˈbaɪɐn] or [bɪt]",
+    "{{IPA|/bɪt/}} or {{IPA|de|ˈbaɪɐn|lang}} or {{IPA|bɪt}}": "/bɪt/ or [ˈbaɪɐn] or bɪt",
 }
 RUSSIAN = {
     "{{нп5|Фоо|Фоо-сити|en|Foo City}}": "Фоо-сити",

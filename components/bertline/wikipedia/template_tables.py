@@ -27,7 +27,7 @@ FUNCTIONS = (
     *("@convert", "@number", "@val", "@frac", "@chem", "@gaps", "@expr", "@unit", "@height"),
 )
 """What `templates` makes by functions of its own."""
-_WITH_A_WORD = ("@ship", "@money")
+_WITH_A_WORD = ("@ship", "@money", "@ipa")
 
 _PLACES = re.compile(r"\{[^{}]*\}|\[(?:[^\[\]{}]|\{[^{}]*\})*\]")
 

@@ -264,11 +264,12 @@ def _phonemes(values: Arguments, _: str) -> str | None:
     return f"/{''.join(parts).translate(_SOUNDS)}/" if any(parts) else None
 
 
-def _ipa(values: Arguments, _: str) -> str | None:
-    """{{IPA|/bɪt/}}, {{IPA-de|ˈbaɪɐn}}, {{IPA|de|ˈbaɪɐn|lang}}."""
+def _ipa(values: Arguments, _: str, bracket: str = "") -> str | None:
+    """{{IPA|/bɪt/}}, {{IPA|de|ˈbaɪɐn|lang}}, {{IPA-de|ˈbaɪɐn}}."""
     first, second = values.get("1", ""), values.get("2", "")
-    text = second if _CODE.fullmatch(first) and second and second not in _NO_SOUNDS else first
-    return text if text[:1] in "/[" else f"[{text}]"
+    if _CODE.fullmatch(first) and second and second not in _NO_SOUNDS:
+        first, bracket = second, "["
+    return f"[{first}]" if bracket and first[:1] not in "/[" else first or None
 
 
 def _french_century(values: Arguments, _: str) -> str | None:
@@ -283,6 +284,8 @@ def _function(spec: str) -> Callable[[Arguments, str], str | None]:
     name, _, argument = spec.partition(" ")
     if name == "@ship":
         return functools.partial(_ship, prefix=f"{argument} " if argument else "")
+    if name == "@ipa":
+        return functools.partial(_ipa, bracket=argument)
     if name == "@money":
         return functools.partial(quantities.money, sign=argument)
     return _FUNCTIONS[name]
@@ -298,7 +301,6 @@ _FUNCTIONS: dict[str, Callable[[Arguments, str], str | None]] = {
     "@red": _red,
     "@ill": _interlanguage,
     "@siècle": _french_century,
-    "@ipa": _ipa,
     "@phonemes": _phonemes,
     "@convert": quantities.convert,
     "@number": quantities.formatted,
