@@ -93,9 +93,7 @@ def test_what_one_attempt_tells():
     assert killed.steps_per_s == pytest.approx(10 / 0.58, rel=0.01)
     assert killed.heard - killed.begun == pytest.approx(37.37, abs=0.01)
     assert killed.saved_at == (pytest.approx(1795597520.55),)
-    assert stopped.failure == Failure(
-        76, "told to stop; saved at step 50; the same command continues", is_preempted=True
-    )
+    assert stopped.failure == Failure(76, "told to stop; saved at step 50; the same command goes on", is_preempted=True)
     assert (stopped.saved_step, stopped.saved_at) == (50, ())
     assert finished.has_finished
     assert (finished.step, finished.saved_step, finished.epochs) == (150, 100, {1})
