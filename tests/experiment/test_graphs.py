@@ -46,6 +46,7 @@ def test_the_same_experiment_has_the_same_keys(build):
 
 def test_every_round_starts_from_the_one_before(build):
     graph = build()
+    assert len(graph.runs) == 2
     for run in graph.runs:
         previous = None
         for milestone in graph.configs(PretrainConfig, run=run):
@@ -76,6 +77,7 @@ def test_a_change_redoes_what_depends_on_it_and_nothing_else(build, change, kept
         return {name for name in before if name == what or (isinstance(name, tuple) and name[0] == what)}
 
     for what in ("vocabulary", "corpus", "2L", "4L"):
+        assert of(what)
         same = all(before[name] == after[name] for name in of(what))
         assert same == (what in kept), what
 

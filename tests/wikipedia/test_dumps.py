@@ -275,7 +275,9 @@ def test_a_missing_dump_and_a_folder_are_refused(tmp_path):
 
 
 def test_check_accepts_every_real_dump(wiki_xml):
-    for path in wiki_xml.glob("*.bz2"):
+    found = list(wiki_xml.glob("*.bz2"))
+    assert found
+    for path in found:
         dumps.check(path)
 
 
