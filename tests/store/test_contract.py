@@ -203,8 +203,8 @@ def test_the_uri_leads_back_to_the_store(store: ObjectStore) -> None:
 @pytest.mark.parametrize(
     ("uri", "message"),
     [
-        ("", "names no place"),
-        ("file://", "names no place"),
+        ("", "is incomplete"),
+        ("file://", "is incomplete"),
         ("file://host/dir", "three slashes"),
         ("s3x://b/p", "unknown scheme 's3x'"),
         ("gs://", "bucket's name is missing"),

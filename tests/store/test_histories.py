@@ -225,8 +225,8 @@ def test_two_bugs_outside_of_pods_are_tried_again():
         ({"exit_code": 2, "message": "bad\nfield x"}, Failure(2, "bad\nfield x"), "your input (2)"),
         ({"exit_code": 1, "message": "Traceback\n  x\nKeyError: 'a'\n"}, Failure(1, "KeyError: 'a'"), "a bug (1)"),
         ({"exit_code": 99, "message": "of a later version"}, Failure(99, "of a later version"), "unknown (99)"),
-        ({"exit_code": 75, "message": " "}, Failure(75, "it said nothing"), "transient (75)"),
-        ({}, Failure(ExitCode.BUG, "it said nothing"), "a bug (1)"),
+        ({"exit_code": 75, "message": " "}, Failure(75, "it gave no reason"), "transient (75)"),
+        ({}, Failure(ExitCode.BUG, "it gave no reason"), "a bug (1)"),
     ],
 )
 def test_what_a_failure_says(end, failure, family):

@@ -1,16 +1,14 @@
-"""Every attempt at a realization: its events in `attempts/<n>.jsonl`, and what it printed in `attempts/<n>.log`.
+"""The attempts at a realization: events in `attempts/<n>.jsonl`, output in `attempts/<n>.log`.
 
 Object stores have no append, so the whole log is written again at each event. Events are rare (start, resume,
-checkpoint, epoch, preempted, failed, finished), a log stays within kilobytes. They are only told: a thread writes them,
-tries again when the store can't be reached, and never holds up or fails the work. So of an attempt that was killed the
-last ones may be missing, as of one that ended in an outage.
+checkpoint, epoch, preempted, failed, finished), so a log has only kilobytes. A thread writes them and tries again if
+the store can't be reached; it never delays or fails the work. The last events of an attempt that was killed, or that
+ended during an outage, may be missing.
 
-From the logs the lost work is computed: steps that were done after the last checkpoint of an attempt that didn't
-finish. What was printed (see `bertline.store.logs`) is for people only: it is capped, and the end is missing of an
-attempt that was killed.
+Lost work is computed from the logs: the steps after the last checkpoint of an attempt that didn't finish. The output
+(see `bertline.store.logs`) is only for people: its size is limited, and the end is missing if the attempt was killed.
 
-The last event of an attempt that failed for good is also a mark for the pods that Kubeflow starts after it, see
-`given_up`.
+The last event of a permanent failure also tells the pods that Kubeflow starts afterwards to give up, see `given_up`.
 """
 
 import json
@@ -29,21 +27,21 @@ from bertline.store.objects import ConflictError, NotFoundError, ObjectStore
 EVENTS = re.compile(r".*/attempts/(?P<number>\d+)\.jsonl")
 
 POD, RETRY = "KFP_POD_NAME", "KFP_RETRY_INDEX"
-"""Set by Kubeflow: WORKFLOW-TEMPLATE-NUMBER, and how often the task was tried before in this workflow."""
+"""Set by Kubeflow: WORKFLOW-TEMPLATE-NUMBER, and the number of earlier tries in this workflow."""
 POD_NAME = re.compile(r"(?P<workflow>.+?)(-metadata-\d+-\d+)?(-retry)?(-system-container-impl)?-\d+")
 
 
 AGAIN_S = 5.0
-"""Seconds from a write that failed to the next try; a new event doesn't wait for it."""
+"""Seconds from a failed write to the next try; a new event is written at once."""
 CLOSE_S = 15.0
-"""Seconds that an attempt's end waits for its last events: one try of a hasty store and what is under way."""
+"""Seconds that the end of an attempt waits until its last events are written."""
 
 
 class Attempt:
-    """One attempt's log. The number is taken create-only, so no two attempts share a log. To be closed."""
+    """One attempt's log. Its number is taken create-only, so two attempts never share one. Must be closed."""
 
     def __init__(self, store: ObjectStore, prefix: str) -> None:
-        """Begin one.
+        """Begin an attempt.
 
         Raises:
             OutageError: the store can't be reached.
@@ -67,29 +65,29 @@ class Attempt:
         self._thread.start()
 
     def record(self, event: str, **details: Any) -> None:
-        """Add an event with the time of now. Raises nothing: see above what becomes of it in an outage."""
+        """Add an event with the current time. It never raises; in an outage the event is written later."""
         self._add(_event(event, details))
 
     def alive(self, **details: Any) -> None:
-        """Say how far it is, as the log's last line, which the next one replaces: a killed attempt's loss is known."""
+        """Write the current step as the log's last line, which the next call replaces, so that lost work is known."""
         self._add(_event("alive", details))
 
     def flush(self) -> None:
-        """Return when all events are written, or the store didn't take them, or after `CLOSE_S`."""
+        """Wait until all events are written or a write has failed, `CLOSE_S` at most."""
         with self._changed:
             self._failed = False
             self._changed.notify_all()
             self._changed.wait_for(lambda: not self._unwritten or self._failed, CLOSE_S)
 
     def close(self) -> None:
-        """The last `flush`; ends the thread."""
+        """`flush`, and end the thread."""
         self.flush()
         with self._changed:
             self._closing = True
             self._changed.notify_all()
 
     def keep_output(self, content: bytes) -> None:
-        """Save what it has printed so far.
+        """Save the output so far.
 
         Raises:
             OutageError: the store can't be reached.
@@ -105,7 +103,7 @@ class Attempt:
             self._changed.notify_all()
 
     def _write(self) -> None:
-        """The newest state of the log, whenever there is one; in a thread of its own."""
+        """Write each new state of the log; runs in a thread."""
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._unwritten or self._closing)
@@ -114,7 +112,7 @@ class Attempt:
                 content = self._content()
             try:
                 self._store.put(self._name, content)
-            except BaseException:  # noqa: BLE001 - whatever it is: work doesn't end because nobody can be told of it
+            except BaseException:  # noqa: BLE001 - no error of the log may end the work
                 with self._changed:
                     self._failed = True
                     self._changed.notify_all()
@@ -140,14 +138,14 @@ FAMILIES = {
 
 @dataclass(frozen=True)
 class Failure:
-    """How an attempt ended that didn't finish and could say so."""
+    """How an attempt failed or was preempted."""
 
     exit_code: int
-    """From the one table; a newer bertline may have others."""
+    """See `ExitCode`; a newer version of bertline may have other codes."""
     message: str
-    """What it said; of a bug the last line of its traceback."""
+    """The error message; for a bug the last line of the traceback."""
     is_preempted: bool = False
-    """True if it was told to stop."""
+    """True if it was stopped by a signal."""
 
     @property
     def sentence(self) -> str:
@@ -156,7 +154,7 @@ class Failure:
 
     @property
     def family(self) -> str:
-        """Family and exit code, for people: `your input (2)`."""
+        """Kind of failure and exit code: `your input (2)`."""
         known = self.exit_code in set(ExitCode)
         return f"{FAMILIES[ExitCode(self.exit_code)] if known else 'unknown'} ({self.exit_code})"
 
@@ -171,20 +169,20 @@ class Failure:
 
 @dataclass(frozen=True)
 class RecordedAttempt:
-    """An attempt as its events tell of it. Times are seconds since 1970 by the clock of its machine."""
+    """An attempt, read from its events. Times are seconds since 1970 by its machine's clock."""
 
     number: int
     events: tuple[dict[str, Any], ...]
-    """One at least; each has `event`, its kind, and `time`."""
+    """At least one; each has `event` (its kind) and `time`."""
 
     @property
     def host(self) -> str:
-        """Where it ran."""
+        """The machine that it ran on."""
         return str(self.events[0].get("host", "an unknown host"))
 
     @property
     def workflow(self) -> str | None:
-        """Argo's, of whose pods it was one; None outside of pods."""
+        """Argo's name of the workflow of its pod; None outside of pods."""
         name = self.events[0].get("workflow")
         return None if name is None else str(name)
 
@@ -195,43 +193,43 @@ class RecordedAttempt:
 
     @property
     def heard(self) -> float:
-        """When it said something for the last time."""
+        """Time of its last event."""
         return float(self.events[-1]["time"])
 
     @property
     def has_finished(self) -> bool:
-        """True if its work was done; then only the manifest was left to write."""
+        """True if its work was done; only the manifest may be missing."""
         return bool(self.events[-1]["event"] == "finished")
 
     @property
     def failure(self) -> Failure | None:
-        """How it failed or was preempted; None if it did neither, or was killed before it could say so."""
+        """How it failed or was preempted; None if it did neither or was killed."""
         end = self.events[-1]
         if end["event"] not in ("failed", "preempted"):
             return None
         code = int(end.get("exit_code", ExitCode.BUG))
-        lines = str(end.get("message", "")).strip().splitlines() or ["it said nothing"]
+        lines = str(end.get("message", "")).strip().splitlines() or ["it gave no reason"]
         return Failure(code, lines[-1] if code == ExitCode.BUG else "\n".join(lines), end["event"] == "preempted")
 
     @property
     def saved_at(self) -> tuple[float, ...]:
-        """When it saved its checkpoints."""
+        """Times of its checkpoints."""
         return tuple(float(each["time"]) for each in self.events if each["event"] == "checkpoint")
 
     @property
     def saved_step(self) -> int | None:
-        """The last step that is in a checkpoint, of its own or of an earlier attempt; None if it told of none."""
+        """The last step in a checkpoint, its own or an earlier attempt's; None means not known."""
         step = self.highest("step", "checkpoint", "resume")
         return None if step is None else int(step)
 
     @property
     def step(self) -> int | None:
-        """The step it told of last."""
+        """The step of its last event; None means not known."""
         return next((int(each["step"]) for each in reversed(self.events) if "step" in each), None)
 
     @property
     def steps_per_s(self) -> float | None:
-        """Between the last two events that tell a step; None if these don't tell a pace."""
+        """Steps a second between the last two events with a step; None means not known."""
         told = [(each["time"], each["step"]) for each in self.events if "step" in each][-2:]
         if len(told) < 2:
             return None
@@ -240,11 +238,11 @@ class RecordedAttempt:
 
     @property
     def epochs(self) -> frozenset[int]:
-        """Epochs of pre-training that it ended."""
+        """Epochs of pre-training that it completed."""
         return frozenset(int(each["epoch"]) for each in self.events if "epoch" in each)
 
     def highest(self, field: str, *kinds: str) -> float | None:
-        """The highest value of a field in its events, or in those of these kinds; None if no event has the field."""
+        """The highest value of a field in its events, or in events of these kinds; None if no event has the field."""
         values = (each[field] for each in self.events if field in each and (not kinds or each["event"] in kinds))
         return max(map(float, values), default=None)
 
@@ -256,10 +254,10 @@ def workflow() -> str | None:
 
 
 def for_good(attempts: Sequence[RecordedAttempt]) -> Failure | None:
-    """How the last of these attempts failed, if trying again in its run can't help.
+    """How the last attempt failed, if the failure is permanent; else None.
 
-    It can't after a user's mistake or damage, nor after a bug that has ended two attempts of one workflow with the same
-    words and without a checkpoint in between.
+    Permanent are a user's mistake, damage, and a bug that ended two attempts of a workflow with the same message and
+    without a checkpoint between them.
     """
     failure = attempts[-1].failure if attempts else None
     if failure is None or failure.is_preempted:
@@ -274,10 +272,10 @@ def for_good(attempts: Sequence[RecordedAttempt]) -> Failure | None:
 
 
 def given_up(store: ObjectStore, prefix: str) -> Failure | None:
-    """Why this pod needn't try, if it is Kubeflow's retry of an attempt that failed for good.
+    """The permanent failure of an earlier attempt, if this pod is a retry by Kubeflow; else None.
 
-    Kubeflow starts a failed task again whatever its exit code was. Only attempts of this workflow count, and only for
-    its retries: whatever is submitted anew is tried anew.
+    Kubeflow retries a failed task after every exit code. Only attempts of the same workflow count: a new submission
+    tries again.
 
     Raises:
         OutageError: the store can't be reached.
@@ -293,7 +291,7 @@ def given_up(store: ObjectStore, prefix: str) -> Failure | None:
 
 
 def numbers(store: ObjectStore, prefix: str) -> list[int]:
-    """Of all attempts, in their order.
+    """The numbers of all attempts, in order.
 
     Raises:
         OutageError: the store can't be reached.
@@ -303,7 +301,7 @@ def numbers(store: ObjectStore, prefix: str) -> list[int]:
 
 
 def read(store: ObjectStore, prefix: str) -> tuple[RecordedAttempt, ...]:
-    """All attempts, in their order; raises as `read_one` does."""
+    """All attempts, in order; raises the errors of `read_one`."""
     return tuple(read_one(store, prefix, number) for number in numbers(store, prefix))
 
 
@@ -312,7 +310,7 @@ def read_one(store: ObjectStore, prefix: str, number: int) -> RecordedAttempt:
 
     Raises:
         NotFoundError: there is no attempt of that number.
-        DamagedError: that isn't a log; names the object.
+        DamagedError: the log can't be read; names the object.
         OutageError: the store can't be reached.
     """
     name = _name(prefix, number)
@@ -334,7 +332,7 @@ def _is_event(told: Any) -> bool:
 
 
 def output(store: ObjectStore, prefix: str, number: int) -> str | None:
-    """What an attempt printed, as far as it was kept; None if nothing was.
+    """The saved output of an attempt; None if there is none.
 
     Raises:
         OutageError: the store can't be reached.

@@ -1,11 +1,10 @@
-"""What is asked for, before it exists: one stage, its configuration and the keys of its inputs.
+"""The request for a result: a stage, its configuration and the keys of its inputs.
 
-The key is sha256 over canonical JSON of {stage, version, config, inputs}: all that changes the result and nothing that
-doesn't. Where it runs, how often it saves, who resumes it: that is provenance, kept in the manifest.
+The key is the sha256 of canonical JSON of {stage, version, config, inputs}, which contains exactly what changes the
+result. Machine, checkpoint interval and so on are provenance, in the manifest.
 
-`config` leaves out every field that has its default. So an option that is added later, with a default that changes
-nothing, leaves all keys as they are. derivation.json also holds `resolved`, the configuration with every field, for
-readers; the key doesn't count it.
+`config` leaves out every field with its default value. So a new option whose default changes nothing leaves all keys
+unchanged. derivation.json also has `resolved`, the configuration with every field, for readers; it isn't in the key.
 """
 
 import hashlib
@@ -15,36 +14,36 @@ from dataclasses import dataclass, field
 from typing import Any
 
 Key = str
-"""64 hexadecimal digits; names a derivation and the place of its realization."""
+"""64 hexadecimal digits; identifies a derivation and its realization."""
 
 KEY_PATTERN = r"^[0-9a-f]{64}$"
 
 
 def canonical_json(value: object) -> str:
-    """The one spelling of a JSON value: sorted keys, no spaces, no NaN."""
+    """A value as JSON with sorted keys, without spaces, without NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 @dataclass(frozen=True)
 class Derivation:
-    """One stage + its config + the keys of its inputs."""
+    """A stage, its configuration and the keys of its inputs."""
 
     stage: str
     version: int
-    """The stage's ALGORITHM_VERSION: raised when the same config would give another result."""
+    """The stage's ALGORITHM_VERSION, which is raised when the same config gives another result."""
     config: Mapping[str, Any]
-    """Without the fields that have their default."""
+    """The config without fields that have their default value."""
     inputs: Mapping[str, Key] = field(default_factory=dict)
     resolved: Mapping[str, Any] = field(default_factory=dict)
     """The config with every field; not in the key."""
 
     def document(self) -> dict[str, Any]:
-        """As derivation.json holds it."""
+        """The content of derivation.json."""
         return self._hashed() | {"resolved": dict(self.resolved)}
 
     @property
     def key(self) -> Key:
-        """Where the realization belongs."""
+        """The realization's key."""
         return hashlib.sha256(canonical_json(self._hashed()).encode()).hexdigest()
 
     def _hashed(self) -> dict[str, Any]:
@@ -57,10 +56,10 @@ class Derivation:
 
     @property
     def prefix(self) -> str:
-        """Where the realization's objects lie in a store."""
+        """Prefix of the realization's objects in a store."""
         return prefix(self.stage, self.key)
 
 
 def prefix(stage: str, key: Key) -> str:
-    """Where a realization's objects lie in a store, with the last slash."""
+    """Prefix of a realization's objects in a store, with a slash at the end."""
     return f"objects/{stage}/{key}/"

@@ -1,4 +1,4 @@
-"""What local disks do wrong, as sentences. For every store, because remote objects are staged to disk as well."""
+"""Errors of local disks as sentences; needed with every store, because remote objects are staged to disk too."""
 
 import contextlib
 import errno
@@ -9,15 +9,15 @@ from pathlib import Path
 from bertline.errors import TransientError, UserError
 from bertline.store.objects import OutageError
 
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # EFBIG too: a limit on file size is a quota by another name
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # EFBIG: a limit on file size
 REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG}
 KINDS = {
-    errno.EEXIST: "there is a file, where a folder is needed",
-    errno.ENOTDIR: "a part of the path is a file, where a folder is needed",
-    errno.EISDIR: "it is a folder, where a file is needed",
+    errno.EEXIST: "there is a file where a folder is needed",
+    errno.ENOTDIR: "a part of the path is a file, not a folder",
+    errno.EISDIR: "it is a folder, not a file",
 }
 PASSING = {errno.EIO, errno.EMFILE, errno.ENFILE}
-AWAY = {errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH}  # a network file system's
+AWAY = {errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH}  # of network file systems
 
 
 @contextlib.contextmanager
@@ -45,20 +45,20 @@ def explained(doing: str, path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def output(path: Path) -> Iterator[None]:
-    """The same for a file or folder that a user names: that it can't even be made is a mistake in the name."""
+    """Like `explained`, for writing a file or folder that the user names; a missing folder is a mistake in the name."""
     with explained("write", path):
         try:
             yield
         except FileNotFoundError as error:
-            raise UserError(f"can't write {path}: the folder that it is to lie in doesn't exist") from error
+            raise UserError(f"can't write {path}: its folder doesn't exist") from error
 
 
 @contextlib.contextmanager
 def room(directory: Path) -> Iterator[None]:
-    """Turn a full disk into such an error, whoever finds it full: for work of all kinds on scratch files.
+    """Turn every error about a full disk into a TransientError; for work on scratch files.
 
     Args:
-        directory: Where the work writes; the file is named instead where the error names it.
+        directory: The folder to name in the message if the error doesn't name a file.
     """
     try:
         yield
@@ -70,8 +70,8 @@ def room(directory: Path) -> Iterator[None]:
 
 def _no_space(doing: str, path: Path) -> TransientError:
     return TransientError(
-        f"no space left to {doing} {path}{_free(path)}: free some and run the same command again; what was finished is "
-        "kept"
+        f"no space left to {doing} {path}{_free(path)}: free some space and run the same command again; finished "
+        "work is kept"
     )
 
 

@@ -1,8 +1,8 @@
-"""`file://`: an object is a file below the root.
+"""`file://`: an object is a file under the root.
 
-Files appear whole or not at all: content goes to a temporary name in the same folder, is synced, and then linked
-(`create`) or renamed (everything else) into place. A kill leaves at most a `.tmp-…` file, which listings don't show and
-`bertline store gc` removes.
+A file is either complete or doesn't exist: content is written to a temporary file in the same folder, synced, and then
+linked (`create`) or renamed (all other operations). A killed process can leave a `.tmp-…` file, which listings don't
+show and `bertline store gc` removes.
 """
 
 import errno
@@ -24,7 +24,7 @@ CHUNK = 1 << 20
 TEMPORARY = ".tmp-"
 LOCK = ".lock"
 
-# If `a` is an object and somebody asks for `a/b`, or for `a` where there is `a/b`: in a bucket it just isn't there.
+# `a/b` if `a` is an object, and `a` if it is a folder: in a bucket such objects simply don't exist.
 ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
@@ -87,8 +87,8 @@ class FileSystemStore:
             except OSError as error:
                 if error.errno in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
                     raise UserError(
-                        f"the file system of {self.root} has no hard links, without which two writers can't be "
-                        "told apart; put the store on another disk or in a bucket (gs://)"
+                        f"the file system of {self.root} has no hard links, which `create` needs; put "
+                        "the store on another disk or in a bucket (gs://)"
                     ) from error
                 raise
         return _version(content)
@@ -110,7 +110,7 @@ class FileSystemStore:
                 path.unlink()
             except ABSENT:
                 return
-        for parent in path.parents:  # empty folders are clutter that object stores don't have
+        for parent in path.parents:  # object stores have no empty folders
             if parent == self.root or not parent.is_relative_to(self.root):
                 break
             try:
@@ -132,7 +132,7 @@ class FileSystemStore:
         return self._path(name)
 
     def hasty(self) -> "FileSystemStore":  # noqa: D102
-        return self  # a file system answers at once, or not at all
+        return self  # a file system has no timeouts
 
     def _path(self, name: str) -> Path:
         return self.root / name
@@ -150,9 +150,9 @@ class FileSystemStore:
 
     @contextmanager
     def _writing(self, name: str) -> Iterator[tuple[IO[bytes], Path]]:
-        """A temporary file beside `name`'s place; gone at the end unless it was renamed."""
+        """A temporary file in `name`'s folder, deleted at the end unless it was renamed."""
         path = self._path(name)
-        # A random name: on a shared disk two pods may well have equal process and thread numbers.
+        # A random name, because pods on a shared disk may have equal process and thread numbers.
         temporary = path.parent / f"{TEMPORARY}{uuid.uuid4().hex[:16]}"
         with disks.output(path), _open_new(temporary) as file:
             try:
@@ -163,7 +163,7 @@ class FileSystemStore:
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
-        """One `replace` at a time: a directory has no compare-and-swap. The kernel frees a killed process's lock."""
+        """A lock for `replace`: a directory has no compare-and-swap. The kernel frees a killed process' lock."""
         with disks.explained("write", self.root / LOCK):
             self.root.mkdir(parents=True, exist_ok=True)
             with (self.root / LOCK).open("wb") as file:
@@ -180,7 +180,7 @@ def _state(found: os.stat_result) -> str:
 
 
 def _names(root: Path, folder: str) -> list[str]:
-    """Names of all files below a folder, in order. A folder that can't be read must not pass for an empty one."""
+    """Names of all files below a folder, in order. Raises if a folder can't be read."""
     names = []
     with disks.explained("read", root / folder):
         for parent, _, files in os.walk(root / folder, onerror=_unless_gone):
@@ -209,7 +209,7 @@ def _sync(file: IO[bytes]) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the new name survive a power cut; else a manifest might be there and its files not."""
+    """Sync a folder, so that after a power cut no manifest exists without its files."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)

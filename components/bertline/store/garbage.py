@@ -1,17 +1,14 @@
-"""What nothing refers to.
+"""Finds and deletes objects that nothing refers to.
 
-The roots are the versions of all experiments (`references`): each is a graph that lists every key it needs, so whatever
-looks like a key in it is kept, and nothing is followed further. That goes for the checksums of sources as well: a graph
-holds the experiment, and the experiment its sources. What is made of a version as a whole, its report, can't have its
-key in the graph, because its key follows from the graph. Its derivation holds the version's digest instead, and what
-names a version in this way is kept as long as the version. Outside of `objects/<stage>/<key>/` and `sources/<sha256>`
-nothing is touched.
+The roots are the versions of all experiments (`references`). Each version is a graph with every key that it needs, and
+with the checksums of its sources; everything in it that looks like a key is kept. The report of a version can't have
+its key in the graph, because its key depends on the graph. Its derivation has the version's digest instead, and is kept
+as long as the version. Only `objects/<stage>/<key>/` and `sources/<sha256>` are ever deleted.
 
-Age is measured by the store's own clock: an object's time of modification against the newest one that the store
-reports. Our clock may be wrong by hours, and then new work would look old and be deleted. The newest time lies at or
-before the store's "now", so things look at most too young, never too old: what is deleted by mistake costs days of
-computing, what is kept by mistake costs cents. While anybody works, leases are renewed every few seconds, and the
-newest time is as good as "now". Where nobody does, the last things written stay young; `grace_s=0` takes them as well.
+Ages are measured by the store's clock: an object's modification time compared with the newest one in the store. Our own
+clock may be wrong by hours, and new work would then be deleted as old. The newest time is never after the store's
+current time, so objects can seem too young but never too old. During any work leases are renewed every few seconds, so
+the newest time is nearly the current time. Without any work the last objects stay young; `grace_s=0` includes them too.
 """
 
 import itertools
@@ -25,7 +22,7 @@ from bertline.store.objects import NotFoundError, ObjectStore, Stat
 from bertline.store.realizations import DERIVATION, MANIFEST, ROLLING
 
 GRACE_S = 24 * 3600.0
-LEASE_S = 180.0  # a lease this young may be alive, whatever the grace: its holder may have been cut off for a while
+LEASE_S = 180.0  # a lease this young may be alive, whatever `grace_s` is: its holder may be cut off for a while
 NOTHING: frozenset[str] = frozenset()
 
 PLACE = re.compile(r"objects/(?P<stage>[^/]+)/(?P<key>[0-9a-f]{64})/")
@@ -38,12 +35,12 @@ class Garbage:
     """Objects that may be deleted together."""
 
     place: str
-    """The prefix of the realization, or a single object's name (a source, or what a killed writer left)."""
+    """The prefix of a realization, or an object's name (a source, or a leftover of a killed writer)."""
     reason: str
     objects: tuple[Stat, ...]
     names: frozenset[str]
-    """By which an experiment may need it: key of the realization and digests in its derivation, or checksum of the
-    source; nothing where what goes is no part of a result."""
+    """Names by which an experiment may need it: the realization's key and the digests in its derivation, or the
+    source's checksum; empty for leftovers."""
 
     @property
     def size(self) -> int:
@@ -52,17 +49,17 @@ class Garbage:
 
 
 def collect(store: ObjectStore, *, superseded: bool = False, grace_s: float = GRACE_S) -> list[Garbage]:
-    """List what nothing refers to; deletes nothing.
+    """List objects that nothing refers to, without deleting them.
 
     Args:
-        store: Where.
-        superseded: Also what only older versions of an experiment refer to.
-        grace_s: Spare sources, and realizations with an object, that are younger than this, by the store's clock.
+        store: The store.
+        superseded: Also list what only older versions of an experiment refer to.
+        grace_s: Keep sources and realizations with an object younger than so many seconds, by the store's clock.
 
     Raises:
-        DamagedError: an experiment can't be read, so nothing can be said of what it refers to.
+        DamagedError: an experiment can't be read, so its references aren't known.
     """
-    # Objects first, references after: what is referred to while we look is found to be referred to.
+    # Objects first, then references, so that new references are seen.
     places = [(place, tuple(found)) for place, found in itertools.groupby(store.list("objects/"), _place) if place]
     sources = list(store.list(mirrors.ROOT))
     leftovers = list(store.leftovers())
@@ -105,12 +102,12 @@ def collect(store: ObjectStore, *, superseded: bool = False, grace_s: float = GR
 def delete(
     store: ObjectStore, garbage: Iterable[Garbage], advance: Callable[[int], None] = lambda _: None
 ) -> list[Garbage]:
-    """Delete; returns what is gone. What became needed since `collect` is spared.
+    """Delete garbage, except what became needed since `collect`; return what was deleted.
 
     Args:
         store: Where.
-        garbage: What `collect` found.
-        advance: Called with the number of objects just deleted.
+        garbage: The result of `collect`.
+        advance: Called with the number of objects that were just deleted.
     """
 
     def remove(found: Stat) -> None:
@@ -121,12 +118,12 @@ def delete(
     seen: tuple[Stat, ...] | None = None
     needed: set[str] = set()
     for item in garbage:
-        # An experiment submitted a moment ago may count on a finished realization that nobody needed until then.
+        # A new experiment may need a finished realization that no experiment needed before.
         if (versions := tuple(store.list(references.ROOT))) != seen:
             seen, needed = versions, keys(_newest(references.read(store)))
         if item.names & needed:
             continue
-        # The manifest goes first: a realization that is half deleted must not be taken for a complete one.
+        # The manifest is deleted first, so that a half-deleted realization doesn't look complete.
         for first in (True, False):
             parallel.each(remove, [found for found in item.objects if found.name.endswith(f"/{MANIFEST}") == first])
         gone.append(item)
@@ -134,7 +131,7 @@ def delete(
 
 
 def keys(versions: Iterable[references.Reference]) -> set[str]:
-    """All that looks like a key anywhere in the graphs, and the versions' own digests."""
+    """Everything in the graphs that looks like a key, and the versions' digests."""
     return {
         name
         for version in versions
@@ -143,7 +140,7 @@ def keys(versions: Iterable[references.Reference]) -> set[str]:
 
 
 def versions_named(store: ObjectStore, place: str) -> set[str]:
-    """Digests of versions of experiments that a realization was asked for with, from its derivation."""
+    """Digests of experiments' versions in a realization's derivation."""
     try:
         return set(DIGEST.findall(store.get(f"{place}{DERIVATION}")[0].decode("utf-8", "replace")))
     except NotFoundError:

@@ -1,16 +1,15 @@
 """`gs://`: a prefix in a bucket of Google Cloud Storage, or of an emulator at `STORAGE_EMULATOR_HOST`.
 
 A version is an object's generation, and the conditional writes are the bucket's own `ifGenerationMatch`, which are
-atomic. Every request has a timeout, and the client repeats what may be repeated until `PATIENCE_S`; what still fails
-then is an OutageError: who has something to lose waits for its end, everybody else leaves it to the task's own retry.
+atomic. Every request has a timeout, and the client repeats requests until `PATIENCE_S`; then it is an OutageError. Work
+under a lease waits for the end of the outage; other callers fail and leave it to the task's retry.
 
-A repeated conditional write needs care: if the first try arrived and only its answer was lost, the second one is
-refused because of what the first one wrote. So every write carries a random token in the object's metadata, and after a
-refusal the object is asked for its token: if it is ours, the write was made. (Content wouldn't do: a rival's may be
-equal.)
+If only the answer to a conditional write was lost, the repeated write is refused because of the first one. So every
+write has a random token in the object's metadata; after a refusal we compare the object's token, and if it is ours, the
+write has succeeded. (Comparing the content isn't enough: another writer's may be equal.)
 
-Big files move in chunks, each with its own timeout and retries: a cut connection costs one chunk, and memory is one
-chunk a thread, whatever the size of the file.
+Big files are sent in chunks, each with its own timeout and retries: a broken connection costs one chunk, and memory is
+one chunk per thread.
 """
 
 import contextlib
@@ -37,15 +36,15 @@ from bertline.store.objects import ConflictError, NotFoundError, OutageError, Pr
 
 TOKEN = "bertline-write"
 EMULATOR = "STORAGE_EMULATOR_HOST"
-CHUNK = 8 << 20  # a multiple of 256 KiB, as the protocol wants; 8 threads hold 64 MiB
+CHUNK = 8 << 20  # a multiple of 256 KiB, as the protocol requires; 8 threads need 64 MiB
 TIMEOUT_S = (10, 60)  # to connect, and between two bytes
-PATIENCE_S = 120.0  # of repeating one request
+PATIENCE_S = 120.0  # for repeating one request
 HASTY_TIMEOUT_S = (5, 5)
 HASTY_PATIENCE_S = 6.0  # a second try, and no third
 
 
 class GoogleCloudStore:
-    """An `ObjectStore` in a bucket. The bucket must exist; who runs needs roles/storage.objectAdmin on it."""
+    """An `ObjectStore` in a bucket. The bucket must exist, and needs the role roles/storage.objectAdmin."""
 
     def __init__(
         self,
@@ -118,7 +117,7 @@ class GoogleCloudStore:
                 yield self._stat(blob)
 
     def leftovers(self) -> Iterator[Stat]:  # noqa: D102
-        return iter(())  # the bucket forgets an unfinished upload by itself, after a week
+        return iter(())  # the bucket deletes an unfinished upload after a week
 
     def put(self, name: str, content: bytes) -> Version:  # noqa: D102
         with self._sentences(name):
@@ -140,8 +139,8 @@ class GoogleCloudStore:
                 self._blob(name, self._chunk).upload_from_file(
                     _Reader(file, progress), size=path.stat().st_size, **self._options
                 )
-        except NotFoundError as error:  # the bucket is there, so what got lost is the session of this upload
-            raise OutageError(f"the upload of {self.uri}/{name} was broken off") from error
+        except NotFoundError as error:  # the bucket exists, so the session of this upload was lost
+            raise OutageError(f"the upload of {self.uri}/{name} was interrupted") from error
 
     def download(self, name: str, path: Path, progress: Progress = no_progress) -> None:  # noqa: D102
         with self._sentences(name):
@@ -150,7 +149,7 @@ class GoogleCloudStore:
                 self._check_bucket()
                 raise NotFoundError(f"{self.uri}/{name} is not there")
             blob.chunk_size = self._chunk
-            # The blob knows its generation: all chunks are of one state, even if somebody overwrites the object.
+            # The blob has a generation, so all chunks are of one state even if the object is overwritten.
             with disks.explained("write", path), path.open("wb") as file:
                 if blob.size:  # a range of nothing can't be asked for
                     blob.download_to_file(_Writer(file, progress), **self._options)
@@ -168,7 +167,7 @@ class GoogleCloudStore:
             return self._hasty
 
     def __getstate__(self) -> dict[str, Any]:
-        """Connections and locks stay in their process."""
+        """Leave out connections and locks, which can't leave their process."""
         return {**self.__dict__, "_lock": None, "_connected": None, "_hasty": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -201,21 +200,21 @@ class GoogleCloudStore:
         return Stat(blob.name.removeprefix(self._prefix), blob.size, blob.updated.timestamp(), str(blob.generation))
 
     def _bucket(self) -> storage.Bucket:
-        """One client a process: sockets must not be shared with a forked child."""
+        """One client for each process, because a forked child must not share sockets."""
         with self._lock:
             if self._connected is None or self._connected[0] != os.getpid():
-                # The client asks for the bucket's metadata in threads of its own, to label traces that nobody collects;
-                # that takes a permission on the bucket which we don't need otherwise.
+                # The client would read the bucket's metadata to label traces, which needs a permission that we don't
+                # need otherwise.
                 os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
-                # With an emulator the client takes anonymous credentials by itself; a project is for making buckets.
+                # With an emulator the client uses anonymous credentials; only creating buckets needs a project.
                 client = storage.Client(project="emulator") if os.environ.get(EMULATOR) else storage.Client()
                 self._connected = os.getpid(), client.bucket(self._name)
             return self._connected[1]
 
     def _check_bucket(self) -> None:
-        """Tell a missing bucket from a missing object: both are 404. Asked once, and only after a 404."""
+        """After a 404, find out once whether the bucket or only the object is missing."""
         if not self._is_known:
-            # A listing needs no permission beyond those for objects, unlike `bucket.exists`.
+            # Unlike `bucket.exists`, a listing needs only permissions for objects.
             next(iter(self._bucket().list_blobs(max_results=1, **self._options)), None)
             self._is_known = True
 
@@ -250,14 +249,14 @@ class GoogleCloudStore:
             raise UserError(f"{where} was refused: {_short(error)}") from error
 
     def _explain(self, error: api.GoogleAPICallError, where: str) -> BertlineError:
-        """A 403 or 401 alone doesn't say that a permission is missing; the reasons in the answer's body do."""
+        """The error for a 401 or 403; only the reasons in the answer's body say whether a permission is missing."""
         reasons = {str(each.get("reason", "")) for each in error.errors or () if isinstance(each, dict)}
-        reasons |= set(REASON.findall(str(error)))  # of a download: its message has the answer as it came
+        reasons |= set(REASON.findall(str(error)))  # for a download the message contains the answer
         said = _short(error)
         if reasons & LIMITS or LIMITS_SAID.search(said):
             return OutageError(
-                f"{where} was refused because a quota or a rate limit is used up: {said}; raise it or delete what "
-                "isn't needed (`bertline store gc` lists it)"
+                f"{where} was refused because a quota or a rate limit is used up: {said}; raise it, or delete "
+                "unneeded objects (`bertline store gc` lists them)"
             )
         if isinstance(error, api.Unauthorized) and reasons & SIGN_IN:
             return UserError(
@@ -309,7 +308,7 @@ PASSING = (
     api.ServerError,
     api.TooManyRequests,
     api.RetryError,
-    media.DataCorruption,  # of one transfer: the client compares its checksum with the bucket's
+    media.DataCorruption,  # in one transfer: its checksum isn't the bucket's
     media.InvalidResponse,
     requests.RequestException,
     ConnectionError,
@@ -322,7 +321,7 @@ def _token() -> str:
 
 
 def _short(error: Exception) -> str:
-    """One line. The client's messages repeat the URL and the whole answer; `__cause__` keeps them."""
+    """The error on one line, without the URL and the answer, which are in `__cause__`."""
     if isinstance(error, api.RetryError) and error.cause is not None:
         return _short(error.cause)
     text = str(error).strip() or type(error).__name__
@@ -330,7 +329,7 @@ def _short(error: Exception) -> str:
 
 
 class _Reader:
-    """A file that tells how much of it was read. Chunks are kept by the client, so a repeated one isn't read again."""
+    """A file that reports the bytes read. The client keeps chunks, so a repeated chunk isn't read again."""
 
     def __init__(self, file: IO[bytes], progress: Progress) -> None:
         self._file, self._progress = file, progress
@@ -344,7 +343,7 @@ class _Reader:
 
 
 class _Writer:
-    """A file that tells how much was written to it."""
+    """A file that reports the bytes written."""
 
     def __init__(self, file: IO[bytes], progress: Progress) -> None:
         self._file, self._progress = file, progress

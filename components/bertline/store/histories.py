@@ -1,16 +1,16 @@
-"""How a result stands, from all that lies at its key: manifest, lease, and the events of its attempts.
+"""The state of a result, from its manifest, its lease, and the events of its attempts.
 
-    done              its manifest is there
-    at work           the last attempt has no end, and somebody holds the lease
-    preempted         the last attempt was told to stop; the next one goes on from what it saved
-    failed            the last attempt says how
-    killed            the last attempt has no end, and nobody holds the lease
-    manifest missing  the last attempt finished, and somebody deleted the manifest, or it was killed before it wrote it
+    done              its manifest exists
+    at work           the last attempt hasn't ended, and a process holds the lease
+    preempted         the last attempt was told to stop; the next one continues from its checkpoint
+    failed            the last attempt recorded a failure
+    killed            the last attempt hasn't recorded an end, and no process holds the lease
+    manifest missing  the last attempt finished, but the manifest was deleted or never written
     not begun         there is no attempt
 
-This is the only reading of it: `status`, `logs`, `plan`, `report`, `dashboard` and `store show` all tell what it says.
-A killed attempt on another machine leaves its lease behind, so it counts as at work until somebody takes that over; how
-long it has been silent is in `History.holder`.
+`status`, `logs`, `plan`, `report`, `dashboard` and `store show` all use this module. An attempt that was killed on
+another machine leaves its lease behind, so it counts as at work until another process takes the lease; `History.holder`
+says how long it has been silent.
 """
 
 import datetime
@@ -29,7 +29,7 @@ DELETED = "manifest missing: the last attempt finished, and then the manifest wa
 
 
 class State(enum.StrEnum):
-    """Of a result; see above."""
+    """State of a result; see above."""
 
     DONE = "done"
     AT_WORK = "at work"
@@ -41,24 +41,24 @@ class State(enum.StrEnum):
 
     @property
     def has_stopped(self) -> bool:
-        """True if it was begun, isn't done, and nobody is at work."""
+        """True if work has begun, isn't done, and isn't active."""
         return self in (State.PREEMPTED, State.FAILED, State.KILLED, State.MANIFEST_MISSING)
 
 
 @dataclass(frozen=True)
 class History:
-    """Of one result."""
+    """The history of one result."""
 
     realization: Realization | None = None
     """None if it isn't done."""
     attempts: tuple[RecordedAttempt, ...] = ()
-    """All of them; none of a result that is done, unless they were asked for: they don't matter any more."""
+    """All attempts; empty for a result that is done, unless they were requested."""
     holder: Holder | None = None
-    """Who is at work, if the last attempt has no end; None if nobody is."""
+    """The holder of the lease, if the last attempt hasn't ended; else None."""
 
     @property
     def state(self) -> State:
-        """How it stands."""
+        """The state."""
         if self.realization:
             return State.DONE
         if not self.last:
@@ -76,41 +76,41 @@ class History:
 
     @property
     def failure(self) -> Failure | None:
-        """How the last attempt failed or was preempted; None if it did neither, and of a result that is done."""
+        """How the last attempt failed or was preempted; None if it did neither, or the result is done."""
         return self.last.failure if self.last and not self.realization else None
 
     @property
     def given_up(self) -> Failure | None:
-        """How the last attempt failed, if trying again in its run can't help."""
+        """The last attempt's failure, if it is permanent; else None."""
         return attempts.for_good(self.attempts) if self.failure else None
 
     @property
     def count(self) -> int:
-        """Of attempts; of those up to the one that succeeded, if it is done."""
+        """Number of attempts, up to the successful one."""
         if self.realization:
             return int(self.realization.manifest.provenance.get("attempts", 1))
         return len(self.attempts)
 
     @property
     def finished(self) -> float | None:
-        """When it was done, in seconds since 1970 by the clock of its machine; None if it isn't."""
+        """When it was done, in seconds since 1970 by its machine's clock; None if it isn't."""
         moment = self.realization.manifest.provenance.get("finished") if self.realization else None
         return datetime.datetime.fromisoformat(moment).timestamp() if moment else None
 
     @property
     def saved_step(self) -> int | None:
-        """The last step that a checkpoint holds, from which the next attempt goes on; None if there is none."""
+        """The step of the last checkpoint, from which the next attempt continues; None without a checkpoint."""
         return max((each.saved_step for each in self.attempts if each.saved_step is not None), default=None)
 
     @property
     def step(self) -> int | None:
-        """The step that is reached; before the last attempt trains, what earlier ones saved; None: not known."""
+        """The current step; the last saved one if the last attempt hasn't trained yet; None means not known."""
         told = self.last.step if self.last else None
         return self.saved_step if told is None else told
 
     @property
     def steps_per_s(self) -> float | None:
-        """Of the last attempt; None if that isn't known."""
+        """Speed of the last attempt; None means not known."""
         return self.last.steps_per_s if self.last else None
 
     def __str__(self) -> str:
@@ -125,7 +125,7 @@ class History:
                 return str(self.failure or state)
 
     def ending(self, attempt: RecordedAttempt) -> str:
-        """How one of its attempts ended, or that it goes on, in a sentence."""
+        """How an attempt ended, or that it is still active, in a sentence."""
         if attempt.failure:
             return str(attempt.failure)
         if attempt.has_finished:
@@ -137,13 +137,13 @@ def read(store: ObjectStore, stage: str, key: Key, *, with_attempts: bool = Fals
     """The history of a result.
 
     Args:
-        store: Where.
-        stage: That makes it.
-        key: Its key.
-        with_attempts: Also of a result that is done.
+        store: The store.
+        stage: The result's stage.
+        key: The result's key.
+        with_attempts: Read attempts even if the result is done.
 
     Raises:
-        DamagedError: its manifest or an attempt can't be read; names the object.
+        DamagedError: the manifest or an attempt can't be read; names the object.
         OutageError: the store can't be reached.
     """
     found = realizations.find(store, stage, key)
@@ -153,13 +153,13 @@ def read(store: ObjectStore, stage: str, key: Key, *, with_attempts: bool = Fals
 
 
 def unfinished(store: ObjectStore, stage: str, key: Key) -> History:
-    """The history of a result whose manifest wasn't there a moment ago; raises as `read` does."""
+    """The history of a result that had no manifest just before; raises the errors of `read`."""
     place = prefix(stage, key)
     recorded = attempts.read(store, place)
     if not recorded or recorded[-1].failure:
         return History(None, recorded)
     if holder := leases.find(store, place):
         return History(None, recorded, holder)
-    # The manifest is written before the lease is given back: it may have come since.
+    # The manifest is written before the lease is released, so it may exist by now.
     found = realizations.find(store, stage, key)
     return History(found) if found else History(None, recorded)
