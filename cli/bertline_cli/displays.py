@@ -8,13 +8,14 @@ import sys
 import textwrap
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from functools import cache
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
-if TYPE_CHECKING:
-    from rich.progress import Progress
+from bertline.process import progress
+from bertline.process.progress import duration
+from bertline_cli.bars import Bars
 
+if TYPE_CHECKING:
     from bertline_pipelines.running.local import State, Watcher
 
 MARKS = {"done": "✓", "failed": "✗", "stopped": "■"}
@@ -26,12 +27,8 @@ def choose(stream: TextIO) -> Iterator["Watcher"]:
     if not stream.isatty():
         yield Lines(stream)
         return
-    from rich.console import Console
-    from rich.live import Live
-
-    console = Console(file=stream)
-    with Live(console=console, refresh_per_second=4, transient=True) as live:
-        yield Bars(live)
+    with Bars(stream) as bars:
+        yield LiveLines(bars)
 
 
 @contextmanager
@@ -59,8 +56,6 @@ def transfers(*, lines: bool = False) -> Iterator[None]:
     Args:
         lines: Where there is no terminal, print a line for each bar, at its end and every 30 seconds.
     """
-    from bertline.process import progress
-
     if not sys.stderr.isatty():
         printed: dict[str, tuple[float, int]] = {}
 
@@ -72,32 +67,19 @@ def transfers(*, lines: bool = False) -> Iterator[None]:
                 last, done = printed.setdefault(told["label"], (now, -1))
                 if told["done"] != done and (told["done"] == told["total"] or now - last > LINES_S):
                     printed[told["label"]] = now, told["done"]
-                    sys.stderr.write(f"{amount(told)}\n")
+                    sys.stderr.write(f"{progress.line(told)}\n")
                     sys.stderr.flush()
 
         with progress.listening(repeat):
             yield
         return
-    bars: dict[str, Any] = {}
-    with ExitStack() as stack:
-
-        @cache
-        def display() -> "Progress":
-            """Create the bars when there is something to show: importing rich takes longer than most commands."""
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn
-
-            columns = TextColumn("{task.description}"), BarColumn(30), TextColumn("{task.fields[amount]}")
-            return stack.enter_context(Progress(*columns, console=Console(stderr=True), transient=True))
+    with Bars(sys.stderr) as drawn:
 
         def tell(told: dict[str, Any]) -> None:
             if "say" in told:
-                display().console.print(told["say"], highlight=False, markup=False)
+                drawn.say(told["say"])
             elif "label" in told:
-                label = told["label"]
-                if label not in bars:
-                    bars[label] = display().add_task(label, amount="")
-                display().update(bars[label], total=told["total"], completed=told["done"], amount=amount(told))
+                drawn.show(told["label"], told)
 
         with progress.listening(tell):
             yield
@@ -124,41 +106,29 @@ class Lines:
         self._stream.flush()
 
 
-class Bars:
-    """The same lines above live bars."""
+class LiveLines:
+    """The same lines above a bar for each running task."""
 
-    def __init__(self, live: Any) -> None:
-        self._live = live
+    def __init__(self, bars: Bars) -> None:
+        self._bars = bars
 
     def changed(self, state: "State") -> None:
         """Print a task that has ended above the bars."""
         if state.phase in MARKS:
-            self._live.console.print(line(state), highlight=False, markup=False)
+            self._bars.drop(state.task.name)
+            self._bars.say(line(state))
 
     def say(self, sentence: str) -> None:
         """Print a message above the bars."""
-        self._live.console.print(sentence, highlight=False, markup=False)
+        self._bars.say(sentence)
 
     def tick(self, states: Sequence["State"]) -> None:
-        """Draw a row for each running task."""
-        from rich.progress_bar import ProgressBar
-        from rich.table import Table
-
-        table = Table.grid(padding=(0, 1))
+        """Draw the bars."""
         for state in states:
-            if state.phase != "running":
-                continue
-            bar = state.bar or {"done": 0, "total": 0}
-            table.add_row(
-                f"  {state.task.name}",
-                ProgressBar(total=bar["total"] or None, completed=bar["done"], width=30, pulse=not bar["total"]),
-                amount(bar) if state.bar else "starting",
-                duration(state.seconds),
-            )
+            if state.phase == "running":
+                self._bars.show(state.task.name, state.bar, duration(state.seconds))
         waiting = sum(state.phase == "waiting" for state in states)
-        if waiting:
-            table.add_row(f"  {waiting} more wait", "", "", "")
-        self._live.update(table)
+        self._bars.note(f"  {waiting} more wait" if waiting else "")
 
 
 def line(state: "State") -> str:
@@ -170,19 +140,6 @@ def line(state: "State") -> str:
         else said
     )
     return f"{MARKS[state.phase]} {state.task.name:28} {state.phase:8} {duration(state.seconds):>8}  {what}".rstrip()
-
-
-def amount(bar: dict[str, Any]) -> str:
-    """What is done, the speed, and the time that is left."""
-    scale, unit = (1e-6, "MB") if bar["unit"] == "B" else (1, bar["unit"])
-    if bar["total"] is None:
-        return f"{bar['label']}: {bar['done'] * scale:,.0f} {unit}" + (
-            f", {bar['rate'] * scale:,.1f}/s" if bar["rate"] > 0 else ""
-        )
-    text = f"{bar['label']}: {bar['done'] * scale:,.0f}/{bar['total'] * scale:,.0f} {unit}"
-    if bar["rate"] > 0 and bar["done"] < bar["total"]:
-        text += f", {bar['rate'] * scale:,.1f}/s, {duration((bar['total'] - bar['done']) / bar['rate'])} left"
-    return text
 
 
 def width() -> int:
@@ -220,12 +177,3 @@ def fitted(lines: Iterable[str]) -> str:
     return "\n".join(
         textwrap.fill(line, width(), subsequent_indent=" " * (len(line) - len(line.lstrip()) + 4)) for line in lines
     )
-
-
-def duration(seconds: float) -> str:
-    """Seconds in readable units: 42 s, 3 min 20 s, 5 h 12 min."""
-    minutes, left = divmod(round(seconds), 60)
-    if not minutes:
-        return f"{left} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {left:02d} s"

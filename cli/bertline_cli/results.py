@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bertline.process.progress import duration
 from bertline_cli import arguments, displays
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def table(rows: Sequence["Row"]) -> list[str]:
                 task or "-",
                 f"{statistics.fmean(found):.1%}" if found else "-",
                 "-" if loss is None else f"{loss:.3f}",
-                "-" if seconds is None else displays.duration(seconds),
+                "-" if seconds is None else duration(seconds),
                 "-" if memory is None else f"{memory / 2**20:,.0f} MiB",
                 " ".join(f"{accuracy:.1%}" for accuracy in found) if len(found) > 1 else "",
             )

@@ -1,13 +1,12 @@
 """`bertline store`: what a store holds, whether it is intact, what can go."""
 
-import contextlib
 import datetime
 import itertools
 import json
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bertline.plurals import counted
-from bertline.process import parallel
+from bertline.process import parallel, progress
 from bertline_cli import displays
 from bertline_cli.arguments import Json, OptionalProfile, Store, existing, options
 
@@ -144,7 +143,11 @@ def verify(
             damages.append(str(error))
     total = sum(file.size for realization in found for file in realization.manifest.files)
     total += 0 if key else sum(copy.size for copy in connected.list(mirrors.ROOT))
-    with _bar("verifying", total, is_bytes=True) as advance, tempfile.TemporaryDirectory(prefix="bertline-") as work:
+    with (
+        displays.transfers(),
+        progress.bar("verifying", total, "B") as advance,
+        tempfile.TemporaryDirectory(prefix="bertline-") as work,
+    ):
         for realization in found:
             damages += realization.verify(advance)
         damages += [] if key else mirrors.damages(connected, Path(work), advance)
@@ -197,7 +200,8 @@ def gc(
     found = garbage.collect(connected, superseded=superseded, grace_s=older_than * 3600)
     gone = []
     if delete:
-        with _bar("deleting", sum(len(item.objects) for item in found), is_bytes=False) as advance:
+        objects = sum(len(item.objects) for item in found)
+        with displays.transfers(), progress.bar("deleting", objects, "objects") as advance:
             gone = garbage.delete(connected, found, advance)
     if as_json:
         _print_json({"garbage": [_item(item) for item in found], "deleted": [item.place for item in gone]})
@@ -260,22 +264,6 @@ def _choose(places: list[Place], beginning: str, store: str) -> Place:
     raise UserError(
         f"{beginning!r} is ambiguous, {len(found)} keys start with it; give more digits:\n{candidates}{more}"
     )
-
-
-@contextlib.contextmanager
-def _bar(label: str, total: int, *, is_bytes: bool) -> Iterator[Callable[[int], None]]:
-    """A progress bar on stderr, so that stdout stays the answer; nothing where nobody looks."""
-    if not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from rich import progress
-    from rich.console import Console
-
-    unit = progress.DownloadColumn() if is_bytes else progress.MofNCompleteColumn()
-    columns = (progress.TextColumn("{task.description}"), progress.BarColumn(), unit, progress.TimeRemainingColumn())
-    with progress.Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(label, total=total)
-        yield lambda amount: bar.advance(task, amount)
 
 
 def _print_table(

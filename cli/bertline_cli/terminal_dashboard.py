@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from bertline.plurals import counted
 from bertline.process import parallel
-from bertline_cli import displays
+from bertline.process.progress import duration
 from bertline_cli.sparklines import bar, sparkline
 from bertline_pipelines.monitoring import formats
 
@@ -148,7 +148,7 @@ def _steps(values: Values, course: Course) -> Iterator[str]:
     if course.rate:
         yield f"{course.rate:,.1f} steps/s"
         if step < last:
-            yield f"{displays.duration((last - step) / course.rate)} left"
+            yield f"{duration((last - step) / course.rate)} left"
 
 
 def _loss(values: Values, course: Course) -> Iterator[str]:
@@ -176,7 +176,7 @@ def _memory(values: Values, course: Course) -> Iterator[str]:
 def _checkpoint(values: Values) -> Iterator[str]:
     saved = values.get(("checkpoint_last_success_timestamp_seconds", ""))
     if saved is not None:
-        yield f"checkpoint {displays.duration(max(0.0, time.time() - saved))} ago"
+        yield f"checkpoint {duration(max(0.0, time.time() - saved))} ago"
     elif ("checkpoints_total", "") in values:
         yield "no checkpoint yet"
 
@@ -238,7 +238,7 @@ def _begun(history: "History") -> str:
     told = [
         "no step yet" if history.step is None else f"step {history.step:,}",
         f"{counted(len(epochs), 'epoch')} done" if epochs else "",
-        f"{counted(len(saved), 'checkpoint')}, the last {displays.duration(max(0.0, time.time() - saved[-1]))} ago"
+        f"{counted(len(saved), 'checkpoint')}, the last {duration(max(0.0, time.time() - saved[-1]))} ago"
         if saved
         else "no checkpoint yet",
         f"attempt {history.count}" if history.count > 1 else "",

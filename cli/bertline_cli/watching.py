@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from bertline.plurals import counted
+from bertline.process.progress import duration
 from bertline_cli import displays
 
 if TYPE_CHECKING:
@@ -52,9 +53,7 @@ def line(task: "TaskStatus") -> str:
     """A task in one line: mark, name, state, time, and a reason or progress."""
     place = f"on {task.node}" if task.node and task.state in ("running", "failed") else ""
     again = counted(task.restarts, "restart") if task.restarts else ""
-    took = (
-        displays.duration(task.seconds) if task.seconds is not None and task.state not in ("waiting", "skipped") else ""
-    )
+    took = duration(task.seconds) if task.seconds is not None and task.state not in ("waiting", "skipped") else ""
     reason = f"{task.reason} ({task.amounts})" if task.amounts else task.reason
     details = "; ".join(filter(None, [task.progress if task.state != "done" else "", place, again, reason]))
     return f"{MARKS[task.state]} {task.name:28} {task.state:9} {took:>12}  {details}".rstrip()
@@ -95,7 +94,7 @@ def follow(
                 answered = time.monotonic()
             elif time.monotonic() - answered >= patience_s:
                 raise TransientError(
-                    f"no status for {displays.duration(patience_s)}: {'; '.join(status.remarks)}. Run "
+                    f"no status for {duration(patience_s)}: {'; '.join(status.remarks)}. Run "
                     f"{status.submission.display_name} itself continues; run the same command again to follow it"
                 )
             time.sleep(poll_s)

@@ -89,33 +89,42 @@ class _Meter:
         if _watched() and (force or now - self.told > REDRAW_S):
             self.told = now
             rate = (self.done - self.start) / max(now - self.began, 1e-9)
-            _tell({"label": self.label, "done": self.done, "total": self.total, "unit": self.unit, "rate": rate})
+            _tell(self._document(rate))
         if force or now - self.printed > EVERY_S:
             self.printed = now
             _print(self._line(now))
 
     def _line(self, now: float) -> str:
-        scale, unit = (1e-6, "MB") if self.unit == "B" else (1, self.unit)
-        total = "" if self.total is None else f" of {self.total * scale:,.0f}"
-        line = f"{self.label}: {self.done * scale:,.0f}{total} {unit}"
-        left = None if self.total is None else self.total - self.done
         since, before = self.recent
-        if self.done == before or (left is not None and left <= 0):
+        if self.done == before or (self.total is not None and self.done >= self.total):
             since, before = self.began, self.start  # the last line is about all units, the others are about new ones
-        rate = (self.done - before) / max(now - since, 1e-9)
         self.recent = now, self.done
-        if rate > 0:
-            line += f", {rate * scale:,.1f} {unit}/s"
-            if left:
-                line += f", {_duration(left / rate)} left"
-        return f"{line}; {note}" if self.note and (note := self.note()) else line
+        text = line(self._document((self.done - before) / max(now - since, 1e-9)))
+        return f"{text}; {note}" if self.note and (note := self.note()) else text
+
+    def _document(self, rate: float) -> dict[str, Any]:
+        return {"label": self.label, "done": self.done, "total": self.total, "unit": self.unit, "rate": rate}
 
 
-def _duration(seconds: float) -> str:
-    """A duration with about two digits: 40 s, 12 min, 3.2 h."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
+def line(told: dict[str, Any]) -> str:
+    """A document with a label as text: what is done, the speed, and the time that is left."""
+    scale, unit = (1e-6, "MB") if told["unit"] == "B" else (1, told["unit"])
+    done, total, rate = told["done"], told["total"], told["rate"]
+    text = f"{told['label']}: {done * scale:,.0f}{'' if total is None else f' of {total * scale:,.0f}'} {unit}"
+    if rate > 0:
+        text += f", {rate * scale:,.1f} {unit}/s"
+        if total is not None and done < total:
+            text += f", {duration((total - done) / rate)} left"
+    return text
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: 42 s, 3 min 20 s, 5 h 12 min."""
+    minutes, left = divmod(round(seconds), 60)
+    if not minutes:
+        return f"{left} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {left:02d} s"
 
 
 def _watched() -> bool:
