@@ -1,7 +1,7 @@
 """Arguments and options that several commands have, and what they stand for."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -87,22 +87,31 @@ class Outlook:
     """A sentence for each thing that isn't known."""
 
 
-def load(path: Path, changes: Sequence[str] | None = None) -> tuple["Experiment", "Graph"]:
+def load(
+    path: Path,
+    changes: Sequence[str] | None = None,
+    store: "Callable[[], ObjectStore | None] | None" = None,
+    *,
+    may_be_unknown: bool = False,
+) -> tuple["Experiment", "Graph"]:
     """The experiment of a file and all it leads to, with its local sources checked.
 
     Args:
         path: Of the file.
         changes: What `--set` says.
+        store: Where it may have been run before; without it nothing is looked up (see `planning.releases`).
+        may_be_unknown: See there.
 
     Raises:
         FileError: all that is wrong, in the file and in what it names on this machine.
+        UserError, TransientError: what the file leaves open can't be looked up.
     """
     from bertline.configuration.yamlfiles import FileError
     from bertline.experiment import specs
     from bertline.experiment.corpora import Corpus
     from bertline.experiment.specs import Evaluate, Vocabulary
     from bertline_cli import displays
-    from bertline_pipelines.planning import input_checks, unrolling
+    from bertline_pipelines.planning import input_checks, releases, unrolling
 
     document = specs.read(path).changed(changes or ())
     corpus, vocabulary, evaluate = (
@@ -118,6 +127,10 @@ def load(path: Path, changes: Sequence[str] | None = None) -> tuple["Experiment"
             raise FileError(path, [*error.found, *problems]) from error
         if problems:
             raise FileError(path, problems)
+        if store:
+            experiment, found = releases.resolved(experiment, store, may_be_unknown=may_be_unknown)
+            for sentence in found:
+                typer.echo(f"note: {sentence}", err=True)
         return experiment, unrolling.build(experiment)
 
 

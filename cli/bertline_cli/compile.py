@@ -30,7 +30,7 @@ def command(
     from bertline_pipelines.planning import plans, unrolling
 
     place = arguments.profile(profile)
-    _, graph = arguments.load(path, changes)
+    _, graph = arguments.load(path, changes, lambda: None, may_be_unknown=True)
     plan = plans.plan(unrolling.portable(graph), None, place.corpus_pods)
     made = documents.compile_plan(graph.experiment.name, plan.missing, place)
     if output is None:

@@ -13,6 +13,7 @@ from bertline.plurals import counted
 from bertline_cli import arguments, displays
 
 if TYPE_CHECKING:
+    from bertline.store.objects import ObjectStore
     from bertline_pipelines.estimates.baselines import Range
     from bertline_pipelines.estimates.totals import Estimate
     from bertline_pipelines.places.profiles import Profile
@@ -49,8 +50,14 @@ def command(
     from bertline_pipelines.planning import plans
     from bertline_pipelines.records import causes
 
-    _, graph = arguments.load(path, changes)
-    outlook = arguments.look(store, profile)
+    looked: list[arguments.Outlook] = []
+
+    def look() -> "ObjectStore | None":
+        looked.append(arguments.look(store, profile))
+        return looked[0].store
+
+    _, graph = arguments.load(path, changes, look, may_be_unknown=True)
+    outlook = looked[0] if looked else arguments.look(store, profile)
     place, connected = outlook.profile, outlook.store
     plan = plans.plan(graph, connected, place.corpus_pods if place else 1)
     gpu = place.pods.of("pretrain").gpu if place else None

@@ -39,7 +39,7 @@ def command(
 
     begun, shown = time.monotonic(), streams.lasting(sys.stdout)
     store = store or arguments.DEFAULT_STORE
-    experiment, graph = arguments.load(path, changes)
+    experiment, graph = arguments.load(path, changes, lambda: arguments.connect(store))
     again = f"bertline run {path} {arguments.options(store, None, changes)}"
     out = out or Path("out") / experiment.name
     connected = arguments.connect(store)

@@ -41,7 +41,8 @@ def command(
     from bertline_pipelines.places import access
     from bertline_pipelines.submitting import launching
 
-    experiment, graph = arguments.load(path, changes)
+    where = (lambda: arguments.look(store, profile).store) if dry_run else lambda: arguments.connect(store, profile)
+    experiment, graph = arguments.load(path, changes, where)
     named = experiment.name if changes else str(path)  # for commands that take a name or a file, and no --set
     if dry_run:
         outlook = arguments.look(store, profile)

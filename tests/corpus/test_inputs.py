@@ -10,6 +10,7 @@ import pytest
 from bertline.corpus import parts, stage, units, workers
 from bertline.corpus.config import CorpusPartConfig
 from bertline.errors import UserError
+from bertline.retries import Pauses
 from bertline.sources import downloads, ranges
 from bertline.sources.downloads import Patience
 from bertline.store.backends import connect
@@ -25,9 +26,7 @@ def in_this_process(monkeypatch):
     monkeypatch.setattr(units, "SMALLEST_SLICE", 100_000)
     monkeypatch.setattr(blocks, "_WINDOW_BYTES", 4096)
     monkeypatch.setattr(workers, "pool", lambda: ThreadPoolExecutor(1))
-    monkeypatch.setattr(
-        downloads, "PATIENCE", Patience(lasts_s=5, first_pause_s=0.01, longest_pause_s=0.1, silence_s=5)
-    )
+    monkeypatch.setattr(downloads, "PATIENCE", Patience(lasts_s=5, pauses=Pauses(0.01, 0.1), silence_s=5))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
 

@@ -104,7 +104,7 @@ def _tokenizer(config: EvaluateConfig, milestone: Realization, build: Build) -> 
 
 def _obtain(source: Source, directory: Path, store: ObjectStore) -> Obtained:
     directory.mkdir()  # one each: two files of one name mustn't meet
-    return source.obtain(directory, store)
+    return source.obtain(directory, store, archives=directory.parent / "archives")
 
 
 def _say_what_is_left_out(train: Examples, dev: Examples) -> None:

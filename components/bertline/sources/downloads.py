@@ -47,7 +47,7 @@ class Patience:
 PATIENCE = Patience()
 
 
-def fetch(url: str, path: Path, label: str, checksums: Mapping[str, str]) -> str:
+def fetch(url: str, path: Path, label: str, checksums: Mapping[str, str], patience: Patience | None = None) -> str:
     """Download a file; the sha256 of what came.
 
     Args:
@@ -55,18 +55,20 @@ def fetch(url: str, path: Path, label: str, checksums: Mapping[str, str]) -> str
         path: Where to.
         label: For people.
         checksums: Algorithm of hashlib → hexadecimal digest that the file has to have; may be empty.
+        patience: `PATIENCE` by default.
 
     Raises:
         UserError: it isn't there or not for us, isn't what a checksum says, or nothing can tell whether it is whole.
-        TransientError: it was tried for as long as `PATIENCE` says.
+        TransientError: it was tried for as long as the patience lasts.
     """
+    patience = patience or PATIENCE
     download = _Download(url, path, label, checksums)
-    tries = Tries(url, PATIENCE)
+    tries = Tries(url, patience)
     with connections.session() as session:
         while True:
             before = download.farthest
             try:
-                download.attempt(session, (PATIENCE.connect_s, PATIENCE.silence_s))
+                download.attempt(session, (patience.connect_s, patience.silence_s))
                 return download.digests["sha256"].hexdigest()
             except PassingError as problem:
                 tries.wait(problem, moved=download.farthest > before)

@@ -3,6 +3,7 @@
     dump: enwiki.xml.bz2                          a path, relative to the experiment file
     dump: {url: https://…, sha1: 852dfec9…}       downloaded and checked, see `bertline.sources.downloads`
     dump: gs://bucket/enwiki.xml.bz2              or s3://: an object, see `bertline.store`
+    train: {url: MNLI.zip, member: MNLI/train.tsv}   out of an archive, see `bertline.sources.archives`
     dump: sample:pydoc-topics                     made here, see `bertline.samples`
 
 A source's *identity* is its checksum; the URL is only where it was found. So a file may move, or be read from a mirror,
@@ -29,6 +30,7 @@ from pydantic import (
     SerializationInfo,
     SerializerFunctionWrapHandler,
     ValidationInfo,
+    field_validator,
     model_serializer,
     model_validator,
 )
@@ -65,6 +67,27 @@ class Source(BaseModel):
     sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
     sha1: str | None = Field(None, pattern="^[0-9a-f]{40}$")
     """What Wikimedia publishes for its dumps."""
+    member: str | None = None
+    """A file in the zip or tar archive that the URL names: `MNLI/train.tsv`. Checksums are those of the archive."""
+    asked: str | None = Field(None, pattern="^https?://")
+    """The URL that the experiment's file has, if that is `latest` and this is the dump that it meant (`releases`)."""
+
+    @field_validator("member")
+    @classmethod
+    def _is_inside(cls, member: str | None) -> str | None:
+        if member is not None and ({"", ".", ".."} & set(member.split("/")) or re.search(r"[\\\x00-\x1f]", member)):
+            raise ValueError(
+                f"{member!r:.200} can't be a file's place in an archive: it looks like folder/file, without `..` and "
+                "without / at its ends"
+            )
+        return member
+
+    @field_validator("asked")
+    @classmethod
+    def _without_secret(cls, url: str | None) -> str | None:
+        if url and addresses.secret(url):
+            raise ValueError("there is a secret in this URL, and it would be in keys, logs and reports")
+        return url
 
     @model_validator(mode="before")
     @classmethod
@@ -108,7 +131,8 @@ class Source(BaseModel):
     @property
     def identity(self) -> str:
         """What the source is, as opposed to where it is."""
-        return f"sha256:{self.sha256}" if self.sha256 else f"sha1:{self.sha1}" if self.sha1 else self.url
+        whole = f"sha256:{self.sha256}" if self.sha256 else f"sha1:{self.sha1}" if self.sha1 else self.url
+        return f"{whole}#{self.member}" if self.member else whole
 
     @property
     def is_local(self) -> bool:
@@ -152,7 +176,7 @@ class Source(BaseModel):
         """
         path = self._local(directory)
         self._compare(path, digests.known if self.is_local else digests.read)
-        return path
+        return self._member(path, directory) if self.member else path
 
     def ranged(self, store: ObjectStore) -> "RangedFile | None":
         """The file elsewhere, of which parts can be read; None if it is on this machine or hasn't parts.
@@ -166,7 +190,7 @@ class Source(BaseModel):
         """
         from bertline.sources import ranges  # the HTTP library takes 0.1 s to import
 
-        if self.is_sample or (self.is_local and Path(self.url).is_file()):
+        if self.is_sample or self.member or (self.is_local and Path(self.url).is_file()):
             return None
         if self.sha256 and (copy := mirrors.find(store, self.sha256)):
             return None if store.local_path(copy.name) else ranges.look(f"{store.uri}/{copy.name}")
@@ -176,18 +200,23 @@ class Source(BaseModel):
         """Where `obtain` has it."""
         return self.obtain(directory, store).path
 
-    def obtain(self, directory: Path, store: ObjectStore | None = None) -> Obtained:
+    def obtain(self, directory: Path, store: ObjectStore | None = None, *, archives: Path | None = None) -> Obtained:
         """The file on local disk, every byte checked; a local one is used where it is.
 
         Args:
             directory: Where a file that isn't local goes.
             store: Asked for the copy that `upload` made, unless the file is on this machine.
+            archives: Where an archive goes of which other members will be asked for, so that it comes once; `directory`
+                by default.
 
         Raises:
             UserError: it isn't there, or isn't the file that the checksum names.
             DamagedError: the store's copy isn't that file.
             TransientError: the download failed several times.
         """
+        if self.member:
+            archive = _archive(self.model_copy(update={"member": None}), archives or directory, store)
+            return Obtained(self._member(archive.path, directory), archive.sha256)
         is_here = self.is_local and Path(self.url).is_file()
         if store and self.sha256 and not is_here:
             if found := mirrors.fetch(store, self.sha256, directory, self.name):
@@ -203,6 +232,15 @@ class Source(BaseModel):
         path = self._local(directory)
         self._compare(path, digests.read)
         return Obtained(path, None)
+
+    def _member(self, archive: Path, directory: Path) -> Path:
+        """The file out of its archive."""
+        from bertline.sources import archives
+
+        assert self.member is not None
+        path = directory / f"member-{_file_name(self.member)}"
+        archives.extract(archive, self.member, path)
+        return path
 
     @property
     def _checksums(self) -> dict[str, str]:
@@ -241,7 +279,7 @@ class Source(BaseModel):
     def _download(self, directory: Path) -> Obtained:
         from bertline.sources import downloads
 
-        path = directory / (re.sub(r"[^\w.-]", "_", self.name)[-100:].lstrip(".") or "file")
+        path = directory / _file_name(self.name)
         if self.url.startswith(("http://", "https://")):
             sha256 = downloads.fetch(self.url, path, self.name, self._checksums)
         else:
@@ -266,6 +304,24 @@ class Source(BaseModel):
             store.download(name, path, advance)
         self._compare(path, digests.read)
         return digests.read(path, "sha256")
+
+
+def _file_name(name: str) -> str:
+    """A name that any disk takes, for what is called so elsewhere."""
+    return re.sub(r"[^\w.-]", "_", name)[-100:].lstrip(".") or "file"
+
+
+_archives: dict[tuple[Source, Path], Obtained] = {}
+"""Those that were unpacked, by source and folder."""
+
+
+def _archive(whole: Source, directory: Path, store: ObjectStore | None) -> Obtained:
+    """An archive, once for several of its members."""
+    found = _archives.get((whole, directory))
+    if found is None or not found.path.is_file():
+        directory.mkdir(parents=True, exist_ok=True)
+        _archives[whole, directory] = found = whole.obtain(directory, store)
+    return found
 
 
 def measurements(*obtained: tuple[Source, Obtained]) -> dict[str, Any]:

@@ -167,8 +167,8 @@ def size(source: Source) -> int | None:
 @contextmanager
 def _here(source: Source) -> Iterator[Path | None]:
     with tempfile.TemporaryDirectory(prefix="bertline-") as directory:
-        if source.is_sample:
-            yield source.fetch(Path(directory))
+        path = Path(source.url)
+        if source.is_sample or (source.member and source.is_local and path.is_file()):
+            yield source.look(Path(directory))
         else:
-            path = Path(source.url)
             yield path if source.is_local and path.is_file() else None

@@ -11,6 +11,7 @@ from bertline.errors import UserError
 from bertline.evaluate import glue
 from bertline.experiment.corpora import Articles, Corpus
 from bertline.experiment.specs import Evaluate, Experiment, Vocabulary
+from bertline.sources import releases
 from bertline.sources.files import Source
 from bertline.text import wordpiece
 from bertline.wikipedia import dumps, extraction, template_tables
@@ -135,7 +136,7 @@ def _read_task(source: Source, work: Path) -> None:
 def warnings(experiment: Experiment) -> Iterator[str]:
     """What can be meant and mostly isn't."""
     for source in experiment.sources():
-        if not _is_here(source) and not (source.sha256 or source.sha1):
+        if not _is_here(source) and not (source.sha256 or source.sha1) and not releases.has_more(source):
             yield f"{source.url} has no checksum: if its bytes change, nothing is built anew; add sha256 (or sha1)"
     pretrain, corpus = experiment.pretrain, experiment.corpus
     if pretrain.epochs_per_round > pretrain.epochs and "epochs_per_round" in pretrain.model_fields_set:
