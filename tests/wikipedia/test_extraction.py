@@ -89,6 +89,17 @@ def test_real_dumps_leave_no_markup_and_no_holes(wiki_xml):
         assert words > 0.97 * all_words, (path.name, words, all_words)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("amount", ["prose", "all"])
+def test_real_dumps_leave_no_markup_when_tables_lists_and_captions_are_kept(wiki_xml, amount):
+    kept = {"list_items": amount, "tables": amount, "captions": amount, "headings": "all"}
+    for path in sorted(wiki_xml.glob("*.bz2")):
+        (language,) = (code for code in LANGUAGES if f"{code}wiki" in path.name)
+        text = [paragraph for page in read(path, language=language, **kept)[0] for paragraph in page]
+        garbage = [match[0] for paragraph in text for match in GARBAGE.finditer(paragraph)]
+        assert len(garbage) * 1_000_000 < 10 * sum(len(paragraph.split()) for paragraph in text), (path.name, garbage)
+
+
 # Pages of other wikis, each with the namespaces of its own dump: what stays is prose.
 WIKIS = {
     "es": (

@@ -250,7 +250,7 @@ def _cells(table: str) -> str:
         for part in _BLANK_LINES.split(content if bar and "[[" not in attributes else cell):
             text: list[str] = []
             for line in part.strip().split("\n"):
-                (lines if line[:1] in "*#:;" else text).append(line.strip())
+                (lines if line[:1] in "*#;" else text).append(line.strip(": \t"))
             if any(text):
                 lines.append(f"{CELL}{' '.join(text)}\n")
     return "\n\n" + "\n".join(lines) + "\n"
