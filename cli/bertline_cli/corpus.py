@@ -100,8 +100,9 @@ def _told(result: "Result", out: Path) -> list[str]:
     lines = [
         f"{out}: {counted(len(files), 'shard')}, {size / 1e6:,.1f} MB{'' if result.is_new else ', there already'}",
         f"  {results['examples']:,} examples, and {results['held_out_examples']:,} held out",
-        f"  {results['documents']:,} documents of {results['pages']:,} pages, {results['words']:,} words",
-        f"  {results['sentences']:,} sentences, {results['tokens']:,} pieces, {share:.2%} of them [UNK]",
+        f"  {counted(results['documents'], 'document')} of {counted(results['pages'], 'page')}",
+        f"  {results['words']:,} words, {results['sentences']:,} sentences",
+        f"  {results['tokens']:,} pieces, {share:.2%} of them [UNK]",
     ]
     if dropped := list(results["dropped_templates"].items())[:5]:
         said = ", ".join(f"{name} {count:,}" for name, count in dropped)
