@@ -28,6 +28,7 @@ def command(
     path: arguments.ExperimentFile,
     documents: Annotated[int, typer.Option(min=1, max=200, help="Articles to show.")] = 3,
     characters: Annotated[int, typer.Option(min=0, help="Of each step, at most; 0 shows all.")] = 1200,
+    changes: arguments.Changes = None,
     as_json: arguments.Json = False,
 ) -> None:
     """Show what becomes of an experiment's first articles: wikitext, prose, sentences, pieces, a masked example.
@@ -41,7 +42,7 @@ def command(
     from bertline_cli import displays
     from bertline_pipelines.planning import previews
 
-    experiment = specs.load(path)
+    experiment = specs.of(specs.read(path).changed(changes or ()))
     with tempfile.TemporaryDirectory(prefix="bertline-") as work, displays.transfers():
         preview = previews.preview(experiment.corpus, experiment.vocabulary, documents, Path(work))
     if as_json:

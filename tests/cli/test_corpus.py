@@ -6,6 +6,7 @@ import json
 import signal
 import time
 
+import numpy as np
 import pytest
 import yaml
 
@@ -15,6 +16,7 @@ from bertline.examples import shards
 from bertline.experiment import specs
 from bertline_pipelines.planning import unrolling
 from support import forks
+from support.web_servers import WebServer, file
 
 DUMP = "sample:pydoc-topics"
 FEW = ("--shards", 4, "--duplicates", 1)
@@ -211,8 +213,17 @@ def test_a_preview_fits_the_terminal(columns, side_by_side, experiment, bertline
     assert any("800  far" in line for line in lines)
 
 
-def test_a_preview_of_a_dump_that_is_elsewhere_says_what_to_do(experiment, bertline):
-    experiment.write_text(experiment.read_text().replace("dump.xml.bz2", "https://127.0.0.1:1/dump.xml.bz2"))
-    result = bertline("corpus", "preview", experiment)
-    assert result.returncode == ExitCode.USER_ERROR
-    assert "download" in result.stderr
+def test_a_preview_reads_the_beginning_of_a_dump_that_is_elsewhere(experiment, bertline, tmp_path):
+    content = (tmp_path / "dump.xml.bz2").read_bytes()
+    rest = 16 * bz2.compress(bytes(np.random.default_rng(1).integers(97, 123, 4 << 20, np.uint8)), 1)
+    server = WebServer()
+    try:
+        server.answers["/dump.xml.bz2"] = [file(content + rest, ETag='"1"')]
+        url = f"{server.url}/dump.xml.bz2"
+        result = bertline("corpus", "preview", experiment, "--set", f"corpus.dump={url}", "--json", "--documents", 1)
+        assert result.returncode == 0, result.stderr
+        assert json.loads(result.stdout)["articles"][0]["title"] == "Rain 1"
+        sent = sum(server.sent.values())
+        assert sent < len(content + rest) / 4
+    finally:
+        server.close()

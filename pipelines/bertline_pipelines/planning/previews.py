@@ -18,10 +18,14 @@ from bertline.errors import UserError
 from bertline.examples.shards import Instances
 from bertline.experiment.corpora import Corpus
 from bertline.experiment.specs import Vocabulary
+from bertline.sources.files import Source
 from bertline.text import sentences, wordpiece
 from bertline.vocabulary import training
 from bertline.wikipedia import dumps, extraction
 from bertline.wikipedia.pages import Page
+
+MOST = 64 << 20
+"""Bytes of a dump in which articles are looked for."""
 
 ARTICLES = 200
 """From the dump's beginning, in which templates and [UNK] are counted: a second or two."""
@@ -84,22 +88,20 @@ def preview(corpus: Corpus, vocabulary: Vocabulary, count: int, work: Path) -> P
     """The first so many articles.
 
     Args:
-        corpus: With a dump on this machine.
-        vocabulary: A file on this machine, or one to train: then it is trained on what is read here.
+        corpus: With a dump on this machine, or on a server that gives parts of files.
+        vocabulary: A file, or one to train: then it is trained on what is read here.
         count: Articles to show.
-        work: For samples.
+        work: For samples and downloads.
 
     Raises:
         UserError: the dump, the vocabulary or the templates' table can't be read; there is no article.
+        TransientError: a server was tried for a while.
     """
-    for source in filter(None, (corpus.dump, corpus.templates, vocabulary.file)):
-        if not (source.is_local or source.is_sample):
-            raise UserError(f"{source.url} isn't on this machine; download it, or its beginning, and give the path")
-    dump = corpus.dump.look(work)
-    templates = corpus.templates.look(work) if corpus.templates else None
+    dump, size = _dump(corpus.dump, work)
+    templates = corpus.templates.fetch(work) if corpus.templates else None
     dumps.check(dump, "skip")  # of a dump that was cut off the beginning is as good
     read = extraction.Read()
-    part = dumps.Slice(0, 0, dump.stat().st_size)
+    part = dumps.Slice(0, 0, min(size, MOST))
     found = list(itertools.islice(extraction.found(dump, part, corpus, read, templates), max(count, ARTICLES)))
     if not found:
         raise UserError(f"{dump} has no article with prose among its {read.pages:,} pages")
@@ -133,9 +135,21 @@ def preview(corpus: Corpus, vocabulary: Vocabulary, count: int, work: Path) -> P
     )
 
 
+def _dump(source: Source, work: Path) -> tuple[dumps.Dump, int]:
+    """The dump and its bytes; elsewhere it isn't fetched as a whole."""
+    if source.is_local or source.is_sample or source.member:
+        path = source.fetch(work) if source.member else source.look(work)
+        return path, path.stat().st_size
+    from bertline.sources import ranges  # the HTTP library takes 0.1 s to import
+
+    if (ranged := ranges.look(source.url)) is None:
+        raise UserError(f"{source.url} can't be read in parts; download it, or its beginning, and give the path")
+    return ranged, ranged.size
+
+
 def _tokenizer(vocabulary: Vocabulary, found: Sequence[tuple[Page, list[str]]], work: Path) -> wordpiece.Tokenizer:
     if vocabulary.file:
-        return wordpiece.Tokenizer(wordpiece.read(vocabulary.file.look(work)), vocabulary.lower_case)
+        return wordpiece.Tokenizer(wordpiece.read(vocabulary.file.fetch(work)), vocabulary.lower_case)
     assert vocabulary.train
     texts = (paragraph for _, paragraphs in found for paragraph in paragraphs)
     pieces = training.train(texts, vocabulary.train.size, vocabulary.lower_case)
