@@ -91,7 +91,7 @@ def test_a_payload_cannot_take_the_stores_own_names(directory: ObjectStore, name
         work.add(_file(work, "x", "x"), name)
         return Outcome({}, {})
 
-    with pytest.raises(ValueError, match="the store has that name for itself"):
+    with pytest.raises(ValueError, match="the store reserves this name"):
         realize(directory, ASKED, takes)
     assert find(directory, "numbers", ASKED.key) is None
 

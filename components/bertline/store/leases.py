@@ -1,18 +1,17 @@
-"""One writer a realization: a lease object, made create-only, renewed by a thread, taken over when it stops changing.
+"""One writer per realization: a lease object, created create-only, renewed by a thread, taken over if it expires.
 
-Whether a lease is alive is judged by *watching it*, never by comparing clocks: a holder rewrites it every `RENEW_S`;
-whoever wants it and sees the same version for `EXPIRE_S` of its own monotonic time may replace it, on the condition
-that it still is that version. So a clock that is wrong by hours does no harm. A holder on the same machine whose
-process is gone is replaced at once: that is the common case of a killed `bertline run`.
+A lease expires by observation, not by comparing clocks. The holder rewrites it every `RENEW_S`. A process that sees the
+same version for `EXPIRE_S` of its own monotonic time may replace it, if it is still that version. So wrong clocks do no
+harm. If the holder was a process of the same machine that doesn't exist any more, the lease is replaced at once, for
+example after a killed `bertline run`.
 
-Only time in which the store answers counts. While it can't be reached, the holder can't renew and nobody can see
-whether it would; so when it is back, both begin anew, and the holder, who tries every few seconds, is first.
+Only time in which the store answers counts. During an outage the holder can't renew, and others can't see whether it is
+alive. So both begin again after the outage, and the holder, who tries every few seconds, is first.
 
-A lease can be lost only by a process that was frozen, or cut off from a store that others reached, for longer than
-`EXPIRE_S`. The holder knows from its own clock when that may have happened, and then doesn't write before it has
-renewed the version that it wrote last (`confirm`, before every write); computing may go on meanwhile (`check`). What it
-could still do is to finish an upload it was frozen in, over a file of its successor; where a stage isn't deterministic,
-readers then find a checksum that isn't the manifest's.
+A process loses its lease only if it was frozen, or cut off from a store that others reached, for longer than
+`EXPIRE_S`. Its own clock shows when that may have happened; then it doesn't write before it has renewed its last
+version (`confirm`, before every write), but may go on computing (`check`). One risk is left: a frozen process may
+finish an upload over its successor's file. If the stage isn't deterministic, readers then find a wrong checksum.
 """
 
 import contextlib
@@ -38,8 +37,8 @@ from bertline.store.objects import ConflictError, NotFoundError, ObjectStore, Ou
 NAME = "lease.json"
 RENEW_S = 4.0
 EXPIRE_S = 17.0
-"""Four missed renewals, or one that hangs until it is given up and the next two. A killed pod's successor waits so
-long, and not much longer: nobody would like to see a minute of a GPU go by at every retry."""
+"""Four missed renewals, or one that hangs and the next two. The successor of a killed pod waits this long, with its GPU
+reserved."""
 POLL_S = 1.0
 
 
@@ -56,15 +55,15 @@ class Lease:
         give_up: Callable[[], bool] = lambda: False,
         notify: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """Prepare; nothing is written before `with`.
+        """Prepare; `with` does the first write.
 
         Args:
-            store: Where.
-            prefix: The realization's place; the lease is `<prefix>lease.json`.
+            store: The store.
+            prefix: The realization's prefix; the lease is `<prefix>lease.json`.
             renew_s: Seconds between two renewals.
-            expire_s: Seconds without a renewal after which another may take it.
-            give_up: Asked while waiting; True ends the wait (the other finished the work).
-            notify: Called once with a sentence if there is a wait, and once if a lease is taken over.
+            expire_s: Seconds without a renewal after which another process may take it.
+            give_up: Called while waiting; True ends the wait (the other process has finished the work).
+            notify: Called with a sentence at the begin of a wait, and when a lease is taken over.
         """
         self._store, self._name = store.hasty(), f"{prefix}{NAME}"
         self._renew_s, self._expire_s = renew_s, expire_s
@@ -72,7 +71,7 @@ class Lease:
         self._owner = _process() | {"owner": uuid.uuid4().hex}
         self._renewals = 0
         self._renewed = 0.0
-        """When the last renewal that succeeded was begun, by our monotonic clock."""
+        """Begin of the last successful renewal, by our monotonic clock."""
         self._version: Version | None = None
         self._lost: str | None = None
         self._problem = "it doesn't answer"
@@ -93,10 +92,10 @@ class Lease:
         self._stop.set()
         if self._version is None:
             return
-        if not self._is_fresh():  # the store can't be reached, or it isn't ours any more
+        if not self._is_fresh():  # an outage, or the lease isn't ours any more
             return
         self._thread.join()
-        # A failure here must hide neither the work's success nor its error: a lease that stays is taken over in time.
+        # A failure here must not hide the work's result or error; the lease then expires.
         with contextlib.suppress(BertlineError):
             if self._lost is None and self._is_ours(self._store.get(self._name)[0]):
                 self._store.delete(self._name)
@@ -107,19 +106,20 @@ class Lease:
         return self._version is not None
 
     def check(self) -> None:
-        """Raise TransientError if it is known that somebody else took the lease. Asks nobody: may be called often.
+        """Raise TransientError if we know that another process took the lease. Sends no request, so may be called
+        often.
 
-        The thread that renews it learns of that within `renew_s`. Before something is written, call `confirm`.
+        The renewing thread finds this out within `renew_s`. Call `confirm` before a write.
         """
         if self._lost is not None:
             raise TransientError(self._lost)
 
     def confirm(self) -> None:
-        """Return if the lease is ours for a while yet; asks the store if the last renewal is too long ago.
+        """Make sure that the lease stays ours for some seconds; renews it if the last renewal is too old.
 
         Raises:
-            TransientError: somebody else took it.
-            OutageError: the store can't be reached, so it isn't known; try again later.
+            TransientError: another process took it.
+            OutageError: the store can't be reached, so we don't know.
         """
         if not self._is_fresh():
             with self._lock:
@@ -131,7 +131,7 @@ class Lease:
             raise OutageError(f"{self._problem} (for {away_s:.0f} s; nothing is written before the lease is renewed)")
 
     def _is_fresh(self) -> bool:
-        """True if nobody can have taken it, and nobody can for some seconds."""
+        """True if no other process can have taken it, now and for some seconds."""
         return time.monotonic() - self._renewed < self._expire_s / 2
 
     def _acquire(self) -> Version | None:
@@ -143,7 +143,7 @@ class Lease:
             try:
                 content, version = self._look()
                 if content is not None and self._is_ours(content):
-                    return version  # the answer to our own write was lost
+                    return version  # only the answer to our own write was lost
                 holder = _holder(content or b"")
                 watched.see(version)
                 if content is None or _is_dead(holder) or watched.seconds > self._expire_s:
@@ -161,21 +161,21 @@ class Lease:
                 if time.monotonic() - away_since > outages.START_S:
                     raise
                 outages.say("waiting for the store", error.said)
-                watched = _Watched()  # the holder couldn't renew either
+                watched = _Watched()  # the holder couldn't renew it either
             if self._give_up():
                 return None
             with watched.passing():
                 time.sleep(min(POLL_S, self._expire_s / 4))
 
     def _look(self) -> tuple[bytes | None, Version]:
-        """The lease as it is now; None if there is none."""
+        """Content and version of the lease; None if there is none."""
         try:
             return self._store.get(self._name)
         except NotFoundError:
             return None, ""
 
     def _take(self, content: bytes | None, version: Version) -> Version | None:
-        """Our first version, in the place of somebody else's or of nothing; None if somebody was faster."""
+        """Write our first version of the lease; None if another process was faster."""
         self._renewed = time.monotonic()
         try:
             if content is None:
@@ -190,11 +190,11 @@ class Lease:
                 self._renew()
 
     def _renew(self) -> None:
-        """Try it. The lock is held."""
+        """Renew the lease; the caller holds the lock."""
         assert self._version is not None
         self._renewals += 1
         try:
-            for _ in range(2):  # an earlier one may have arrived without our learning of it
+            for _ in range(2):  # an earlier write may have succeeded although its answer was lost
                 begun = time.monotonic()
                 try:
                     self._version = self._store.replace(self._name, self._content(), self._version)
@@ -203,7 +203,7 @@ class Lease:
                     if content is None or not self._is_ours(content):
                         self._lost = (
                             f"the lease {self._store.uri}/{self._name} was taken over by another attempt "
-                            f"({_name(_holder(content or b''))}), because this one showed no sign of life; it goes on "
+                            f"({_name(_holder(content or b''))}), because this one didn't renew it; the work continues "
                             "there"
                         )
                         return
@@ -216,7 +216,7 @@ class Lease:
         except Exception as error:  # noqa: BLE001 - the network may be back at the next renewal
             self._problem = error.said if isinstance(error, OutageError) else str(error) or type(error).__name__
             if not self._is_fresh():
-                outages.say("the store can't be reached, the work goes on and nothing is written", self._problem)
+                outages.say("the store can't be reached; the work continues without writing", self._problem)
 
     def _is_ours(self, content: bytes) -> bool:
         return bool(_holder(content).get("owner") == self._owner["owner"])
@@ -226,7 +226,7 @@ class Lease:
 
 
 class _Watched:
-    """How long a lease was seen unchanged: time between answers of the store, not the time that it took for them."""
+    """Measures how long a lease didn't change, counting only time in which the store answered."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -244,19 +244,19 @@ class _Watched:
 
 
 SILENT_S = 300.0
-"""A lease that was renewed longer ago, by this machine's clock, may be that of an attempt that was killed."""
+"""After so many seconds without a renewal, by this machine's clock, the holder may have been killed."""
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a lease, as far as can be seen from here."""
+    """The holder of a lease."""
 
     name: str
     """`process 4711 on this machine`."""
     version: Version
-    """Of the lease: while the holder lives, it changes every few seconds."""
+    """Version of the lease; it changes every few seconds while the holder is alive."""
     silent_s: float
-    """Since it was renewed, by this machine's clock and the store's."""
+    """Seconds since its renewal, by this machine's clock and the store's."""
 
     def __str__(self) -> str:
         is_silent = self.silent_s > SILENT_S
@@ -265,7 +265,8 @@ class Holder:
 
 
 def find(store: ObjectStore, prefix: str) -> Holder | None:
-    """Who holds the lease of a place; None if nobody does, or if it was a process of this machine that is gone.
+    """The holder of a realization's lease; None if there is none, or its process on this machine doesn't exist any
+    more.
 
     Raises:
         OutageError: the store can't be reached.
@@ -285,7 +286,7 @@ def find(store: ObjectStore, prefix: str) -> Holder | None:
 
 
 def _process() -> dict[str, Any]:
-    """This process, so that another on the same machine can see whether it still lives."""
+    """A description of this process, by which another process of this machine can check whether it is alive."""
     return {
         "host": platform.node(),
         "boot": _first_line("/proc/sys/kernel/random/boot_id"),
@@ -296,7 +297,7 @@ def _process() -> dict[str, Any]:
 
 
 def _holder(content: bytes) -> dict[str, Any]:
-    """Who wrote a lease; {} if it can't be read, so that a damaged one expires like any other."""
+    """The holder in a lease; {} if it can't be read, so that a damaged lease expires too."""
     try:
         holder = json.loads(content)
     except ValueError:
@@ -309,19 +310,19 @@ def _name(holder: dict[str, Any]) -> str:
 
 
 def _is_dead(holder: dict[str, Any]) -> bool:
-    """True if the holder was a process of this machine, in this process namespace, that is gone."""
+    """True if the holder was a process of this machine, in this process namespace, that doesn't exist any more."""
     here = _process()
     if any(holder.get(name) != here[name] for name in ("host", "boot", "namespace")):
         return False
     try:
         process = psutil.Process(holder["pid"])
-        # The start time tells a recycled pid; it is derived from the wall clock, which may be adjusted by a little.
+        # The start time shows whether the pid is reused; it may differ slightly after a change of the clock.
         recycled = abs(process.create_time() - holder["started"]) > 5
         return recycled or bool(process.status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return True
     except psutil.AccessDenied:
-        return False  # there is a process; whose, we can't see
+        return False  # the process exists, but belongs to another user
 
 
 def _first_line(path: str) -> str:

@@ -1,12 +1,11 @@
-"""What a task prints, kept in the store: `attempts/<n>.log` beside the attempt's events.
+"""Saves a task's output in the store: `attempts/<n>.log` beside the attempt's events.
 
-All that goes to standard output and standard error counts, TensorFlow's C++ and worker processes included, so it is
-taken where it leaves the process: both are pipes to a process of its own (`output_capture`), which passes everything
-on at once and remembers it. A thread here puts what is remembered into the store: soon, then every minute, at SIGTERM
-while the work is being saved, and at the end. So the last minute of a
-killed task is missing in the store, and nothing is missing where the output was passed on to.
+This includes all standard output and standard error, also from TensorFlow's C++ code and from worker processes. So both
+are pipes to a separate process (`output_capture`), which passes everything on at once and keeps a copy. A thread saves
+the copy in the store: soon, then every minute, at SIGTERM, and at the end. For a killed task the last minute is missing
+in the store, but not where the output was passed on to.
 
-None of this may fail a task or hold it up. Where the output can't be kept, it isn't.
+Saving output never fails or delays a task; output that can't be saved is dropped.
 """
 
 import contextlib
@@ -27,16 +26,16 @@ FIRST_S = 5.0
 EVERY_S = 60.0
 ANSWER_S = 10.0
 END_S = 2.0
-"""Seconds that passing on the last lines may take; what a task has left running must not keep it from ending."""
+"""Seconds for passing on the last lines; child processes that still run must not delay the end."""
 
 _recorder: "Recorder | None" = None
 
 
 @contextlib.contextmanager
 def recorded() -> Iterator[None]:
-    """Take down what this process and those that it starts print."""
+    """Capture the output of this process and its child processes."""
     global _recorder
-    with contextlib.suppress(OSError):  # no process, no descriptors: then without
+    with contextlib.suppress(OSError):  # no free process or descriptor: continue without
         _recorder = Recorder()
     try:
         yield
@@ -47,16 +46,16 @@ def recorded() -> Iterator[None]:
 
 
 def keep(put: Put) -> None:
-    """Begin a log: all that is printed from now on is given to `put`, again and again, until the next one begins.
+    """Begin a log: pass all output from now on to `put`, repeatedly, until the next log begins.
 
-    Nothing happens where nothing is taken down: in programs that use the stages as a library.
+    It does nothing if no output is captured, as in programs that use the stages as a library.
     """
     if _recorder:
         _recorder.keep(put)
 
 
 class Recorder:
-    """Standard output and standard error of this process, taken down until `close`."""
+    """Captures standard output and standard error of this process until `close`."""
 
     def __init__(self) -> None:
         _flush()
@@ -76,7 +75,7 @@ class Recorder:
                 stdin=subprocess.PIPE,
                 bufsize=0,
                 pass_fds=descriptors,
-                start_new_session=True,  # what ends the task's process group must not end it before it has said all
+                start_new_session=True,  # a signal to the task's process group must not end it early
             )
             os.dup2(new_out, 1)
             os.dup2(new_err, 2)
@@ -86,7 +85,7 @@ class Recorder:
                 stream.reconfigure(line_buffering=True)  # a crash loses what Python still holds
         self._signals_before: int | None = None
         if threading.current_thread() is threading.main_thread():
-            # Told by the handler itself, while the main thread may be in TensorFlow for seconds.
+            # Set by the signal handler, because the main thread may be in TensorFlow for seconds.
             os.set_blocking(self._waking, False)
             self._signals_before = signal.set_wakeup_fd(self._waking, warn_on_full_buffer=False)
         self._thread = threading.Thread(target=self._watch, name="output", daemon=True)
@@ -101,7 +100,7 @@ class Recorder:
             self._put, self._kept = put, b""
 
     def close(self) -> None:
-        """Give the log its end; print directly again."""
+        """Save the end of the log, and print directly again."""
         _flush()
         self._closing = True
         if self._signals_before is not None:
@@ -121,12 +120,12 @@ class Recorder:
     def _watch(self) -> None:
         poll = select.poll()
         poll.register(self._woken, select.POLLIN)
-        poll.register(self._answers, 0)  # only whether it is closed
+        poll.register(self._answers, 0)  # only to see that it is closed
         pause = FIRST_S
         while not self._closing:
             ready = dict(poll.poll(pause * 1000))
             if self._answers in ready:
-                self._print_directly()  # somebody killed the tee
+                self._print_directly()  # the capturing process was killed
                 return
             if self._woken in ready:
                 os.read(self._woken, 1 << 10)
@@ -136,15 +135,15 @@ class Recorder:
                 pause = min(2 * pause, EVERY_S)
 
     def _give(self) -> None:
-        """Put what was printed by now, if that is more than before."""
+        """Save the output so far, if it has grown."""
         content = self._ask(output_capture.COPY) if self._put else None
         if self._put and content and content != self._kept:
-            with contextlib.suppress(Exception):  # the next time, perhaps
+            with contextlib.suppress(Exception):  # try again the next time
                 self._put(content)
                 self._kept = content
 
     def _ask(self, request: bytes) -> bytes | None:
-        """What the tee remembers; None if it doesn't answer, and then it is never asked again."""
+        """The answer of the capturing process; None if it doesn't answer; then it isn't asked again."""
         assert self._tee.stdin is not None
         try:
             self._tee.stdin.write(request)
@@ -153,7 +152,7 @@ class Recorder:
             if poll.poll(ANSWER_S * 1000) and os.read(self._answers, 1) == request:
                 return os.pread(self._copy, os.fstat(self._copy).st_size, 0)
             self._tee.stdin.close()
-        except (OSError, ValueError):  # it is gone, or was given up
+        except (OSError, ValueError):  # it has ended or doesn't answer
             return None
         return None
 

@@ -1,8 +1,7 @@
-"""Copies of files from outside, for pods that can't reach the disk they lie on: `sources/<sha256>`.
+"""Copies of input files for pods, which can't read this machine's disk: `sources/<sha256>`.
 
-The name is the checksum of the bytes, so there is one copy of a file, whatever it is called and however many
-experiments use it, and a reader needs no other document to check it. Experiments refer to it by that checksum, which
-`garbage` finds in their graphs as it finds keys.
+The name is the checksum of the bytes. So each file has one copy, whatever its name is and however many experiments use
+it, and a reader can check it. Experiments refer to it by the checksum, which `garbage` finds in their graphs like keys.
 """
 
 import re
@@ -15,20 +14,20 @@ from bertline.store.objects import ObjectStore, Progress, Stat, no_progress
 from bertline.store.staging import File
 
 ROOT = "sources/"
-AGAIN = "run the same command again, it takes the file as it is now"
+AGAIN = "run the same command again to use the changed file"
 NAME = re.compile(rf"{ROOT}(?P<sha256>[0-9a-f]{{64}})")
 
 
 def find(store: ObjectStore, sha256: str) -> Stat | None:
-    """The copy of a file, None if the store has none."""
+    """The copy of a file; None if the store has none."""
     return store.stat(f"{ROOT}{sha256}")
 
 
 def send(store: ObjectStore, path: Path, sha256: str, label: str) -> bool:
-    """Copy a file into the store, unless it is there. True if it was copied.
+    """Copy a file into the store, unless it is there; return True if it was copied.
 
     Raises:
-        UserError: the file isn't, or is no longer, the one that the checksum names.
+        UserError: the file doesn't have this checksum, or not any more.
     """
     name = f"{ROOT}{sha256}"
     with disks.explained("read", path):
@@ -44,16 +43,16 @@ def send(store: ObjectStore, path: Path, sha256: str, label: str) -> bool:
     with disks.explained("read", path):
         after = path.stat()
     if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
-        store.delete(name)  # nobody knows which bytes went up
+        store.delete(name)  # its bytes may be wrong
         raise UserError(f"{_changed(label, path)}, while it was uploaded; {AGAIN}")
     return True
 
 
 def fetch(store: ObjectStore, sha256: str, directory: Path, label: str) -> Path | None:
-    """A verified local copy, or the object itself where the store is a local disk; None if the store has none.
+    """A verified local copy, or the object itself in a store on a local disk; None if the store has no copy.
 
     Raises:
-        DamagedError: the bytes aren't those that the name says.
+        DamagedError: the bytes don't have the checksum in the name.
     """
     found = find(store, sha256)
     if found is None:
@@ -67,14 +66,14 @@ def fetch(store: ObjectStore, sha256: str, directory: Path, label: str) -> Path 
 
 
 def damages(store: ObjectStore, directory: Path, advance: Progress = no_progress) -> list[str]:
-    """Read every copy and throw it away; a sentence for each whose bytes aren't those that its name says."""
+    """Read all copies; a sentence for each whose bytes don't have the checksum in its name."""
     files = [
         File(path=match["sha256"], size=found.size, sha256=match["sha256"])
         for found in store.list(ROOT)
         if (match := NAME.fullmatch(found.name))
     ]
     found = []
-    for file in files:  # one after the other: a dump may fill half a disk
+    for file in files:  # one at a time: a dump may fill half a disk
         if staging.damages(store, ROOT, [file], directory, advance):
             found.append(_damaged(store, f"{ROOT}{file.path}"))
     return found
@@ -86,6 +85,6 @@ def _changed(label: str, path: Path) -> str:
 
 def _damaged(store: ObjectStore, name: str) -> str:
     return (
-        f"{store.uri}/{name} is damaged: its bytes don't have the checksum that is its name; delete that object, and "
+        f"{store.uri}/{name} is damaged: its bytes don't have the checksum in its name; delete this object, and "
         "`bertline submit` uploads it again"
     )

@@ -1,8 +1,8 @@
-"""What bertline needs of an object store: few operations, two of them conditional.
+"""The interface of object stores: few operations, two of them conditional.
 
 Names are relative to the store's root, with `/` between parts: `objects/corpus/<key>/manifest.json`.
-Every implementation must give read-after-write consistency and make `create` and `replace` atomic: of two
-processes that create one name at the same moment exactly one wins. All the store's promises rest on that.
+Every implementation must have read-after-write consistency, and atomic `create` and `replace`: if two processes create
+the same name at the same time, exactly one succeeds. The whole store depends on this.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,16 +13,16 @@ from typing import Protocol, Self
 from bertline.errors import BertlineError, ExitCode, TransientError
 
 Version = str
-"""Opaque token of one state of one object; `replace` succeeds only if it is still current."""
+"""A token of an object's state; `replace` succeeds only if it is still current."""
 
 ROOTS = ("objects/", "experiments/", "sources/", "runs/")
-"""Everything in a store lies under one of these."""
+"""Every object's name begins with one of these."""
 
 HASTY_S = 12.0
-"""Seconds that an operation of a hasty store takes at most, about: a second try after 5 s without an answer."""
+"""About the longest time of an operation of a hasty store: it tries again after 5 s without an answer."""
 
 Progress = Callable[[int], None]
-"""Called with the number of bytes just moved."""
+"""Called with the number of bytes that were just transferred."""
 
 
 def no_progress(_: int) -> None:
@@ -42,24 +42,24 @@ class ConflictError(BertlineError):
 
 
 class OutageError(TransientError):
-    """The store doesn't do what it is asked, and will do so later: it can't be reached, is full, is overloaded.
+    """A temporary failure of the store: it can't be reached, is full or overloaded.
 
-    Who has something to lose waits for it (`bertline.store.outages`). Other transient failures, as a full local disk,
-    are no outages of the store.
+    Work under a lease waits for its end (`bertline.store.outages`). Other temporary failures, such as a full local
+    disk, aren't outages.
     """
 
     def __init__(self, said: str) -> None:
-        """Keep what is wrong in `said`; the message for people goes on with what to do."""
+        """Keep the problem in `said`; the message also says what to do."""
         super().__init__(f"{said}; run the same command again")
         self.said = said
 
     def __reduce__(self) -> tuple[type[Self], tuple[str]]:
-        return type(self), (self.said,)  # or a process that gets it from another one would add the end twice
+        return type(self), (self.said,)  # otherwise unpickling would add the end a second time
 
 
 @dataclass(frozen=True, slots=True)
 class Stat:
-    """What a listing says of an object."""
+    """An object in a listing."""
 
     name: str
     size: int
@@ -67,19 +67,19 @@ class Stat:
     modified: float
     """Seconds since 1970, by the store's clock."""
     state: str = ""
-    """Of `stat` only: what tells this state of the object from a later one, for `ObjectStore.read`."""
+    """Only from `stat`: identifies the object's current state, for `ObjectStore.read`."""
 
 
 class ObjectStore(Protocol):
-    """One root in one object store. Safe to use from several threads.
+    """A root in an object store. Safe to use from several threads.
 
-    Every operation may raise, beside what it says itself:
-        OutageError: the store can't be reached, is full or overloaded. It has been tried again for a while; see
-            `bertline.store.outages` for those that go on waiting.
-        TransientError: what an operation began was overtaken by another writer, or the local disk is full.
+    Every operation may raise these errors, beside those in its own docstring:
+        OutageError: the store can't be reached, is full or overloaded, after some tries. `bertline.store.outages` waits
+            longer.
+        TransientError: another writer interfered, or the local disk is full.
         UserError: the store refuses: no such bucket, no permission, wrong credentials.
-    So whoever mustn't fail in an outage catches TransientError, of which OutageError is one. `list` and `leftovers`
-    raise while they are iterated. `local_path` and `hasty` ask nobody and raise nothing.
+    OutageError is a TransientError, so catch that if an outage mustn't cause a failure. `list` and `leftovers` raise
+    while they are iterated. `local_path` and `hasty` send no request and raise nothing.
     """
 
     uri: str
@@ -93,16 +93,16 @@ class ObjectStore(Protocol):
         """
 
     def read(self, name: str, begin: int, end: int, state: str = "") -> bytes:
-        """Bytes [begin, end) of an object; fewer if it ends before.
+        """Bytes [begin, end) of an object; fewer if it ends before `end`.
 
         Raises:
-            NotFoundError: it isn't there.
-            ConflictError: it is no longer in the state that `stat` told.
+            NotFoundError: there is none of that name.
+            ConflictError: it isn't in the state from `stat` any more.
             OutageError, TransientError, UserError: see above.
         """
 
     def stat(self, name: str) -> Stat | None:
-        """Size, time and state of an object, None if it isn't there.
+        """Size, time and state of an object; None if there is none.
 
         Raises:
             OutageError, TransientError, UserError: see above.
@@ -116,17 +116,17 @@ class ObjectStore(Protocol):
         """
 
     def put(self, name: str, content: bytes) -> Version:
-        """Write a small object, whatever was there.
+        """Write a small object; replaces an existing one.
 
         Raises:
             OutageError, TransientError, UserError: see above.
         """
 
     def create(self, name: str, content: bytes) -> Version:
-        """Write a small object where there is none.
+        """Write a small object that doesn't exist yet.
 
         Raises:
-            ConflictError: there is one.
+            ConflictError: the object exists.
             OutageError, TransientError, UserError: see above. After an outage it may have been written all the same.
         """
 
@@ -134,19 +134,19 @@ class ObjectStore(Protocol):
         """Write a small object if `version` is still current.
 
         Raises:
-            ConflictError: it has another version, or is gone.
+            ConflictError: it has another version, or doesn't exist.
             OutageError, TransientError, UserError: see above. After an outage it may have been written all the same.
         """
 
     def delete(self, name: str) -> None:
-        """Remove an object; not an error if it isn't there.
+        """Delete an object; no error if there is none.
 
         Raises:
             OutageError, TransientError, UserError: see above.
         """
 
     def upload(self, path: Path, name: str, progress: Progress = no_progress) -> None:
-        """Copy a local file of any size to an object, whatever was there.
+        """Copy a local file of any size to an object; replaces an existing one.
 
         Raises:
             OutageError, TransientError, UserError: see above.
@@ -161,33 +161,33 @@ class ObjectStore(Protocol):
         """
 
     def leftovers(self) -> Iterator[Stat]:
-        """What killed writers left and `list` doesn't show; `delete` removes it. Nothing, for gs://.
+        """Leftovers of killed writers, which `list` doesn't show and `delete` removes. Empty for gs://.
 
         Raises:
             OutageError, TransientError, UserError: see above; while it is iterated.
         """
 
     def local_path(self, name: str) -> Path | None:
-        """Where the object can be read in place, without a copy; None if it is remote."""
+        """The path where the object can be read without a copy; None if it is remote."""
 
     def hasty(self) -> "ObjectStore":
-        """The same store for what soon is asked again anyway: an operation gives up within `HASTY_S`."""
+        """The same store with operations that give up within `HASTY_S`, for requests that are repeated anyway."""
 
 
 def reach(store: ObjectStore) -> None:
-    """Ask a store for anything at all: once and hastily, before many requests each wait for its answer.
+    """Send one hasty request, to find an outage before many requests wait for it.
 
     Raises:
-        OutageError: it doesn't answer.
+        OutageError: the store doesn't answer.
     """
     try:
         store.hasty().stat("objects")
     except OutageError:
         raise
-    except BertlineError:  # it does answer; whether its refusal matters depends on what it will be asked for
+    except BertlineError:  # it answers; later requests show whether this refusal matters
         return
 
 
 def is_empty(store: ObjectStore) -> bool:
-    """True if nothing of ours lies there: nothing was run yet, or its path is mistyped."""
+    """True if the store has no object of ours: nothing was run yet, or the path is wrong."""
     return not any(True for root in ROOTS for _ in store.list(root))

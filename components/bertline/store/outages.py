@@ -1,8 +1,8 @@
-"""Waiting for a store that can't be reached, by those who have something to lose.
+"""Waits for a store that can't be reached, so that no work is lost.
 
-A store's own patience is half a minute or so; then it raises an OutageError. Work that has taken hours mustn't end for
-that: it waits as long as it takes, says so every minute, and ends when it is told to stop or when another attempt has
-taken its lease. What nothing depends on, as events and logs, doesn't wait and doesn't fail either: see `attempts`.
+A store raises an OutageError after about half a minute. Work of hours mustn't end then: it waits without limit, says so
+every minute, and ends if it is told to stop or another attempt has taken its lease. Events and logs don't wait and
+don't fail either: see `attempts`.
 """
 
 import math
@@ -19,7 +19,7 @@ from bertline.store.objects import ObjectStore, OutageError, Progress, Stat, Ver
 T = TypeVar("T")
 
 START_S = 300.0
-"""Seconds that are waited before the work has begun: nothing is lost then, and the address may just be wrong."""
+"""Seconds to wait before the work has begun: no work can be lost, and the address may be wrong."""
 PAUSES = Pauses(longest_s=5.0)
 SAY_S = 60.0
 
@@ -28,19 +28,19 @@ _said_at: dict[str, float] = {}
 
 
 def nothing() -> None:
-    """A check that finds nothing."""
+    """A check that does nothing."""
 
 
 def wait_out(operation: Callable[[], T], *, check: Callable[[], None] = nothing, limit_s: float = math.inf) -> T:
-    """What `operation` returns; it is tried until the store can be reached.
+    """Call `operation`, again after each outage, and return its result.
 
     Args:
-        operation: Something that may be tried again.
-        check: Called at least every half second of waiting; what it raises ends the wait, and so does a signal to stop.
+        operation: May be called several times.
+        check: Called at least every half second while waiting; an exception or a signal to stop ends the wait.
         limit_s: Seconds to wait at most.
 
     Raises:
-        OutageError: the store couldn't be reached for so long.
+        OutageError: the outage lasted longer than `limit_s`.
     """
     since, tries = time.monotonic(), 0
     while True:
@@ -64,7 +64,7 @@ def wait_out(operation: Callable[[], T], *, check: Callable[[], None] = nothing,
 
 
 def say(what: str, why: str) -> None:
-    """Tell what an outage does, each thing once a minute at most, however many threads find it out."""
+    """Report an effect of an outage, each once a minute at most, for all threads together."""
     with _lock:
         if time.monotonic() - _said_at.get(what, -math.inf) < SAY_S:
             return
@@ -73,7 +73,7 @@ def say(what: str, why: str) -> None:
 
 
 def over(seconds: float) -> None:
-    """Tell that it is over, if it was told of."""
+    """Report the end of an outage that was reported."""
     with _lock:
         told = bool(_said_at)
         _said_at.clear()
@@ -82,9 +82,9 @@ def over(seconds: float) -> None:
 
 
 class HeldStore:
-    """An `ObjectStore` for work under a lease: writes while that is known to be held, and waits for an outage's end.
+    """An `ObjectStore` for work under a lease: writes only while the lease is held, and waits for the end of an outage.
 
-    That goes for each try: an outage may be long enough for another attempt to take over in the middle of it.
+    It checks the lease before each try, because another attempt may take over during a long outage.
     """
 
     def __init__(
@@ -100,8 +100,8 @@ class HeldStore:
         Args:
             store: The store itself.
             check: Raises if the work has to end; called while waiting.
-            confirm: Raises if the lease is lost, and OutageError if that can't be known now; called before writing.
-            limit_s: Seconds that an outage is waited out; 0 to be told of it at once.
+            confirm: Raises if the lease is lost, or OutageError if that isn't known; called before writing.
+            limit_s: Seconds to wait for the end of an outage; 0 raises it at once.
         """
         self.uri = store.uri
         self._store, self._check, self._confirm, self._limit_s = store, check, confirm, limit_s
@@ -143,11 +143,11 @@ class HeldStore:
         self._write(lambda: self._store.upload(path, name, progress))
 
     def hasty(self) -> ObjectStore:
-        """The store itself, for what is only told."""
+        """The hasty store itself, for events and logs."""
         return self._store.hasty()
 
     def impatient(self) -> "HeldStore":
-        """The same, but an outage is raised: for who has something better to do than to wait."""
+        """The same store, but it raises an outage at once."""
         return HeldStore(self._store, check=self._check, confirm=self._confirm, limit_s=0)
 
     def _read(self, operation: Callable[[], T]) -> T:

@@ -1,4 +1,4 @@
-"""Where and with what a realization was made. Recorded in manifests, never part of a key."""
+"""Machine and versions with which a realization was made. In manifests, never in keys."""
 
 import datetime
 import importlib.metadata
@@ -19,18 +19,18 @@ _noted: dict[str, Any] = {}
 
 
 def note(name: str, value: Any) -> None:
-    """Something else about this machine that only who uses it knows, as its GPU; None is nothing."""
+    """Add a value that only the stage knows, for example the GPU; None means not known."""
     if value is not None:
         _noted[name] = value
 
 
 def processor() -> str:
-    """Kind and cores, for people."""
+    """Kind of processor and number of cores."""
     return f"{platform.machine()}, {processors.cores()} cores"
 
 
 def provenance() -> dict[str, Any]:
-    """Version, image, machine and time, as JSON values; and what was noted.
+    """Version, image, machine, time and the values of `note`, as JSON.
 
     `BERTLINE_IMAGE` and `BERTLINE_REVISION` are set in the images when they are built.
     """
@@ -49,7 +49,7 @@ def provenance() -> dict[str, Any]:
 
 
 def _is_loaded(distribution: str) -> bool:
-    """True if this process imported the distribution: only what took part is named."""
+    """True if this process imported the distribution; only these are named."""
     module = {"tf-models-official": "official"}.get(distribution, distribution.replace("-", "_"))
     return module in sys.modules
 

@@ -1,9 +1,9 @@
-"""Whether an S3 server keeps conditional writes: two writers race for a probe object, and exactly one may win.
+"""Tests an S3 server's conditional writes: two writers race for a test object, and exactly one may succeed.
 
-Not every server that knows `If-None-Match: *` and `If-Match` keeps them: old ones ignore them, and SeaweedFS 4.16 still
-looked first and wrote later, so that all of several writers at one moment won. A single refused write proves nothing
-then. So the bodies of the racing requests are held back until the headers of both are out: a server that looks first
-looks when it has the headers, and there both writers find the field clear.
+Some servers accept `If-None-Match: *` and `If-Match` without atomicity: old ones ignore them, and SeaweedFS 4.16 checks
+first and writes later, so that several writers at the same time succeed. A single refused write proves nothing then. So
+we hold back the bodies of the racing requests until the headers of both are sent: a server that checks first does it
+when it has the headers, and then accepts both writers.
 """
 
 import contextlib
@@ -18,24 +18,24 @@ from botocore import exceptions as boto
 
 from bertline.errors import TransientError, UserError
 
-WRITERS = 2  # more would find no more, and SeaweedFS lets each further one wait for seconds
-PAUSE_S = 0.05  # between the last headers and the first body: headers are on their way that long
+WRITERS = 2  # more writers don't find more, and SeaweedFS lets each wait for seconds
+PAUSE_S = 0.05  # between the last headers and the first body: time for the headers to arrive
 PATIENCE_S = 5.0  # for the slowest writer's headers
 EVENT = "before-send.s3.PutObject"
 
 
 def check(client: Any, bucket: str, name: str, uri: str) -> None:
-    """Race for an object that isn't there, then for its replacement; the object is gone afterwards.
+    """Race for creating an object, then for replacing it; then delete it.
 
     Args:
-        client: botocore's. Its own errors are left to the caller.
-        bucket: Where.
-        name: The probe object, in the bucket; its last part is like nothing else, and needs no quoting.
-        uri: The store, as messages name it.
+        client: The botocore client; the caller handles its errors.
+        bucket: The bucket.
+        name: Name of the test object; its last part is unique and needs no quoting.
+        uri: The store's name in messages.
 
     Raises:
-        UserError: the server lets two writers win.
-        TransientError: nobody won.
+        UserError: both writers succeeded.
+        TransientError: neither succeeded.
     """
     place = {"Bucket": bucket, "Key": name}
     try:
@@ -49,14 +49,14 @@ def check(client: Any, bucket: str, name: str, uri: str) -> None:
 
 def _race(client: Any, place: dict[str, str], uri: str, deed: str, header: str, **condition: str) -> None:
     gate = threading.Barrier(WRITERS, action=lambda: time.sleep(PAUSE_S))
-    last_part = place["Key"].rpartition("/")[2]  # what lies before it is quoted in URLs
+    last_part = place["Key"].rpartition("/")[2]  # the part before it is quoted in URLs
 
     def hold_back(request: Any, **_: Any) -> None:
-        if request.url.endswith(last_part):  # the client may be at other work in other threads
+        if request.url.endswith(last_part):  # other threads may use the client too
             content = request.body.read()
             request.body.seek(0)  # for another try
             request.body = _HeldBack(content, gate)
-            request.headers.pop("Expect", None)  # or the client waits a second for servers that let writers queue
+            request.headers.pop("Expect", None)  # otherwise the client waits a second if the server queues writers
 
     def write(number: int) -> str | None:
         try:
@@ -80,13 +80,13 @@ def _race(client: Any, place: dict[str, str], uri: str, deed: str, header: str, 
     if len(winners) > 1:
         raise UserError(
             f"store {uri}: the server ({winners[0]}) doesn't keep `{header}`: two writers could {deed} at the same "
-            "moment, so two runs would overwrite each other. Use one that does: Amazon S3, or a newer SeaweedFS (4.16 "
-            "isn't one, 4.48 is)"
+            "time, so two runs would overwrite each other. Use Amazon S3 or a newer SeaweedFS (4.48 works, 4.16 "
+            "doesn't)"
         )
 
 
 class _HeldBack(io.BytesIO):
-    """A request's body that isn't read before the others' are about to be."""
+    """A request's body that can only be read once the other requests' bodies can be read too."""
 
     def __init__(self, content: bytes, gate: threading.Barrier) -> None:
         super().__init__(content)
@@ -94,6 +94,6 @@ class _HeldBack(io.BytesIO):
 
     def read(self, size: int | None = -1) -> bytes:
         if self.tell() == 0:
-            with contextlib.suppress(threading.BrokenBarrierError):  # a repeated request finds nobody to wait for
+            with contextlib.suppress(threading.BrokenBarrierError):  # a repeated request doesn't wait
                 self._gate.wait(PATIENCE_S)
         return super().read(size)

@@ -1,14 +1,14 @@
-"""What a derivation produced: payload files and `manifest.json`, immutable.
+"""The immutable result of a derivation: payload files and `manifest.json`.
 
-    objects/<stage>/<key>/derivation.json     what was asked
-    objects/<stage>/<key>/attempts/<n>.jsonl  what happened on the way
-    objects/<stage>/<key>/attempts/<n>.log    what was printed meanwhile
-    objects/<stage>/<key>/lease.json          while somebody is at work
-    objects/<stage>/<key>/rolling/…           what an attempt saves for the next one; deleted after the manifest
+    objects/<stage>/<key>/derivation.json     the request
+    objects/<stage>/<key>/attempts/<n>.jsonl  events of the attempts
+    objects/<stage>/<key>/attempts/<n>.log    their output
+    objects/<stage>/<key>/lease.json          exists during the work
+    objects/<stage>/<key>/rolling/…           checkpoints for the next attempt; deleted after the manifest
     objects/<stage>/<key>/<payload files>
-    objects/<stage>/<key>/manifest.json       written LAST and create-only
+    objects/<stage>/<key>/manifest.json       written last, create-only
 
-`manifest.json` exists ⇔ the realization is complete; nothing else means done. Of two writers one commits, the other one
+The realization is complete if and only if `manifest.json` exists. If there are two writers, one commits, and the other
 finds the manifest and returns it as its own result.
 """
 
@@ -42,7 +42,7 @@ OURS = {MANIFEST, DERIVATION, leases.NAME}
 
 
 class Manifest(BaseModel):
-    """The document that makes a realization complete."""
+    """The document of a complete realization."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -50,13 +50,13 @@ class Manifest(BaseModel):
     stage: str
     key: Key
     files: tuple[File, ...]
-    """The payload, by path."""
+    """The payload files, sorted by path."""
     results: dict[str, Any]
-    """What follows from the key alone: the same for every run of the derivation (on one kind of processor)."""
+    """Values that follow from the key alone; the same for every run (on one kind of processor)."""
     measurements: dict[str, Any]
-    """What was observed on the way and differs from run to run: seconds, bytes of memory, rates."""
+    """Values that differ from run to run: seconds, bytes of memory, rates."""
     provenance: dict[str, Any]
-    """Who, where, when, with which versions."""
+    """Machine, time and versions."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Realization:
 
     @property
     def prefix(self) -> str:
-        """Where its objects lie."""
+        """Prefix of its objects."""
         return prefix(self.manifest.stage, self.manifest.key)
 
     def paths(self, beginning: str = "") -> list[str]:
@@ -83,15 +83,15 @@ class Realization:
         raise DamagedError(f"{self.store.uri}/{self.prefix}{MANIFEST} lists no file {path}")
 
     def stage(self, paths: Iterable[str], directory: Path, *, label: str | None = None) -> list[Path]:
-        """Verified local copies of payload files, or the files themselves where the store is a local disk.
+        """Verified local copies of payload files, or the files themselves in a store on a local disk.
 
         Raises:
-            DamagedError: size or checksum isn't the manifest's; names the object.
+            DamagedError: size or checksum differs from the manifest; names the object.
         """
         return staging.fetch(self.store, self.prefix, [self.file(path) for path in paths], directory, label=label)
 
     def verify(self, advance: Progress = no_progress) -> list[str]:
-        """Read every byte; a sentence for each object that isn't what the manifest or the key says."""
+        """Read every byte; a sentence for each object that doesn't match the manifest or the key."""
         with _scratch() as work:
             damages = staging.damages(self.store, self.prefix, self.manifest.files, work, advance)
         return damages + list(self._misderivation())
@@ -102,7 +102,7 @@ class Realization:
             document = json.loads(self.store.get(name)[0])
             found = Derivation(**document).key
         except NotFoundError:
-            yield f"{self.store.uri}/{name} is missing: nothing tells what was asked for"
+            yield f"{self.store.uri}/{name} is missing, so the key can't be checked"
         except (ValueError, TypeError) as error:
             yield f"{self.store.uri}/{name} is damaged: {error}"
         else:
@@ -111,31 +111,31 @@ class Realization:
 
 
 class Build:
-    """What a stage's build function works with."""
+    """The argument of a stage's build function."""
 
     def __init__(
         self, store: HeldStore, derivation: Derivation, attempt: attempts.Attempt, lease: Lease, work: Path
     ) -> None:
         self.store = store
-        """Waits for the end of an outage, and writes only while the lease is known to be held."""
+        """A store that waits for the end of an outage and writes only while the lease is held."""
         self.impatient = store.impatient()
-        """The same, but an outage is raised."""
+        """The same store, but it raises an outage."""
         self.prefix = derivation.prefix
         self.attempt = attempt
         self.work = work
-        """Scratch on local disk; gone when the attempt ends."""
+        """A scratch folder on local disk, deleted at the end of the attempt."""
         self.payload = work / "payload"
-        """What is put here becomes the realization's payload at commit."""
+        """Files in this folder become the payload at commit."""
         self.payload.mkdir()
         self._lease = lease
         self._added: dict[str, File] = {}
 
     def check(self) -> None:
-        """Call now and then in long work. Asks nobody.
+        """Call this from time to time in long work. Sends no request.
 
         Raises:
             TransientError: another attempt has taken over.
-            Stopped: told to stop.
+            Stopped: a signal to stop came.
         """
         signals.check()
         self._lease.check()
@@ -148,27 +148,27 @@ class Build:
         return file
 
     def keep(self, file: File) -> None:
-        """Count a file as payload that an earlier attempt uploaded."""
+        """Add a file to the payload that an earlier attempt uploaded."""
         _refuse_our_names([file.path])
         self._added[file.path] = file
 
     def rolling(self, name: str) -> dict[str, Any] | None:
-        """A rolling document of an earlier attempt, None if there is none."""
+        """A rolling document of an earlier attempt; None if there is none."""
         try:
             return dict(json.loads(self.store.get(f"{self.prefix}{ROLLING}{name}")[0]))
         except NotFoundError:
             return None
 
     def roll(self, name: str, document: dict[str, Any]) -> None:
-        """Save a rolling document. Written after the files it speaks of, it is their commit marker.
+        """Save a rolling document. It commits the files that it names, so write it after them.
 
         Raises:
-            OutageError: the store can't be reached; what is saved on the way needs no waiting.
+            OutageError: the store can't be reached; it doesn't wait.
         """
         self.impatient.put(f"{self.prefix}{ROLLING}{name}", json.dumps(document).encode())
 
     def files(self) -> tuple[File, ...]:
-        """Upload what lies in `payload`; all payload entries, by path."""
+        """Upload the files in `payload`; return all payload entries, sorted by path."""
         names = sorted(path.relative_to(self.payload).as_posix() for path in self.payload.rglob("*") if path.is_file())
         _refuse_our_names(names)
         for file in staging.send(self.store, self.prefix, self.payload, names):
@@ -179,7 +179,7 @@ class Build:
 def _refuse_our_names(names: Iterable[str]) -> None:
     for name in names:
         if name in OURS or name.startswith((ROLLING, ATTEMPTS)):
-            raise ValueError(f"a payload file can't be named {name}: the store has that name for itself")
+            raise ValueError(f"a payload file can't be named {name}: the store reserves this name")
 
 
 @dataclass(frozen=True)
@@ -191,10 +191,10 @@ class Outcome:
 
 
 def find(store: ObjectStore, stage: str, key: Key) -> Realization | None:
-    """The realization of a key if it is complete. One GET.
+    """The realization of a key; None if it isn't complete. Sends one GET.
 
     Raises:
-        DamagedError: what is there isn't its manifest; names the object.
+        DamagedError: the object isn't its manifest; names the object.
         OutageError: the store can't be reached.
     """
     name = f"{prefix(stage, key)}{MANIFEST}"
@@ -212,12 +212,12 @@ def find(store: ObjectStore, stage: str, key: Key) -> Realization | None:
 
 
 def require(store: ObjectStore, stage: str, key: Key) -> Realization:
-    """Like `find`, for an input that has to be there: DamagedError if it isn't."""
+    """Like `find`, for a required input; raises DamagedError if it is missing."""
     found = find(store, stage, key)
     if found is None:
         raise DamagedError(
             f"{store.uri}/{prefix(stage, key)}{MANIFEST} is missing: this task needs that {stage}; "
-            "run the experiment again, it makes what is missing"
+            "run the experiment again to make it"
         )
     return found
 
@@ -227,9 +227,9 @@ def realize(store: ObjectStore, derivation: Derivation, build: Callable[[Build],
 
     Raises:
         BertlineError: what `build` raises, recorded as an event of the attempt.
-        OutageError: the store couldn't be reached for `outages.START_S`, before the work began; after that it waits.
+        OutageError: the store couldn't be reached for `outages.START_S` before the work began; later it waits.
         TransientError: another attempt has taken over.
-        GivenUpError: this pod is a retry of what failed for good. There is no attempt then.
+        GivenUpError: this pod is a retry after a permanent failure; no attempt begins.
     """
 
     def look() -> Realization | None:
@@ -240,7 +240,7 @@ def realize(store: ObjectStore, derivation: Derivation, build: Callable[[Build],
     if why := outages.wait_out(lambda: attempts.given_up(store, derivation.prefix), limit_s=outages.START_S):
         raise GivenUpError(
             ExitCode(why.exit_code),
-            f"{why.message}\n(That is how an earlier pod of this run failed; retrying can't help.)",
+            f"{why.message}\n(An earlier pod of this run failed like this; retrying can't help.)",
         )
     done: list[Realization] = []
 
@@ -259,9 +259,9 @@ def realize(store: ObjectStore, derivation: Derivation, build: Callable[[Build],
         with _recorded(attempt), scratch, _scratch() as work, signals.postponable():
             context = Build(held, derivation, attempt, lease, work)
             outcome = build(context)
-            signals.postpone()  # all that is left is to keep it
+            signals.postpone()  # only the commit is left
             manifest = _commit(context, derivation, outcome)
-        # Complete is complete: what can't be deleted now is garbage for `bertline store gc`.
+        # The result is complete; `bertline store gc` deletes what can't be deleted now.
         with contextlib.suppress(BertlineError):
             parallel.each(
                 lambda left: store.hasty().delete(left.name), store.hasty().list(f"{derivation.prefix}{ROLLING}")
@@ -289,7 +289,7 @@ def _commit(build: Build, derivation: Derivation, outcome: Outcome) -> Manifest:
 
 @contextlib.contextmanager
 def _recorded(attempt: attempts.Attempt) -> Iterator[None]:
-    """A failure becomes the attempt's last event, whatever it is."""
+    """Record any failure as the attempt's last event."""
     try:
         yield
     except signals.Stopped as stopped:

@@ -1,10 +1,10 @@
 """Named experiments: `experiments/<name>/<digest>.json`, each a graph of keys. The roots of garbage collection.
 
-An experiment that is edited and run again gets a second version beside the first one: nothing that a user has paid for
-becomes garbage because a line in a file changed.
+An experiment that is edited and run again gets a second version beside the first one, so a changed line in the file
+doesn't turn paid results into garbage.
 
-Which version is the newest is told by the store's clock, the time at which the object was written: it is one clock for
-all machines. A machine whose own clock is an hour ahead would otherwise make its version the newest for that hour.
+The store's clock, that is an object's modification time, decides which version is the newest, because it is the same
+for all machines. Otherwise a machine whose clock is an hour ahead would have the newest version for an hour.
 """
 
 import hashlib
@@ -32,12 +32,12 @@ class Reference:
     """First 16 hexadecimal digits of the graph's sha256."""
     graph: dict[str, Any]
     submitted: tuple[float, float] = field(compare=False)
-    """When this version was last submitted, seconds since 1970: by the store's clock, which may count whole seconds
-    only, and among versions of one such second by the clock of the machine that submitted it."""
+    """When this version was last submitted, in seconds since 1970: by the store's clock, which may have whole seconds
+    only, then by the clock of the submitting machine."""
 
 
 def digest(graph: dict[str, Any]) -> str:
-    """What tells two versions of an experiment apart: the graph without `resolved`, which follows from the rest."""
+    """Identifies a version of an experiment: digest of the graph without `resolved`, which follows from the rest."""
     told = {name: value for name, value in graph.items() if name != "resolved"}
     return hashlib.sha256(canonical_json(told).encode()).hexdigest()[:16]
 
@@ -73,7 +73,7 @@ def _read(store: ObjectStore, found: Stat, match: re.Match[str]) -> Reference:
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedError(
             f"{store.uri}/{found.name} isn't a version of an experiment: {error!r}; "
-            "nothing can be said to be garbage while it can't be read"
+            "without it nothing can be judged as garbage"
         ) from error
     return Reference(match["name"], match["digest"], graph, (found.modified, submitted))
 
@@ -82,7 +82,7 @@ def current(store: ObjectStore, name: str) -> Reference:
     """The version submitted last, by the store's clock.
 
     Raises:
-        UserError: there is no such experiment; names those there are.
+        UserError: there is no such experiment; names the existing ones.
         DamagedError, OutageError: as `read`.
     """
     versions = read(store, name)
