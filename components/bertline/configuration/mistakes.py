@@ -1,4 +1,4 @@
-"""What pydantic found wrong in a file, as sentences for the person who wrote it."""
+"""Pydantic's errors about a file, as sentences for its author."""
 
 import difflib
 import re
@@ -14,20 +14,20 @@ Location = tuple[int | str, ...]
 """The keys and indices that lead to a part of a file."""
 
 REFUSED = "refused"
-"""Our own name of an error, beside pydantic's."""
+"""The type of our own errors, beside pydantic's."""
 
 SIMILAR = 0.6
-"""How alike two words are for "did you mean"."""
+"""Least similarity of two words for "did you mean"."""
 
 
 def refuse(found: Iterable[tuple[Location, str]]) -> None:
-    """For validators that know which fields are wrong together: each is told where it stands.
+    """For validators that check several fields together: report each mistake at its field.
 
     Args:
-        found: Locations from the validator's model on, and what is wrong there.
+        found: Locations relative to the validator's model, and their mistakes.
 
     Raises:
-        ValidationError: something was found.
+        ValidationError: there is a mistake.
     """
     errors = [
         InitErrorDetails(type=PydanticCustomError(REFUSED, "{said}", {"said": said}), loc=location, input=None)
@@ -38,13 +38,13 @@ def refuse(found: Iterable[tuple[Location, str]]) -> None:
 
 
 def sentence(found: ErrorDetails, location: Location, model: type[BaseModel], text: str | None) -> str:
-    """What is wrong: where, what was found, what is accepted.
+    """A sentence about a mistake: where, what was found, what is accepted.
 
     Args:
-        found: By pydantic.
-        location: In the file.
-        model: Of the whole file.
-        text: The value as it is written, where it is neither in quotes nor of several parts.
+        found: Pydantic's error.
+        location: The location in the file.
+        model: The model of the whole file.
+        text: The value as written, if it is a single value without quotes.
     """
     where = dotted(location) or "the file"
     value, context = found.get("input"), found.get("ctx", {})
@@ -76,7 +76,7 @@ def sentence(found: ErrorDetails, location: Location, model: type[BaseModel], te
 
 
 def _instead(kind: str, value: Any, text: str | None) -> str:
-    """What to write, where the value is the right one and only its form isn't."""
+    """What to write, if only the form of the value is wrong."""
     if kind == "string_type" and isinstance(value, int | float):
         return f'; write "{text or shown(value)}" in quotes'
     if kind in ("int_type", "int_from_float", "float_type") and isinstance(value, str):
@@ -96,7 +96,7 @@ def _instead(kind: str, value: Any, text: str | None) -> str:
 
 
 def _expected(kind: str, context: Mapping[str, Any], message: str) -> str:
-    """What is accepted, by pydantic's name of the error."""
+    """The accepted values, by pydantic's error type."""
     match kind:
         case "int_type" | "int_parsing" | "int_from_float":
             return "a whole number"
@@ -121,7 +121,7 @@ def _expected(kind: str, context: Mapping[str, Any], message: str) -> str:
         case "too_short":
             return f"at least {context['min_length']} of them"
         case "tuple_type" | "list_type":
-            return "a list, as [1, 2]"
+            return "a list, such as [1, 2]"
         case "dict_type" | "model_type" | "model_attributes_type" | "dataclass_type":
             is_source = context.get("class_name") == "Source"
             return "a path, a URL or `sample:NAME`" if is_source else "a section with keys of its own"
@@ -139,9 +139,9 @@ PATTERNS = {
     r"^https?://": "an address such as http://localhost:8888",
     "^[0-9a-f]{64}$": "64 hexadecimal digits in lower case",
     "^[0-9a-f]{40}$": "40 hexadecimal digits in lower case",
-    "^[A-Z]{3}$": "three capital letters, as USD",
+    "^[A-Z]{3}$": "three capital letters, such as USD",
 }
-"""What a pattern means, for people."""
+"""Pattern → its meaning in words."""
 
 
 def _pattern(pattern: str) -> str:
@@ -149,7 +149,7 @@ def _pattern(pattern: str) -> str:
 
 
 def accepted(given: str, known: Sequence[str]) -> str:
-    """The values that are known, and the one that was probably meant."""
+    """The accepted values, and the one that was probably meant."""
     close = difflib.get_close_matches(given, known, 1, SIMILAR)
     meant = f"; did you mean {close[0]}?" if close else ""
     return f"{meant}{' Accepted' if close else '; accepted'}: {', '.join(known)}" if known else ""
@@ -182,7 +182,7 @@ def _keys(model: type[BaseModel], location: Location) -> list[str]:
 
 
 def _described(model: type[BaseModel], location: Location) -> str:
-    """What a field is for, where it says so."""
+    """A field's description, if it has one."""
     for section in _sections(model, location[:-1]):
         if (known := section.model_fields.get(str(location[-1]))) and known.description:
             return f": {known.description.splitlines()[0].split('. ')[0].rstrip('.')}"
@@ -190,7 +190,7 @@ def _described(model: type[BaseModel], location: Location) -> str:
 
 
 def _sections(annotation: Any, location: Location) -> list[type[BaseModel]]:
-    """The models that a location of pydantic's leads to; several where alternatives are left."""
+    """The models at one of pydantic's locations; several if there are alternatives."""
     if get_origin(annotation) is Literal:
         return []
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):

@@ -1,7 +1,7 @@
-"""Files that people write: YAML without its traps, and errors with the line, what was found and what is accepted.
+"""Reads files that people write: strict YAML, and errors with the line, what was found and what is accepted.
 
 Numbers, booleans and null are those of YAML 1.2: `on`, `yes`, `1:30` and dates are text, `1e-4` is a number. `010` is
-refused, because it is 8 in one version of YAML and 10 in the other. A key that is given twice is refused too.
+refused, because it is 8 in one version of YAML and 10 in the other. Repeated keys are refused too.
 """
 
 import copy
@@ -22,11 +22,11 @@ from bertline.errors import UserError
 M = TypeVar("M", bound=BaseModel)
 
 MOST_PARTS = 100_000
-"""Keys and values of a file."""
+"""Largest number of keys and values of a file."""
 
 
 class FileError(UserError):
-    """What is wrong in a file, all of it."""
+    """All mistakes in a file."""
 
     def __init__(self, path: Path, problems: Sequence["Problem"]) -> None:
         self.found = tuple(problems)
@@ -44,7 +44,7 @@ def together(errors: Sequence[UserError]) -> UserError:
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong."""
+    """One mistake."""
 
     line: int | None
     """From 1; None means not known."""
@@ -62,29 +62,29 @@ class Part:
     line: int | None
     """From 1; None where the command line gave it."""
     text: str | None
-    """As it is written, where it is neither in quotes nor of several parts."""
+    """The value as written, if it is a single value without quotes; else None."""
 
 
 @dataclass(frozen=True)
 class Document:
-    """A file's content, and where each part of it stands."""
+    """A file's content, with the line of each part."""
 
     path: Path
     values: dict[str, Any]
     parts: Mapping[Location, Part]
-    """By the keys and indices that lead to them."""
+    """Location (keys and indices) → part."""
     problems: tuple[Problem, ...]
-    """What reading found wrong: `validated` tells it together with what it finds itself."""
+    """Mistakes found while reading; `validated` reports them together with its own."""
 
     def line(self, location: Location) -> int | None:
-        """Of a part, or of the innermost one around it; None for the whole file."""
+        """Line of a part, or of the innermost part around it; None for the whole file."""
         for length in range(len(location), 0, -1):
             if part := self.parts.get(location[:length]):
                 return part.line
         return None
 
     def changed(self, changes: Iterable[str]) -> "Document":
-        """The same with some parts given anew, as `--set` does: `pretrain.epochs=100`, `evaluate.seeds=[1, 2]`.
+        """A copy with some changed parts, for `--set`: `pretrain.epochs=100`, `evaluate.seeds=[1, 2]`.
 
         Args:
             changes: The keys that lead to a part, with dots between them, `=`, and its value in YAML.
@@ -97,7 +97,7 @@ class Document:
             key, equals, text = change.partition("=")
             steps: list[str | int] = [*key.strip().split(".")]
             if not equals or not all(steps):
-                raise UserError(f"--set {change}: expected KEY=VALUE, as --set pretrain.epochs=100")
+                raise UserError(f"--set {change}: expected KEY=VALUE, such as --set pretrain.epochs=100")
             place: Any = values
             for depth, step in enumerate(steps):
                 if isinstance(place, list) and str(step).isdecimal() and int(step) < len(place):
@@ -117,7 +117,7 @@ class Document:
         return replace(self, values=values, parts=parts)
 
     def located(self, found: Iterable[tuple[Location, str]]) -> list["Problem"]:
-        """What was found by other looks at the file's parts."""
+        """Mistakes of other checks, with their lines."""
         return [Problem(self.line(location), f"{mistakes.dotted(location)}: {said}") for location, said in found]
 
     def validated(
@@ -132,11 +132,11 @@ class Document:
         """The values as a model.
 
         Args:
-            model: Of the whole file.
-            strict: True doesn't take text for a number, nor `true` for 1; None leaves it to the model.
-            context: For its validators.
-            notes: What to add to a message about a field.
-            moved: Where a field stands that a validator took from elsewhere in the file.
+            model: The model of the whole file.
+            strict: True refuses text in place of a number, and `true` in place of 1; None leaves it to the model.
+            context: Context for the model's validators.
+            notes: Location of a field → text to add to messages about it.
+            moved: Maps a field's location if a validator took its value from elsewhere in the file.
 
         Raises:
             FileError: a line for each thing that is wrong.
@@ -150,7 +150,7 @@ class Document:
                 part = self.parts.get(location)
                 text = part.text if part else None
                 if text and AMBIGUOUS.fullmatch(text):
-                    continue  # reading told that
+                    continue  # reported while reading
                 note = (notes or {}).get(location)
                 said = mistakes.sentence(found, location, model, text) + (f"; {note}" if note else "")
                 problems.append(Problem(self.line(location), said))
@@ -160,7 +160,7 @@ class Document:
         return valid
 
     def _within(self, location: Location) -> Location:
-        """A location of pydantic's without the names of alternatives, which aren't in the file."""
+        """A location of pydantic without names of alternatives, which aren't in the file."""
         found: list[int | str] = []
         part: Any = self.values
         for step in location:
@@ -178,7 +178,7 @@ def read(path: Path) -> Document:
     """Read a file.
 
     Raises:
-        FileNotFoundError: it isn't there.
+        FileNotFoundError: the file doesn't exist.
         UserError: it can't be read, isn't YAML, or isn't a mapping.
     """
     try:
@@ -187,7 +187,7 @@ def read(path: Path) -> Document:
         raise
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
-        raise FileError(path, [Problem(line, "there is a byte that isn't UTF-8; save the file as UTF-8")]) from error
+        raise FileError(path, [Problem(line, "it has a byte that isn't UTF-8; save the file as UTF-8")]) from error
     except (OSError, ValueError) as error:
         raise UserError(f"can't read {path}: {getattr(error, 'strerror', None) or error}") from error
     try:
@@ -197,10 +197,10 @@ def read(path: Path) -> Document:
         parts = dict(_parts(root))
     except yaml.reader.ReaderError as error:
         line = text[: error.position].count("\n") + 1
-        said = f"there is a character that YAML doesn't allow, U+{error.character:04X}; delete it"
+        said = f"it has a character that YAML doesn't allow, U+{error.character:04X}; delete it"
         raise FileError(path, [Problem(line, said)]) from error
     except yaml.MarkedYAMLError as error:
-        # A key without a colon is noticed in the line after it.
+        # YAML reports a key without a colon in the line after it.
         mark = error.context_mark if "simple key" in str(error.context) else error.problem_mark or error.context_mark
         raise FileError(path, [Problem(mark.line + 1 if mark else None, _syntax(error))]) from error
     except RecursionError as error:
@@ -250,7 +250,7 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=True)
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        """Keys are text as they stand: a model may be named 3, or 010."""
+        """Read all keys as text: a model may be named 3 or 010."""
         node = super().compose_mapping_node(anchor)
         first: dict[str, int] = {}
         for key, _ in node.value:
@@ -309,7 +309,7 @@ _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_number)
 
 
 def _syntax(error: yaml.MarkedYAMLError) -> str:
-    """What is wrong with the YAML, and what to write instead where that is plain."""
+    """The mistake in the YAML and, if it is clear, what to write instead."""
     said = error.problem or error.context or "it ends too early"
     hints = {
         "'\\t'": "indent with spaces, not with tabs",
@@ -330,7 +330,7 @@ def _parts(root: yaml.Node | None) -> Iterator[tuple[Location, "Part"]]:
     """Every part of a file by its location.
 
     Raises:
-        yaml.YAMLError: there are more than `MOST_PARTS`, by aliases of aliases.
+        yaml.YAMLError: there are more than `MOST_PARTS`, for example by aliases of aliases.
     """
     waiting: list[tuple[Location, yaml.Node]] = [((), root)] if root else []
     count = 0

@@ -1,6 +1,6 @@
-"""The experiment's section `corpus`: which articles of which dump, what of their text, and how examples are made of it.
+"""The experiment's section `corpus`: the dump, its articles, their text, and the examples made from it.
 
-`bertline corpus` and `bertline vocabulary` have the same as options.
+`bertline corpus` and `bertline vocabulary` have options of the same names.
 """
 
 from collections.abc import Callable
@@ -13,11 +13,11 @@ from bertline.sources.files import Source
 from bertline.stage.configs import Count, Probability, Real, Section
 
 Amount = Literal["none", "prose", "all"]
-"""Of the parts of a page that aren't paragraphs: `prose` is what has 8 words or more and ends as a sentence does."""
+"""How much to keep of parts that aren't paragraphs; `prose`: with 8 words or more and the end of a sentence."""
 
 
 class Articles(Section):
-    """Which articles of which dump."""
+    """The dump, and the articles to use."""
 
     dump: Source
     """A MediaWiki `pages-articles` dump, bz2, single stream or multistream. `sample:pydoc-topics` is English prose that
@@ -35,18 +35,17 @@ class Articles(Section):
     unknown_templates: Literal["drop", "ignore"] = "drop"
     """A template in mid-sentence whose text isn't known: drop its sentence, or only the template."""
     templates: Source | None = None
-    """A YAML table of which template shows what, asked before bertline's own; in the form
-    of `wikipedia/tables`."""
+    """A YAML table of templates' texts in the form of `wikipedia/tables`; it has priority over bertline's own."""
     template_text: Literal["shown", "none"] = "shown"
-    """What templates show: keep it, or take no template's text for known."""
+    """Keep the text that templates show, or treat every template as unknown."""
     list_items: Amount = "prose"
-    """Items of lists: none, those that read like prose (8 words or more, with an end as a sentence has), or all."""
+    """Items of lists: none, those that read like prose (8 words or more and the end of a sentence), or all."""
     tables: Amount = "none"
     """Cells of tables, each a paragraph: none, those that read like prose, or all."""
     captions: Amount = "none"
-    """Captions of pictures and galleries, behind the paragraph that they stand in: none, prose, or all."""
+    """Captions of pictures and galleries, after their paragraph: none, prose, or all."""
     headings: Literal["none", "all"] = "none"
-    """Headings: leave them out, or make each a paragraph."""
+    """Headings: leave them out, or make each one a paragraph."""
 
     def with_sources(self, change: Callable[[Source], Source]) -> Self:
         """A copy in which every source is changed."""
@@ -60,8 +59,8 @@ class Corpus(Articles):
     sequence_length: int = Field(128, ge=16, le=512)
     """Tokens of one example, with [CLS], two [SEP] and padding."""
     next_sentence: bool = True
-    """Two segments an example, for MLM and NSP as in BERT; false packs whole sentences over the ends of documents, for
-    MLM alone (RoBERTa's FULL-SENTENCES), and needs `pretrain.next_sentence: false`."""
+    """Two segments in an example, for MLM and NSP as in BERT. False packs whole sentences across documents, for MLM
+    only (RoBERTa's FULL-SENTENCES), and needs `pretrain.next_sentence: false`."""
     max_predictions: Count = 20
     """Masked positions of one example at most."""
     masking_rate: Real = Field(0.15, gt=0, lt=1)
@@ -72,13 +71,13 @@ class Corpus(Articles):
     """Mask up to so many neighbouring words together, n of them with weight 1/n; above 1 only with whole words."""
     short_sequence_rate: Probability = 0.1
     """Share of examples that aim at a random shorter length, so that fine-tuning's lengths aren't new to the model.
-    Without effect where `next_sentence` is false."""
+    No effect if `next_sentence` is false."""
     duplicates: int = Field(10, ge=1)
-    """How often a document is used, each time with other cuts and masks (`dupe_factor`). The original: en 2, ru 10."""
+    """Each document is used so often, with different cuts and masks (`dupe_factor`). The original: en 2, ru 10."""
     shards: int = Field(256, ge=1, le=65536)
-    """Buckets that documents are spread over by hash, and so TFRecord files. Random next sentences come from the own
-    bucket, whose text and plan are in a worker's memory: English Wikipedia's 3 Bn tokens / 256 = 12 M tokens, 280 MB
-    with 10 duplicates. That grows by 8 bytes a token, and a byte a token and duplicate."""
+    """Number of TFRecord files and of their buckets; a hash assigns documents to buckets. Random next sentences come
+    from the same bucket, whose text and plan are in a worker's memory: English Wikipedia's 3 Bn tokens / 256 = 12 M
+    tokens, 280 MB with 10 duplicates. That grows by 8 bytes a token, and a byte a token and duplicate."""
     compression: Literal["none", "gzip"] = "none"
     """gzip: a fifth of the size, several times slower to read."""
     held_out: float = Field(0.005, ge=0, lt=0.5)
@@ -87,7 +86,8 @@ class Corpus(Articles):
     seed: int = Field(17, ge=0, lt=2**64)
     """Cuts, partners and masks are functions of (seed, document, duplicate)."""
     max_unknown: Probability = 0.01
-    """Share of [UNK] among the pieces at most: above it the vocabulary is another language's. Not in the key."""
+    """Largest share of [UNK] among the pieces; above it the vocabulary is probably for another language. Not in the
+    key."""
 
     @model_serializer(mode="wrap")
     def _limit_not_in_the_key(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> Any:

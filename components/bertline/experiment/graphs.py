@@ -1,7 +1,7 @@
-"""Everything that an experiment leads to, as one graph: plan, report, logs, status and pull walk its nodes.
+"""The graph of all results of an experiment, which plan, report, logs, status and pull use.
 
-A graph is unrolled from an experiment (`unrolling`), or read from the store as the reverse of writing it there. Nodes
-have their configurations only in the first case; all else is the same.
+A graph is made from an experiment (`unrolling`) or read from the store. Only in the first case nodes have their
+configurations.
 """
 
 from collections.abc import Iterable
@@ -26,26 +26,26 @@ Config = TypeVar("Config", bound=StageConfig)
 
 
 class Node(BaseModel):
-    """One result: what it is for, which key it has, which task makes it."""
+    """One result: its place in the experiment, its key, its task."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     stage: str
     key: Annotated[str, StringConstraints(pattern=KEY_PATTERN)]
     task: str
-    """Name of the task that makes it; nodes that differ only in their seed of fine-tuning share one."""
+    """Name of its task; nodes that differ only in the seed of fine-tuning share a task."""
     needs: tuple[str, ...] = ()
     """Tasks whose results it needs."""
     run: str = ""
-    """Model and seed, as `6L` or `6L-seed2`; empty for what all runs share."""
+    """Model and seed, such as `6L` or `6L-seed2`; empty for a result that all runs share."""
     model: str = ""
-    """Empty for what all models share."""
+    """Name of the model; empty for a result that all models share."""
     seed: int | None = None
-    """Of pre-training; None for what all runs share."""
+    """Seed of pre-training; None for a result that all runs share."""
     epoch: int = 0
-    """At which the round ends; 0 for what belongs to none."""
+    """Last epoch of the round; 0 for a result without a round."""
     glue_task: str = ""
-    """What was fine-tuned on, as `MNLI-m`; empty for all else."""
+    """Task of the fine-tuning, such as `MNLI-m`; empty for other results."""
     fine_tuning_seed: int | None = None
     steps: int = 0
     """Gradient steps of pre-training."""
@@ -57,9 +57,9 @@ class Node(BaseModel):
         """The node of a configuration, with its key.
 
         Args:
-            config: Of the stage.
+            config: The stage's configuration.
             needs: Names of tasks.
-            task: Name of its own; `task_name` by default.
+            task: Name of its task; `task_name` by default.
             place: The other fields.
         """
         where = {name: place[name] for name in ("run", "epoch", "glue_task") if name in place}
@@ -78,25 +78,25 @@ class Node(BaseModel):
 
     @property
     def place(self) -> tuple[str | int | None, ...]:
-        """Its place in the experiment, whatever its key: the same in two versions of it."""
+        """Its place in the experiment, independent of its key; the same in two versions of the experiment."""
         return self.stage, self.model, self.seed, self.epoch, self.glue_task, self.fine_tuning_seed
 
 
 @dataclass(frozen=True)
 class Task:
-    """What one pod or process does: nodes of one stage, one after the other."""
+    """The work of one pod or process: nodes of one stage, one after the other."""
 
     nodes: tuple[Node, ...]
-    """One at least."""
+    """At least one node."""
 
     @property
     def name(self) -> str:
-        """`corpus`, `6L-pretrain-10`, `6L-evaluate-10-MNLI-m`: a valid KFP task name's beginning, unique."""
+        """`corpus`, `6L-pretrain-10`, `6L-evaluate-10-MNLI-m`: unique, and a valid beginning of a KFP task name."""
         return self.nodes[0].task
 
     @property
     def stage(self) -> str:
-        """Of all its nodes."""
+        """The stage of its nodes."""
         return self.nodes[0].stage
 
     @property
@@ -121,20 +121,20 @@ class Task:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Of what it makes."""
+        """Keys of its results."""
         return tuple(node.key for node in self.nodes)
 
 
 @dataclass(frozen=True)
 class Graph:
-    """An experiment and all it leads to but the report, whose key follows from the rest."""
+    """An experiment and all its results except the report, whose key follows from the others."""
 
     experiment: Experiment
     nodes: tuple[Node, ...]
-    """In an order that respects what they need; rounds of one run together."""
+    """Each node after those that it needs; rounds of a run are adjacent."""
     document: dict[str, Any]
-    """As the store's reference keeps it. `resolved` isn't in the digest (see `references.digest`), and `experiment`
-    lacks what has its default: so an option that is added later makes no new version of an old experiment."""
+    """The document in the store's reference. `resolved` isn't in the digest (see `references.digest`), and `experiment`
+    has no fields with default values, so a new option doesn't make a new version of an old experiment."""
 
     @classmethod
     def of(cls, experiment: Experiment, nodes: Iterable[Node]) -> Self:
@@ -150,10 +150,10 @@ class Graph:
 
     @classmethod
     def read(cls, document: dict[str, Any]) -> Self:
-        """The reverse: from `document`, without configurations.
+        """Read a graph from its `document`, without configurations.
 
         Raises:
-            KeyError, TypeError, ValidationError: it isn't one.
+            KeyError, TypeError, ValidationError: it isn't a graph.
         """
         nodes = tuple(Node.model_validate(node) for node in document["nodes"])
         return cls(Experiment.model_validate(document["resolved"]), nodes, document)
@@ -165,12 +165,12 @@ class Graph:
 
     @cached_property
     def digest(self) -> str:
-        """Tells this version of the experiment from others."""
+        """Identifies this version of the experiment."""
         return references.digest(self.document)
 
     @property
     def report(self) -> Node:
-        """The report, which needs all else."""
+        """The report, which needs all other results."""
         config = ReportConfig(name=self.experiment.name, graph=self.digest)
         return Node.of(config, dict.fromkeys(node.task for node in self.nodes))
 
@@ -180,24 +180,24 @@ class Graph:
         return tuple(dict.fromkeys(node.run for node in self.nodes if node.run))
 
     def tasks(self) -> tuple[Task, ...]:
-        """All tasks in an order that respects what they need, the report last."""
+        """All tasks, each after those that it needs; the report is last."""
         tasks: dict[str, list[Node]] = {}
         for node in (*self.nodes, self.report):
             tasks.setdefault(node.task, []).append(node)
         return tuple(Task(tuple(nodes)) for nodes in tasks.values())
 
     def select(self, stage: str, **place: Any) -> tuple[Node, ...]:
-        """Nodes of a stage in which these fields have these values: `select("evaluate", run="6L", epoch=10)`."""
+        """Nodes of a stage with these values: `select("evaluate", run="6L", epoch=10)`."""
         return tuple(node for node in self.nodes if node.has(stage=stage, **place))
 
     def configs(self, kind: type[Config], **place: Any) -> tuple[Config, ...]:
-        """The same for configurations, by their class."""
+        """Configurations of a class, from nodes with these values."""
         found = (node.config for node in self.select(kind.STAGE, **place))
         return tuple(config for config in found if isinstance(config, kind))
 
 
 def task_name(stage: str, run: str = "", epoch: int = 0, glue_task: str = "") -> str:
-    """By which all commands, logs and pods know a task."""
+    """A task's name in commands, logs and pods."""
     return "-".join(filter(None, (run, stage, str(epoch or ""), glue_task)))
 
 
@@ -211,12 +211,12 @@ def read(store: ObjectStore, reference: Reference) -> Graph:
     place = f"{store.uri}/{references.ROOT}{reference.name}/{reference.digest}.json"
     if "nodes" not in reference.graph and "runs" in reference.graph:
         raise UserError(
-            f"{place} was written by an older version of bertline, and this one can't read it. Nothing of it is "
-            "deleted. `bertline run` or `bertline submit` with the experiment's file writes it anew"
+            f"{place} was written by an older version of bertline, and this version can't read it. Nothing was "
+            "deleted. `bertline run` or `bertline submit` with the experiment file writes it again"
         )
     try:
         return Graph.read(reference.graph)
     except (KeyError, TypeError, ValidationError) as error:
         raise DamagedError(
-            f"{place} isn't the graph of an experiment that this version of bertline knows: {redacted(str(error))}"
+            f"{place} isn't a graph that this version of bertline can read: {redacted(str(error))}"
         ) from error

@@ -1,10 +1,10 @@
 """Learning-rate schedules, one over the whole experiment, made of linear pieces.
 
-A round's key holds the pieces *clipped to the round's steps*. So a round is redone exactly if a learning rate that it
-uses changed: under `constant` more epochs only add rounds, under `warmup-stable-decay` they redo the decay alone,
-under `linear` they redo everything, as they must.
+A round's key holds the pieces *clipped to the round's steps*. So a round is repeated only if one of its learning rates
+changed: with `constant` more epochs only add rounds, with `warmup-stable-decay` they repeat the decay, with `linear`
+they repeat everything.
 
-Steps count from 0, as BERT's global step does: under a warm-up the first step has learning rate 0.
+Steps count from 0, like BERT's global step: with a warm-up the first step has learning rate 0.
 """
 
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ class _Schedule(BaseModel):
     """Steps of linear rise from 0."""
 
     def least_steps(self) -> dict[str, int]:
-        """How many steps the experiment must have at least, by the fields that say so."""
+        """Field → least number of steps that the experiment must have."""
         return {"warmup_steps": self.warmup_steps}
 
     def _warmup(self) -> list[Piece]:
@@ -58,7 +58,7 @@ class _Schedule(BaseModel):
 
 
 class Linear(_Schedule):
-    """As BERT: rise, then a straight line that reaches 0 at the last step of the experiment."""
+    """As in BERT: rise, then a straight line that reaches 0 at the last step of the experiment."""
 
     schedule: Literal["linear"]
 
@@ -70,7 +70,7 @@ class Linear(_Schedule):
 
 
 class Constant(_Schedule):
-    """Rise, then constant. Can be extended by more epochs without redoing anything."""
+    """Rise, then constant. More epochs repeat nothing."""
 
     schedule: Literal["constant"]
 
@@ -80,7 +80,7 @@ class Constant(_Schedule):
 
 
 class WarmupStableDecay(_Schedule):
-    """Rise, constant, and a linear fall to 0 over the last steps. Extending it redoes only the rounds of the fall."""
+    """Rise, constant, and a linear fall to 0 over the last steps. More epochs repeat only the rounds of the fall."""
 
     schedule: Literal["warmup-stable-decay"]
     decay_steps: int = Field(ge=1, le=10**18)
@@ -97,7 +97,7 @@ class WarmupStableDecay(_Schedule):
 
 
 class Rounds(_Schedule):
-    """The original's saw-tooth, for those who want it to the letter: each round restarts the line to 0 at *its* end."""
+    """The original's saw-tooth: each round restarts the line, which reaches 0 at the *round's* end."""
 
     schedule: Literal["rounds"]
 

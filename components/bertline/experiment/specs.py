@@ -1,4 +1,4 @@
-"""The experiment: one YAML file that says everything that changes a result.
+"""The experiment: one YAML file with everything that changes a result.
 
 Sections: `corpus`, `vocabulary`, `models`, `pretrain`, `evaluate`. Unknown keys are refused, every value is checked
 before anything is downloaded. Defaults are those of the original experiment (StagedML's "Train Large, Then Compress"
@@ -26,12 +26,12 @@ from bertline.sources.files import Source
 from bertline.stage.configs import Count, Operational, Probability, Real, Section, TrainingSeed
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,39}$")]
-"""Shows in object names, pod labels and charts: letters, digits, `.`, `_`, `-`, at most 40."""
+"""Part of object names, pod labels and charts: letters, digits, `.`, `_`, `-`, at most 40."""
 
 TaskName = Literal["MNLI-m", "MNLI-mm", "sample-nli"]
 
 MOST_TASKS = 10_000
-"""Of one experiment: pre-trainings and evaluations of all rounds."""
+"""Largest number of tasks of an experiment: pre-trainings and evaluations of all rounds."""
 
 # BERT appendix A.2: 1,000,000 steps * 256 sequences * 512 tokens
 BERT_TOKENS = 10**6 * 256 * 512
@@ -44,9 +44,9 @@ class TrainVocabulary(Section):
     """Train a WordPiece vocabulary on the corpus' articles."""
 
     size: int = Field(30522, ge=100, le=10**7)
-    """Pieces at most, the five special ones included; a small corpus gives fewer."""
+    """Largest number of pieces, with the five special ones; a small corpus has fewer."""
     max_characters: int = Field(1_000_000_000, ge=1, le=10**15)
-    """Prose to read at most, from the dump's beginning: more hardly changes the pieces."""
+    """Characters of prose to read at most, from the dump's beginning; more hardly changes the pieces."""
 
 
 class Vocabulary(Section):
@@ -55,7 +55,7 @@ class Vocabulary(Section):
     file: Source | None = None
     """One piece a line, BERT's vocab.txt."""
     train: TrainVocabulary | None = None
-    """Train one instead."""
+    """Train a vocabulary instead."""
     lower_case: bool
     """Lower-case and strip accents before the pieces are looked up. Must be false for a cased vocabulary: the original
     lower-cased Russian against the multilingual cased one."""
@@ -63,7 +63,7 @@ class Vocabulary(Section):
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         if (self.file is None) == (self.train is None):
-            raise ValueError("give either `file` (a vocab.txt) or `train` (size: …), not both and not neither")
+            raise ValueError("give either `file` (a vocab.txt) or `train` (size: …), exactly one of them")
         return self
 
 
@@ -83,7 +83,7 @@ class Model(Section):
     max_positions: int = Field(512, ge=16, le=2**16)
     """Positions that have an embedding."""
     dropout: Real = Field(0.1, ge=0, lt=1)
-    """Of hidden states and attention, in pre-training and fine-tuning."""
+    """Dropout of hidden states and attention, in pre-training and fine-tuning."""
     initializer_range: Real = Field(0.02, gt=0)
     """Standard deviation of the truncated normal the weights start from."""
 
@@ -97,7 +97,7 @@ class Model(Section):
 
 
 class Optimizer(Section):
-    """AdamW as BERT used it. LayerNorm and bias are never decayed (the original decayed LayerNorm by mistake)."""
+    """AdamW as BERT used it. LayerNorm and bias have no weight decay (in the original LayerNorm had it by mistake)."""
 
     weight_decay: Real = Field(0.01, ge=0)
     beta_1: Real = Field(0.9, ge=0, lt=1)
@@ -108,7 +108,7 @@ class Optimizer(Section):
 
 
 class Checkpoints(Operational):
-    """How often a pre-training attempt saves itself: what a kill costs."""
+    """Interval of pre-training's checkpoints; a kill loses the work since the last one."""
 
     every_steps: Count = 2000
     every_minutes: Real = Field(10, gt=0)
@@ -119,7 +119,7 @@ class Pretrain(Section):
     """The loop: rounds of epochs, each ending in a milestone that is evaluated."""
 
     epochs: Count = 50
-    """Epochs in all. An epoch is `steps_per_epoch` steps, not a pass over the data."""
+    """Epochs in total. An epoch is `steps_per_epoch` steps, not a pass over the data."""
     steps_per_epoch: Count = 10_000
     """Gradient steps."""
     epochs_per_round: Count = 10
@@ -128,11 +128,11 @@ class Pretrain(Section):
     """One schedule over all epochs."""
     optimizer: Optimizer = Optimizer()
     next_sentence: bool = True
-    """Joint MLM and NSP loss as in BERT; false trains MLM alone."""
+    """Joint MLM and NSP loss as in BERT; false trains only MLM."""
     seeds: tuple[TrainingSeed, ...] = Field((1,), min_length=1)
     """One run of every model for each: initial weights, order of the data and dropout are functions of it."""
     held_out_examples: Count = 4096
-    """Held-out examples that each epoch's loss is measured on, at most."""
+    """Largest number of held-out examples for each epoch's loss."""
     checkpoints: Checkpoints = Checkpoints()
 
     @property
@@ -160,7 +160,7 @@ class Pretrain(Section):
 
 
 class TaskFiles(Section):
-    """Where a task's examples are: GLUE's tsv files."""
+    """A task's files: GLUE's tsv files."""
 
     train: Source
     dev: Source
@@ -170,7 +170,7 @@ class Evaluate(Section):
     """Fine-tuning of every milestone."""
 
     tasks: dict[TaskName, TaskFiles] = Field(min_length=1)
-    """What to fine-tune on."""
+    """The tasks to fine-tune on."""
     epochs: Count = 3
     """Passes over the task's training examples."""
     batch_size: int = Field(32, ge=1, le=2**20)
@@ -202,7 +202,7 @@ class Experiment(Section):
     corpus: Corpus
     vocabulary: Vocabulary
     models: dict[Name, Model] = Field(min_length=1)
-    """By the name that charts and tables show."""
+    """Name in charts and tables → model."""
     pretrain: Pretrain
     evaluate: Evaluate
 
@@ -237,21 +237,21 @@ class Experiment(Section):
                 yield ("models", model, "max_positions"), said
 
     def _names_that_differ_by_case(self) -> Iterator[tuple[mistakes.Location, str]]:
-        """Case alone doesn't tell files apart everywhere; and a run is named after its model and seed."""
+        """Refuse names of runs that differ only by case, because some file systems ignore case."""
         first: dict[str, str] = {}
         for model in self.models:
             runs = [self.run_name(model, seed) for seed in self.pretrain.seeds]
             if again := next((run for run in runs if run.lower() in first), None):
-                said = f"two runs would be named {first[again.lower()]} and {again}; name the models otherwise"
+                said = f"two runs would be named {first[again.lower()]} and {again}; choose other names"
                 yield ("models", model), said
             first |= {run.lower(): run for run in runs}
 
     def run_name(self, model: str, seed: int) -> str:
-        """Of all rounds of one model with one seed."""
+        """The name of a model's run with one seed."""
         return model if len(self.pretrain.seeds) == 1 else f"{model}-seed{seed}"
 
     def sources(self) -> Iterator[Source]:
-        """Every file from outside that it names."""
+        """All input files of the experiment."""
         yield self.corpus.dump
         if self.corpus.templates:
             yield self.corpus.templates
@@ -297,7 +297,7 @@ def read(path: Path) -> yamlfiles.Document:
     """An experiment file, not yet checked.
 
     Raises:
-        UserError: it isn't there, can't be read, or isn't YAML.
+        UserError: the file doesn't exist, can't be read, or isn't YAML.
     """
     try:
         return yamlfiles.read(path)
@@ -306,7 +306,7 @@ def read(path: Path) -> yamlfiles.Document:
 
 
 def of(document: yamlfiles.Document) -> Experiment:
-    """What a file says.
+    """The experiment in a file.
 
     Raises:
         FileError: a line for each thing that is wrong.
@@ -315,7 +315,7 @@ def of(document: yamlfiles.Document) -> Experiment:
 
 
 def section(document: yamlfiles.Document, name: str, kind: type[S]) -> S | None:
-    """A section that is right by itself, whatever is wrong with others; None if it isn't."""
+    """A section, independent of mistakes in other sections; None if it has mistakes itself."""
     try:
         return kind.model_validate_json(json.dumps(document.values.get(name)), strict=True, context=_folder(document))
     except ValidationError:

@@ -1,8 +1,8 @@
 """The charts, as Vega-Lite specifications.
 
-The same specification is drawn by the browser and, without one, into SVG and PNG files. Text and lines are
+The browser draws these specifications; without a browser they are drawn into SVG and PNG files. Text and lines are
 `currentColor`, so that a chart follows the page from light to dark. The models' colours have a contrast of at least 3:1
-with both backgrounds, and every model has a shape of its own too, for those who don't see colours or print without.
+with both backgrounds, and every model also has its own shape, for readers who don't see colours.
 """
 
 import functools
@@ -23,10 +23,10 @@ SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down"
 HEIGHT = 340
 FILE_WIDTH = 720
 LEGEND_CHARACTERS = 34
-"""What a legend's line holds on a phone."""
+"""Characters of a legend's line on a phone."""
 
 SHARED = ("$schema", "config", "datasets", "background", "padding", "autosize")
-"""What stands at the top of a specification, once."""
+"""Keys that a specification has only at its top."""
 
 VEGA_LITE = alt.SCHEMA_VERSION.rpartition(".")[0]
 """The version of the language that altair writes, as vl-convert names it."""
@@ -34,14 +34,14 @@ VEGA_LITE = alt.SCHEMA_VERSION.rpartition(".")[0]
 
 @dataclass(frozen=True)
 class Chart:
-    """One chart and what it shows, in words."""
+    """One chart, with a description in words."""
 
     id: str
     title: str
     spec: dict[str, Any]
     """Vega-Lite, as wide as its container."""
     alternative: str
-    """For those who can't see it."""
+    """A description for readers who can't see the chart."""
     caption: str
 
 
@@ -51,11 +51,11 @@ def accuracy(
     """Accuracy against pre-training wall-clock, a line for each model; None if there is nothing to draw.
 
     Args:
-        task: Names the chart.
-        label: The task as people see it.
+        task: The task, part of the chart's name.
+        label: The task's name for readers.
         models: All models of the experiment, so that each keeps its colour in every chart.
-        scores: Those of the task.
-        unit: Of the wall-clock.
+        scores: Scores of the task.
+        unit: Unit of the wall-clock.
         subtitle: A warning to show in the chart itself; may be empty.
     """
     shown = [score for score in scores if score.accuracy is not None and score.wall_clock_s is not None]
@@ -141,13 +141,13 @@ def held_out_loss(models: Sequence[str], losses: Sequence[Loss], unit: TimeUnit,
 
 @functools.cache
 def bundle() -> str:
-    """Vega, Vega-Lite and Vega-Embed in one piece of JavaScript that asks the network for nothing."""
+    """Vega, Vega-Lite and Vega-Embed as one JavaScript that needs no network."""
     script: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VEGA_LITE)
     return script.replace("</script", "<\\/script")  # inside a string literal it means the same
 
 
 def svg(chart: Chart, *, for_file: bool) -> str:
-    """A chart without a browser: in the page it has the page's colours, in a file it is on white and has its title."""
+    """A chart as SVG: in the page with the page's colours, in a file on white and with its title."""
     text: str = vl_convert.vegalite_to_svg(_fixed(chart, for_file), vl_version=VEGA_LITE)
     return text
 
@@ -196,7 +196,7 @@ def _accuracy_row(score: Score, unit: TimeUnit) -> dict[str, Any]:
 
 
 def _accuracy_domain(low: float, high: float, chance: float) -> tuple[tuple[float, float], bool]:
-    """Limits of the axis, and whether chance is within: not if the lines had to shrink to a third of the height."""
+    """Limits of the axis, and whether they include chance: not if the lines would shrink to a third of the height."""
     span = max(high - low, 0.01)
     with_chance = low - chance <= 2 * span
     if with_chance:
@@ -211,7 +211,7 @@ def _ticks(domain: tuple[float, float]) -> str:
 
 
 def _chance(chance: float, name: str, scale: alt.Scale) -> list[Any]:
-    """A line at what a model gets that learned nothing: the largest class for all examples, or a guess."""
+    """A line at the accuracy of a model that learned nothing: always the largest class, or a guess."""
     base = alt.Chart(alt.InlineData(values=[{"chance": chance, "label": f"{name}, {formats.percent(chance)}"}]))
     y = alt.Y("chance:Q", scale=scale)
     return [

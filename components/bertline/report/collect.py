@@ -1,4 +1,4 @@
-"""From the graph of an experiment to what its manifests say, with a gap where there is none yet."""
+"""Reads the manifests of an experiment's graph; a missing manifest is a gap."""
 
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -31,13 +31,13 @@ class Item(Generic[M]):
 
     @property
     def reason(self) -> str:
-        """Why there is no manifest, in a word or two; empty if there is one."""
+        """Why there is no manifest, in a few words; empty if there is one."""
         return "" if self.manifest else str(self.history.state)
 
 
 @dataclass(frozen=True)
 class Collected:
-    """All that the report says comes from here."""
+    """All data of the report."""
 
     graph: Graph
     items: tuple[Item[Any], ...]
@@ -45,34 +45,34 @@ class Collected:
 
     @property
     def experiment(self) -> Experiment:
-        """With all its defaults."""
+        """The experiment with all defaults."""
         return self.graph.experiment
 
     def of(self, shape: type[Shape], **place: Any) -> list[Item[Shape]]:
-        """Those of a stage, by the shape of its manifest; `place` as in `Graph.select`."""
+        """Items of a stage, by the class of its manifest; `place` as in `Graph.select`."""
         return [item for item in self.items if item.node.has(stage=shape.STAGE, **place)]
 
     @property
     def vocabulary(self) -> Item[VocabularyManifest]:
-        """The one that all runs share."""
+        """The vocabulary of all runs."""
         return self.of(VocabularyManifest)[0]
 
     @property
     def corpus(self) -> Item[CorpusManifest]:
-        """The one that all runs share."""
+        """The corpus of all runs."""
         return self.of(CorpusManifest)[0]
 
     def realizations(self) -> list[Item[Manifest]]:
-        """Every realization once: two runs may lead to the same one."""
+        """Every realization once; two runs may share one."""
         return list({(item.node.stage, item.node.key): item for item in reversed(self.items)}.values())[::-1]
 
     def gaps(self) -> list[Item[Manifest]]:
-        """What isn't done yet."""
+        """Items that aren't done yet."""
         return [item for item in self.realizations() if item.manifest is None]
 
 
 def collect(store: ObjectStore, reference: Reference) -> Collected:
-    """Read all manifests that a version of an experiment leads to.
+    """Read all manifests of a version of an experiment.
 
     Raises:
         DamagedError: a manifest can't be read or lacks a result, or the graph isn't one; names the object.

@@ -5,7 +5,7 @@ from kfp import dsl
 
 @dsl.component(base_image="bertline-report", install_kfp_package=False)
 def report(store: str, config: str) -> str:
-    """The page about everything. Returns its key; several keys if `config` is a list."""
+    """Make the report. Returns its key, or several keys if `config` is a list."""
     from bertline.report.config import ReportConfig
     from bertline.report.stage import run
     from bertline.stage.entrypoints import task

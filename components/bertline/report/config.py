@@ -1,4 +1,4 @@
-"""What the report stage is asked for."""
+"""The configuration of the report stage."""
 
 from typing import ClassVar
 
@@ -6,7 +6,7 @@ from bertline.stage.configs import StageConfig
 
 
 class ReportConfig(StageConfig):
-    """The report of one version of an experiment. The graph's digest stands for all keys in it.
+    """The report of one version of an experiment. The graph's digest represents all its keys.
 
     Payload: `report.html` (self-contained), `report.md`, and the charts they show: `wallclock-accuracy` and
     `wallclock-loss`, each as `.svg` and `.png`. Results and measurements: see `report.stage`.
@@ -17,6 +17,6 @@ class ReportConfig(StageConfig):
     INPUTS: ClassVar[tuple[str, ...]] = ()
 
     name: str
-    """The experiment's name: where its graph is, see `bertline.store.references`."""
+    """The experiment's name, by which its graph is found, see `bertline.store.references`."""
     graph: str
     """Digest of the graph."""

@@ -1,4 +1,4 @@
-"""What can be said, in sentences: carefully, and never more than the figures carry."""
+"""Conclusions in sentences that claim no more than the numbers support."""
 
 from collections.abc import Sequence
 
@@ -12,12 +12,12 @@ from bertline.report.scores import NORMAL, Comparison, Reading, Score
 
 
 def of_comparisons(collected: Collected, comparisons: Sequence[Comparison], unit: TimeUnit) -> list[str]:
-    """A sentence or three for each pair of models."""
+    """One to three sentences for each pair of models."""
     return [sentence(comparison, label_of(comparison.task, collected.experiment), unit) for comparison in comparisons]
 
 
 def of_sampling(collected: Collected, scores: Sequence[Score]) -> list[str]:
-    """For each task, what one evaluation can tell from another at all."""
+    """For each task, the smallest difference that can be claimed."""
     sentences = []
     for task in collected.experiment.evaluate.tasks:
         errors = [score for score in scores if score.task == task and score.sampling_error is not None]
@@ -35,7 +35,7 @@ def of_sampling(collected: Collected, scores: Sequence[Score]) -> list[str]:
 
 
 def of_worthless_scores(collected: Collected, scores: Sequence[Score]) -> list[str]:
-    """Accuracies that say nothing of a model: one class for all examples, or no more than the largest class."""
+    """Accuracies that say nothing about a model: one class for all examples, or not above the largest class."""
     sentences = []
     for score in scores:
         where = f"{score.model} at epoch {score.epoch} on {label_of(score.task, collected.experiment)}"
@@ -51,7 +51,7 @@ def of_worthless_scores(collected: Collected, scores: Sequence[Score]) -> list[s
 
 
 def of_lost_time(collected: Collected) -> str:
-    """How much training was done twice because of restarts; empty if no round says."""
+    """How much training was repeated after restarts; empty if not known."""
     measured = [item.manifest.measurements for item in collected.of(PretrainManifest) if item.manifest]
     known = [m for m in measured if m.lost_s is not None and m.round_wall_clock_s is not None]
     if not known:
@@ -64,7 +64,7 @@ def of_lost_time(collected: Collected) -> str:
     share = useful / (useful + lost) if useful + lost else 1.0
     cost = formats.time_unit(lost).spoken(lost)
     return (
-        f"{restarts} restart{'' if restarts == 1 else 's'} cost {cost} of training done twice: "
+        f"{restarts} restart{'' if restarts == 1 else 's'} cost {cost} of repeated training: "
         f"{formats.percent(share)} of the training time was useful."
     )
 
@@ -79,7 +79,7 @@ def of_completeness(collected: Collected) -> str:
 
 
 def sentence(comparison: Comparison, label: str, unit: TimeUnit) -> str:
-    """Of one pair of models."""
+    """The sentence about one pair of models."""
     better, worse = comparison.better, comparison.worse
     where = f"{label}, after {unit.spoken(comparison.wall_clock_s)} of pre-training, the longest that both reached: "
     standing = f"{_standing(better)}, {_standing(worse)}"

@@ -1,15 +1,15 @@
-"""Numbers as people read them."""
+"""Numbers in readable form."""
 
 import math
 from dataclasses import dataclass
 
 MISSING = "–"
-"""Stands for a measurement that wasn't made."""
+"""The text for a missing measurement."""
 
 
 @dataclass(frozen=True)
 class TimeUnit:
-    """One unit for all durations of a report, so that they can be compared at sight."""
+    """One unit for all durations of a report, so that they are easy to compare."""
 
     name: str
     long: str
@@ -50,7 +50,7 @@ def integer(number: int | None) -> str:
 
 
 def count(number: int | None) -> str:
-    """All digits, or three of them with M or Bn where there are many."""
+    """All digits, or three digits with M or Bn."""
     if number is None or number < 10**6:
         return integer(number)
     # Rounded first: 999,999,999 is 1.00 Bn and not 1000 M.
@@ -68,7 +68,7 @@ def memory(size: int | None) -> str:
 
 
 def percent(share: float | None) -> str:
-    """A share of 1, with one digit after the point."""
+    """A share (0 to 1) in percent with one decimal."""
     return MISSING if share is None else f"{100 * share:.1f} %"
 
 
@@ -83,7 +83,7 @@ def decimal(number: float | None, digits: int = 3) -> str:
 
 
 def rate(number: float | None) -> str:
-    """Something per second: digits after the point only where they tell."""
+    """A rate per second, with decimals only for small values."""
     return MISSING if number is None else f"{number:,.{0 if number >= 100 else 1}f}"
 
 

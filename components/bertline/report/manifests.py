@@ -1,7 +1,7 @@
-"""What the report reads in the manifests of the other stages.
+"""The parts of other stages' manifests that the report reads.
 
-Results are what a stage promises: one that is missing or of another type means that the manifest is damaged.
-Measurements are what could be observed where it ran: each may be missing, and shows as a dash.
+A missing result, or one of another type, means that the manifest is damaged. A measurement may be missing and is then
+shown as a dash.
 """
 
 from typing import Any, ClassVar, Self
@@ -14,7 +14,7 @@ class _Shape(BaseModel):
 
 
 class Manifest(_Shape):
-    """The parts of a manifest that the report reads; of a stage that it says nothing else about, these."""
+    """The parts that the report reads in every manifest."""
 
     STAGE: ClassVar[str] = ""
 
@@ -24,20 +24,20 @@ class Manifest(_Shape):
 
 
 class Duration(_Shape):
-    """Measured by every stage."""
+    """The measurement of every stage."""
 
     seconds: float | None = None
 
 
 class VocabularyResults(_Shape):
-    """Of `vocabulary`."""
+    """Results of `vocabulary`."""
 
     pieces: int
     sha256: str
 
 
 class CorpusResults(_Shape):
-    """Of `corpus`."""
+    """Results of `corpus`."""
 
     documents: int
     words: int
@@ -50,11 +50,11 @@ class CorpusResults(_Shape):
     unknown: int | None = None
     """Tokens that are [UNK]; None in a corpus of an older version."""
     dropped_templates: dict[str, int] = {}
-    """The most frequent templates that stand in sentences and whose text isn't known: how often."""
+    """The most frequent templates in sentences whose text isn't known → how often."""
 
     @property
     def unknown_share(self) -> float | None:
-        """Of the tokens."""
+        """Share of [UNK] among the tokens."""
         return None if self.unknown is None or not self.tokens else self.unknown / self.tokens
 
 
@@ -92,7 +92,7 @@ class Parameters(_Shape):
 
 
 class PretrainResults(_Shape):
-    """Of one round of `pretrain`."""
+    """Results of one round of `pretrain`."""
 
     step: int
     epochs: tuple[Epoch, ...] = Field(min_length=1)
@@ -102,13 +102,13 @@ class PretrainResults(_Shape):
 
 
 class PretrainMeasurements(_Shape):
-    """Of one round of `pretrain`; wall-clock counts training only."""
+    """Measurements of one round of `pretrain`; wall-clock counts training only."""
 
     wall_clock_s: float | None = None
-    """Of all rounds so far."""
+    """Seconds of all rounds so far."""
     round_wall_clock_s: float | None = None
     epoch_wall_clock_s: tuple[float, ...] | None = None
-    """Of all rounds so far, at the end of each of this round's epochs."""
+    """Seconds of all rounds so far, at the end of each of this round's epochs."""
     sequences_per_s: float | None = None
     tokens_per_s: float | None = None
     host_memory_peak_bytes: int | None = None
@@ -120,7 +120,7 @@ class PretrainMeasurements(_Shape):
 
 
 class EvaluateResults(_Shape):
-    """Of one fine-tuning."""
+    """Results of one fine-tuning."""
 
     task: str
     labels: tuple[str, ...] = Field(min_length=2)
@@ -131,11 +131,11 @@ class EvaluateResults(_Shape):
     train_examples: int
     dropped: int
     confusion: tuple[tuple[int, ...], ...] | None = None
-    """Examples by their class and by the predicted one; None in manifests of before."""
+    """Examples by their class and by the predicted one; None in older manifests."""
 
     @property
     def majority(self) -> float | None:
-        """Share of the largest class: the accuracy of one answer for all. None means not known."""
+        """Share of the largest class, the accuracy of always answering it; None means not known."""
         return max(map(sum, self.confusion)) / self.examples if self.confusion else None
 
     @property
@@ -145,14 +145,14 @@ class EvaluateResults(_Shape):
 
 
 class EvaluateMeasurements(Duration):
-    """Of one fine-tuning."""
+    """Measurements of one fine-tuning."""
 
     sequences_per_s: float | None = None
     host_memory_peak_bytes: int | None = None
 
 
 class VocabularyManifest(Manifest):
-    """Of `vocabulary`."""
+    """Manifest of `vocabulary`."""
 
     STAGE: ClassVar[str] = "vocabulary"
 
@@ -161,7 +161,7 @@ class VocabularyManifest(Manifest):
 
 
 class CorpusManifest(Manifest):
-    """Of `corpus`."""
+    """Manifest of `corpus`."""
 
     STAGE: ClassVar[str] = "corpus"
 
@@ -170,7 +170,7 @@ class CorpusManifest(Manifest):
 
 
 class PretrainManifest(Manifest):
-    """Of `pretrain`."""
+    """Manifest of `pretrain`."""
 
     STAGE: ClassVar[str] = "pretrain"
 
@@ -186,7 +186,7 @@ class PretrainManifest(Manifest):
 
 
 class EvaluateManifest(Manifest):
-    """Of `evaluate`."""
+    """Manifest of `evaluate`."""
 
     STAGE: ClassVar[str] = "evaluate"
 
@@ -195,5 +195,5 @@ class EvaluateManifest(Manifest):
 
 
 def shape(stage: str) -> type[Manifest]:
-    """Of a stage's manifests."""
+    """The class of a stage's manifests."""
     return next((shape for shape in Manifest.__subclasses__() if stage == shape.STAGE), Manifest)

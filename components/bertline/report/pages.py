@@ -1,4 +1,4 @@
-"""The report's two forms, from one set of facts: a self-contained HTML page, and Markdown beside chart files."""
+"""The report as a self-contained HTML page, and as Markdown with chart files; both show the same facts."""
 
 import json
 import re
@@ -30,7 +30,7 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~$&])")
 
 
 def write(collected: Collected, directory: Path) -> Path:
-    """Write the report's files into a directory; the HTML page."""
+    """Write the report's files into a directory; return the HTML page."""
     directory.mkdir(parents=True, exist_ok=True)
     facts = _facts(collected)
     for stem, drawn in ((ACCURACY, facts["accuracy_charts"]), (LOSS, [facts["loss_chart"]])):
@@ -99,21 +99,20 @@ def _facts(collected: Collected) -> dict[str, Any]:
 def specification(experiment: Experiment) -> str:
     """The experiment with all its defaults, as a file that runs it again.
 
-    Files of the author's machine are named without their folder: a reader has them elsewhere, and the checksum tells
-    whether they are the same.
+    Local files are named without their folder: a reader has them elsewhere and can compare the checksum.
     """
     document = experiment.with_sources(Source.by_name).model_dump(mode="json", exclude_none=True)
     return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=100)
 
 
 def _unit(collected: Collected) -> TimeUnit:
-    """By the longest pre-training."""
+    """The unit for the longest pre-training."""
     times = [item.manifest.measurements.wall_clock_s or 0 for item in collected.of(PretrainManifest) if item.manifest]
     return formats.time_unit(max(times, default=0))
 
 
 def _json(value: Any) -> str:
-    """JSON that can't end the script element it stands in."""
+    """JSON that can't close the script element around it."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
 
 
@@ -124,7 +123,7 @@ def _html() -> jinja2.Environment:
 
 
 def _markdown() -> jinja2.Environment:
-    """Here `finalize` does what autoescape does for HTML: everything a template puts out is escaped for Markdown."""
+    """An environment whose `finalize` escapes all output for Markdown, like autoescape for HTML."""
     environment = _environment(autoescape=False, finalize=_escape)
     environment.filters["table"] = lambda table: Markup(_markdown_table(table))
     environment.filters["image"] = _image
@@ -145,7 +144,7 @@ def _environment(**options: Any) -> jinja2.Environment:
 
 
 def _escape(value: Any) -> str:
-    """Text for Markdown: nothing in it is markup, nor does it break a line or a table."""
+    """Escaped text for Markdown: without markup, line breaks or table separators."""
     if isinstance(value, Markup):
         return str(value)
     return _SPECIAL.sub(r"\\\1", " ".join(str(value).split()))

@@ -1,4 +1,4 @@
-"""Sample data: made by bertline itself, to see everything work. What is measured on it mustn't pass for a finding."""
+"""Marks results on generated sample data, so that nobody takes them for findings."""
 
 from bertline.experiment.specs import Experiment
 
@@ -14,7 +14,7 @@ def sources(experiment: Experiment) -> list[str]:
 
 
 def label_of(task: str, experiment: Experiment) -> str:
-    """A task's name as the report shows it, never without saying that it is a sample."""
+    """A task's name in the report; says if the task is a sample."""
     files = experiment.evaluate.tasks.get(task)  # type: ignore[call-overload]
     is_sample = task.startswith("sample-") or any(
         source.url.startswith("sample:") for source in ([files.train, files.dev] if files else [])

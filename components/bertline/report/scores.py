@@ -1,10 +1,10 @@
-"""From single fine-tunings to accuracies with their uncertainty, and what can be said of a difference.
+"""Accuracies with their uncertainty, from single fine-tunings, and comparisons of models.
 
 Two sources of error are kept apart:
 
 * The *spread* over seeds. Its unit is the pre-training run, each averaged over its fine-tunings, if there are several
   runs of a model; otherwise it is the fine-tuning, and then says nothing about another pre-training. The 95 %
-  confidence interval is Student's, so two seeds give a wide one, as they should.
+  confidence interval is Student's, so two seeds give a wide one.
 * The *sampling error* of the dev set: with p of n examples right, the binomial standard error is sqrt(p (1 - p) / n).
   More seeds don't shrink it, because they are all measured on the same examples.
 """
@@ -39,9 +39,9 @@ class Score:
     step: int | None
     """None if no fine-tuning is done."""
     wall_clock_s: float | None
-    """Of pre-training, mean over the runs that count here; None if it wasn't measured."""
+    """Seconds of pre-training, mean over these runs; None if it wasn't measured."""
     planned: int
-    """Fine-tunings that there will be."""
+    """Number of planned fine-tunings."""
     done: int
     runs: int
     """Pre-training runs among those done."""
@@ -68,7 +68,7 @@ class Score:
 
     @property
     def half_width(self) -> float | None:
-        """Of the 95 % confidence interval of the mean over seeds; None for a single one."""
+        """Half the width of the 95 % confidence interval of the mean over seeds; None for a single seed."""
         return None if self.deviation is None else student(self.n - 1) * self.deviation / math.sqrt(self.n)
 
 
@@ -110,7 +110,7 @@ class Comparison:
 
     @property
     def difference(self) -> float:
-        """How much better."""
+        """Difference of the accuracies."""
         return self.better.accuracy - self.worse.accuracy
 
     @property
@@ -120,7 +120,7 @@ class Comparison:
 
     @property
     def margin(self) -> float:
-        """What chance allows between two equal models (95 %): the sampling error, with the seeds' where it is known."""
+        """Largest difference of two equal models by chance (95 %), from sampling error and, if known, seeds' error."""
         sampling = NORMAL * math.hypot(self.better.sampling_error, self.worse.sampling_error)
         if self.better.seed_error is None or self.worse.seed_error is None:
             return sampling
@@ -129,12 +129,12 @@ class Comparison:
 
 
 def student(freedom: int) -> float:
-    """Two-sided 95 % quantile of Student's t; beyond the table that of its last line, which is wider."""
+    """Two-sided 95 % quantile of Student's t; beyond the table the value of its last row, which is larger."""
     return STUDENT[min(freedom, len(STUDENT)) - 1]
 
 
 def scores(collected: Collected) -> list[Score]:
-    """By task, epoch and model."""
+    """Scores for each task, epoch and model."""
     return [
         _score(collected, task, model, epoch)
         for task in collected.experiment.evaluate.tasks
@@ -144,7 +144,7 @@ def scores(collected: Collected) -> list[Score]:
 
 
 def losses(collected: Collected) -> list[Loss]:
-    """By model and epoch; only epochs whose wall-clock and held-out loss are known."""
+    """Losses for each model and epoch whose wall-clock and held-out loss are known."""
     found: dict[tuple[str, int], list[tuple[int, float, float]]] = {}
     for item in collected.of(PretrainManifest):
         times = item.manifest.measurements.epoch_wall_clock_s if item.manifest else None
@@ -168,7 +168,7 @@ def losses(collected: Collected) -> list[Loss]:
 
 
 def comparisons(scored: Sequence[Score]) -> list[Comparison]:
-    """One for each task and pair of models that have a wall-clock in common."""
+    """A comparison for each task and each pair of models whose wall-clocks overlap."""
     curves: dict[str, dict[str, list[Score]]] = {}
     for score in scored:
         if score.accuracy is not None and score.wall_clock_s is not None:
@@ -237,7 +237,7 @@ def _time(score: Score) -> float:
 
 
 def _read(curve: Sequence[Score], time: float) -> Reading | None:
-    """The straight line through a model's milestones at one moment; None before the first."""
+    """A model's accuracy at one time, interpolated between milestones; None before the first one."""
     after = next((i for i, score in enumerate(curve) if _time(score) >= time), None)
     if after is None or (after == 0 and _time(curve[0]) > time):
         return None
@@ -249,7 +249,7 @@ def _read(curve: Sequence[Score], time: float) -> Reading | None:
         return None if one is None or other is None else (1 - share) * one + share * other
 
     accuracy = between(left.accuracy, right.accuracy)
-    # The two milestones share the dev set and the seeds: their errors are taken as the same, not as independent.
+    # The two milestones share the dev set and the seeds, so their errors aren't treated as independent.
     sampling_error = between(left.sampling_error, right.sampling_error)
     assert accuracy is not None
     assert sampling_error is not None

@@ -1,4 +1,4 @@
-"""The report stage: read the manifests that an experiment leads to, and tell what they say."""
+"""The report stage: reads the manifests of an experiment and writes the report."""
 
 import time
 from pathlib import Path
@@ -15,9 +15,9 @@ from bertline.store.references import Reference
 
 
 def run(config: ReportConfig, store: ObjectStore) -> Realization:
-    """The report as a realization: of a finished experiment, because a realization never changes.
+    """The report as a realization. The experiment must be finished, because a realization never changes.
 
-    Results: `accuracies`: [{task, run, epoch, seed, accuracy, key}], what its conclusion rests on. Measurements:
+    Results: `accuracies`: [{task, run, epoch, seed, accuracy, key}], the basis of its conclusion. Measurements:
     `seconds`.
 
     Raises:
@@ -37,9 +37,9 @@ def run(config: ReportConfig, store: ObjectStore) -> Realization:
 
 
 def render(store: ObjectStore, reference: Reference, directory: Path) -> Path:
-    """The report of an experiment as far as it is done, into a directory, at any time; the HTML page.
+    """Write the report of what is done so far into a directory; return the HTML page.
 
-    What is missing shows as a gap with its reason.
+    Missing results are gaps with a reason.
 
     Raises:
         DamagedError: a manifest is damaged; names it.

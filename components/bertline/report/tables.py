@@ -1,4 +1,4 @@
-"""The report's tables: what stands in which cell, for both HTML and Markdown."""
+"""The report's tables, for HTML and Markdown."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Cell:
 
     text: str
     title: str = ""
-    """The figure in full, where the text is shortened."""
+    """The full value, if the text is shortened."""
     href: str = ""
     is_gap: bool = False
     is_code: bool = False
@@ -97,7 +97,7 @@ def dropped_templates(collected: Collected) -> Table | None:
 
 
 def models(collected: Collected) -> Table:
-    """The models, with how many epochs would equal BERT's pre-training."""
+    """The models, with the number of epochs that would equal BERT's pre-training."""
     experiment = collected.experiment
     columns = ("layers", "hidden", "heads", "batch", "steps/epoch", "epochs", "encoder", "parameters", "ref. epochs")
     rows = []
@@ -127,7 +127,7 @@ def models(collected: Collected) -> Table:
 
 
 def rounds(collected: Collected, unit: TimeUnit) -> Table:
-    """What every round of pre-training cost and where it got."""
+    """Cost and results of every round of pre-training."""
     items = collected.of(PretrainManifest)
     manifests = [item.manifest for item in items]
     lost = formats.time_unit(max((manifest.measurements.lost_s or 0 for manifest in manifests if manifest), default=0))
@@ -183,7 +183,7 @@ def accuracies(collected: Collected, scores: Sequence[Score], unit: TimeUnit) ->
 
 
 def fine_tunings(collected: Collected) -> Table:
-    """Every single fine-tuning: what the accuracies are means of."""
+    """Every single fine-tuning."""
     columns = (
         Column("run", is_number=False),
         Column("epoch"),
@@ -201,7 +201,7 @@ def fine_tunings(collected: Collected) -> Table:
 
 
 def provenance(collected: Collected) -> Table:
-    """What ran where: a row for each kind of environment."""
+    """Versions and machines: a row for each environment."""
     environments: dict[tuple[Cell, ...], list[str]] = {}
     finished: dict[tuple[Cell, ...], list[str]] = {}
     for item in collected.realizations():
@@ -240,7 +240,7 @@ def reference_epochs(experiment: Experiment) -> Table:
 
 
 def key(key: Key, stage: str = "") -> Cell:
-    """A key's beginning, with all of it at hand."""
+    """The beginning of a key, with the full key as its title."""
     return Cell(formats.short(key), f"{stage} {key}".strip(), is_code=True)
 
 
@@ -280,7 +280,7 @@ def _gpu(manifest: PretrainManifest) -> Cell:
 def _accuracy(score: Score) -> tuple[Cell, ...]:
     if score.accuracy is None or score.sampling_error is None:
         return Cell(score.reason, is_gap=True), *[Cell(formats.MISSING)] * 2, _done(score), *[Cell(formats.MISSING)] * 3
-    # Two single evaluations differ by chance by 1.96 * sqrt(2) standard errors at most, in 95 of 100 cases.
+    # In 95 of 100 cases two single evaluations of equal models differ by at most 1.96 * sqrt(2) standard errors.
     detectable = NORMAL * 2**0.5 * score.sampling_error
     return (
         Cell(formats.percent(score.accuracy), f"{score.accuracy:.6f}"),
@@ -340,12 +340,12 @@ def _environment(provenance: dict[str, Any]) -> tuple[Cell, ...]:
 
 
 def _any_manifest(items: Sequence[Item[PretrainManifest]]) -> tuple[PretrainManifest | None, str]:
-    """A manifest of the first round that is done, or why there is none: all rounds have the same architecture."""
+    """A manifest of the first finished round, or why there is none; all rounds have the same architecture."""
     return next((item.manifest for item in items if item.manifest), None), items[0].reason
 
 
 def _source(source: Source) -> Cell:
-    # The dump's own page, and nothing but the web: other schemes could do things on a click.
+    # Link only http(s): a click on other schemes could be harmful.
     href = source.url if source.url.startswith(("https://", "http://")) else ""
     return Cell(source.name if href or source.is_local else source.url, source.identity, href=href)
 

@@ -106,8 +106,7 @@ class Lease:
         return self._version is not None
 
     def check(self) -> None:
-        """Raise TransientError if we know that another process took the lease. Sends no request, so may be called
-        often.
+        """Raise TransientError if we know that another process took the lease; sends no request.
 
         The renewing thread finds this out within `renew_s`. Call `confirm` before a write.
         """
@@ -265,8 +264,7 @@ class Holder:
 
 
 def find(store: ObjectStore, prefix: str) -> Holder | None:
-    """The holder of a realization's lease; None if there is none, or its process on this machine doesn't exist any
-    more.
+    """The holder of a realization's lease; None if there is none, or its process has ended on this machine.
 
     Raises:
         OutageError: the store can't be reached.
