@@ -2,6 +2,7 @@
 
 import glob
 import json
+import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -41,6 +42,10 @@ def command(
     vocabulary: Annotated[str, typer.Option(help="vocab.txt, one piece a line: a path or a URL.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Folder for the files.", show_default=False)],
     lower_case: LowerCase = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, envvar="BERTLINE_WORKERS", help="Processes.", show_default="one a core, as memory allows"),
+    ] = None,
     as_json: arguments.Json = False,
     **settings: Any,
 ) -> None:
@@ -53,6 +58,8 @@ def command(
     from bertline_cli import displays
     from bertline_pipelines.running import standalone
 
+    if workers:
+        os.environ["BERTLINE_WORKERS"] = str(workers)
     corpus = spec_options.build(Corpus, {"dump": dump, **settings}, {"dump": "DUMP"})
     with displays.stoppable(), displays.transfers(lines=True):
         chosen = _vocabulary(vocabulary, lower_case)

@@ -111,10 +111,11 @@ def test_a_corpus_that_was_ended_goes_on_and_has_the_same_bytes(number, vocabula
     if number != signal.SIGKILL:
         assert "run the same command again" in said
     before = {path.name: path.stat().st_mtime_ns for path in done}
-    went_on = bertline(*arguments, "--out", "ended")
+    went_on = bertline(*arguments, "--out", "ended", "--workers", 2)
     assert went_on.returncode == 0, went_on.stderr
-    units = json.loads((tmp_path / "ended" / "manifest.json").read_text())["measurements"]["units"]
-    assert units <= 65 - len(before), "64 shards and one that is held out"
+    measured = json.loads((tmp_path / "ended" / "manifest.json").read_text())["measurements"]
+    assert measured["workers"] == 2
+    assert measured["units"] <= 65 - len(before), "64 shards and one that is held out"
     assert contents(tmp_path / "ended") == contents(tmp_path / "whole")
     assert not (tmp_path / "ended" / "unfinished").exists()
 
