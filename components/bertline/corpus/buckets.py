@@ -1,4 +1,4 @@
-"""Between the passes: token-id documents of one slice of the dump, sorted into buckets, in one file.
+"""The file between the passes: one slice's documents as token ids, sorted into buckets.
 
     size                     8 bytes, little-endian: of the index
     index, by safetensors:
@@ -11,8 +11,8 @@
         sentence_lengths     [sentences] int32        tokens of each
         tokens               [tokens] int32
 
-So who makes a bucket's shard reads the head of each slice's file, size and index, and of the rest only that bucket's
-piece; and each byte that is read is checked, by the piece's digest, and by the head's, which the slice's receipt tells.
+To make a bucket's shard, a process reads the head (size and index) of each slice's file, and that bucket's pieces.
+Every byte is checked: a piece by its digest, the head by its digest in the slice's receipt.
 """
 
 import dataclasses
@@ -30,10 +30,10 @@ from bertline.store import disks
 
 
 class Partitioner:
-    """Which bucket a document belongs to: a function of its id, the same in every worker.
+    """Assigns documents to buckets by their ids, the same way in every worker.
 
-    Buckets [0, shards) are for training. Those after it hold the held-out documents, among themselves, so that their
-    random next sentences are held out too.
+    Buckets [0, shards) are for training. Later buckets hold only held-out documents, so that their random next
+    sentences are held out too.
     """
 
     def __init__(self, shards: int, held_out: float) -> None:
@@ -43,7 +43,7 @@ class Partitioner:
 
     @property
     def count(self) -> int:
-        """All buckets."""
+        """Number of all buckets."""
         return self.shards + self.held_out_shards
 
     def bucket(self, document: int) -> int:
@@ -54,7 +54,7 @@ class Partitioner:
         return int.from_bytes(digest[8:], "little") % self.shards
 
     def name(self, bucket: int, compression: str) -> str:
-        """The shard that a bucket becomes."""
+        """Name of a bucket's shard."""
         suffix = ".tfrecord.gz" if compression == "gzip" else ".tfrecord"
         if bucket < self.shards:
             return f"train-{bucket:05d}-of-{self.shards:05d}{suffix}"
@@ -63,23 +63,22 @@ class Partitioner:
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """Which buckets become one shard, known before any shard is made.
+    """The buckets of each shard, known before any shard is made.
 
-    A document that is alone in its bucket would have random next sentences out of itself. So a bucket with fewer than
-    two documents is made into a shard together with those after it, until there are two. Corpora that are large enough
-    for their buckets never have such ones.
+    A document that is alone in its bucket would get random next sentences from itself. So a bucket with fewer than two
+    documents is joined with the following buckets until there are two. Large corpora have no such buckets.
     """
 
     sources: tuple[tuple[int, ...], ...]
-    """The buckets that each bucket's shard is made of: often itself alone, none if it went to another's. [buckets]"""
+    """For each bucket the buckets in its shard: usually only itself; empty if it was joined with another. [buckets]"""
     repeated: int
-    """Documents that a later page of the same id replaces."""
+    """Number of documents that are replaced by a later page with the same id."""
     trained: int
-    """Documents that aren't held out."""
+    """Number of documents that aren't held out."""
 
     @classmethod
     def of(cls, heads: Iterable["Head"], partitioner: Partitioner) -> "Layout":
-        """Looks at the ids in all slices."""
+        """The layout for the ids in all slices."""
         found: list[list[npt.NDArray[np.uint64]]] = [[] for _ in range(partitioner.count)]
         for head in heads:
             for bucket, part in enumerate(np.split(head.document_ids, head.document_ends[:-1])):
@@ -92,7 +91,7 @@ class Layout:
 
 
 def _joined(counts: Sequence[int], first: int = 0) -> list[tuple[int, ...]]:
-    """The buckets that each one's shard is made of, if bucket `first + i` has `counts[i]` documents."""
+    """For each bucket the buckets in its shard, if bucket `first + i` has `counts[i]` documents."""
     sources: list[tuple[int, ...]] = [()] * len(counts)
     waiting: list[int] = []
     last: int | None = None
@@ -109,7 +108,7 @@ def _joined(counts: Sequence[int], first: int = 0) -> list[tuple[int, ...]]:
 
 @dataclasses.dataclass(frozen=True)
 class Piece:
-    """One bucket's documents of one slice, somewhere in a file."""
+    """The documents of one bucket in one slice: a part of a file."""
 
     slice: int
     path: Path
@@ -120,7 +119,7 @@ class Piece:
 
 
 class DamagedPiecesError(Exception):
-    """Pieces aren't what their slices' indexes say."""
+    """Pieces differ from their slices' indexes."""
 
     def __init__(self, slices: frozenset[int]) -> None:
         super().__init__(slices)
@@ -129,7 +128,7 @@ class DamagedPiecesError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Head:
-    """What a slice's file holds, from its beginning."""
+    """The content of a slice's file, read from its beginning."""
 
     document_ids: npt.NDArray[np.uint64]
     document_ends: npt.NDArray[np.int64]
@@ -140,15 +139,15 @@ class Head:
 
     @classmethod
     def of(cls, content: bytes) -> "Head":
-        """From the file's first bytes, which are sound."""
+        """Read a head from the file's first bytes, which have been checked."""
         return cls(**safetensors.numpy.load(content[_PREFIX:]), begin=len(content))
 
     def range(self, bucket: int) -> tuple[int, int]:
-        """Where in the file a bucket's piece is; an empty range if it has none."""
+        """The range of a bucket's piece in the file; empty if there is none."""
         return int(self.piece_ends[bucket - 1]) if bucket else self.begin, int(self.piece_ends[bucket])
 
     def piece(self, bucket: int, number: int, path: Path, begin: int) -> Piece:
-        """The bucket's piece, of slice `number`, which lies at byte `begin` of `path`."""
+        """The bucket's piece of slice `number`, at byte `begin` of `path`."""
         first, last = self.range(bucket)
         documents = slice(self.document_ends[bucket - 1] if bucket else 0, self.document_ends[bucket])
         digest = self.digests[bucket].tobytes().hex()
@@ -170,7 +169,7 @@ _PREFIX = 8
 
 
 def write(path: Path, documents: Sequence[Document], partitioner: Partitioner) -> Written:
-    """Write one slice's documents. Of two with one id the later one counts, but both are kept, to be counted."""
+    """Write one slice's documents. If two have the same id, both are written; `read` uses the later one."""
     placed = sorted(
         ((partitioner.bucket(document.id), document.id, document) for document in documents), key=lambda each: each[:2]
     )
@@ -208,12 +207,12 @@ def _piece(documents: Sequence[Document]) -> bytes:
 
 
 def read(pieces: Iterable[Piece]) -> list[Document]:
-    """Documents by id, of one bucket: so it doesn't matter how the dump was sliced.
+    """A bucket's documents, sorted by id, so that the slicing of the dump doesn't matter.
 
-    The pieces come in the dump's order: of two documents with one id the later one counts.
+    The pieces must be in the dump's order: if two documents have the same id, the later one is used.
 
     Raises:
-        DamagedPiecesError: bytes aren't those that were written.
+        DamagedPiecesError: bytes have changed.
     """
     documents: dict[int, Document] = {}
     damaged = set()

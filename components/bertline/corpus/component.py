@@ -5,7 +5,7 @@ from kfp import dsl
 
 @dsl.component(base_image="bertline-corpus", install_kfp_package=False)
 def corpus(store: str, config: str) -> str:
-    """TFRecords from a dump. Returns its key; several keys if `config` is a list."""
+    """Make TFRecords from a dump. Returns the corpus' key; several keys if `config` is a list."""
     from bertline.corpus.config import CorpusConfig
     from bertline.corpus.stage import run
     from bertline.stage.entrypoints import task
@@ -15,7 +15,7 @@ def corpus(store: str, config: str) -> str:
 
 @dsl.component(base_image="bertline-corpus", install_kfp_package=False)
 def corpus_part(store: str, config: str) -> str:
-    """A share of the work on a corpus. Returns its key; several keys if `config` is a list."""
+    """Do a share of the work on a corpus. Returns the part's key; several keys if `config` is a list."""
     from bertline.corpus.config import CorpusPartConfig
     from bertline.corpus.parts import run
     from bertline.stage.entrypoints import task

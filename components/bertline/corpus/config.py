@@ -1,4 +1,4 @@
-"""What the corpus stage is asked for, as a whole and in parts."""
+"""The configurations of the corpus stage: the whole corpus, and parts of the work."""
 
 from typing import ClassVar, Literal, Self
 
@@ -16,12 +16,12 @@ class CorpusConfig(StageConfig):
     Results: `pages`, `articles`, `documents` (with at least one sentence), `words`, `sentences`, `tokens`, `examples`,
     `held_out_documents`, `held_out_examples`, `skipped_bytes`, `unknown` (tokens that are [UNK]), `repeated_documents`
     (replaced by a later page of the same id; `words`, `sentences` and `tokens` count them), `dropped_templates`: {name:
-    how many stood in sentences and their text isn't known}, the 50 most frequent, and `shards`: {path: examples}.
-    Measurements: `worker_s` is the sum of what each unit took its worker, whichever pods and attempts did them, and
-    `words_per_worker_s` follows from it. `seconds` (wall-clock), `workers` and `units` (how many it did itself) are of
-    the attempt that finished.
+    number of unknown ones in sentences}, the 50 most frequent, and `shards`: {path: examples}.
+    Measurements: `worker_s` is the sum of the workers' seconds for all units, over all pods and attempts;
+    `words_per_worker_s` is computed from it. `seconds` (wall-clock), `workers` and `units` (how many it did itself) are
+    those of the attempt that finished.
 
-    ALGORITHM_VERSION stands for all that decides the bytes: `wikipedia`, `text`, `corpus.instances` with its
+    Raise ALGORITHM_VERSION if the bytes change; they depend on `wikipedia`, `text`, `corpus.instances` with its
     `randomness`, `segments` and `masks`, `corpus.buckets`, `examples.shards` and `examples.tfrecords`.
     """
 
@@ -35,7 +35,7 @@ class CorpusConfig(StageConfig):
 
 
 class CorpusPartConfig(StageConfig):
-    """A share of the work on a corpus, for a pod of its own; see `corpus.parts`.
+    """A share of the work on a corpus, for a separate pod; see `corpus.parts`.
 
     No payload, no results. Measurements: `seconds`, `workers`, `units` and their `worker_s`, of the attempt that
     finished.
@@ -46,13 +46,13 @@ class CorpusPartConfig(StageConfig):
     INPUTS: ClassVar[tuple[str, ...]] = ()
 
     corpus: CorpusConfig
-    """Of which corpus."""
+    """The corpus."""
     work: Literal["map", "reduce"]
-    """Slices or buckets. Parts that reduce come after all that map."""
+    """Map (slices) or reduce (buckets). Parts that reduce run after all parts that map."""
     index: int = Field(ge=0)
-    """Which part, from 0: units number `index`, `index + count`, …"""
+    """Number of this part, from 0; its units are `index`, `index + count`, …"""
     count: int = Field(ge=1)
-    """How many parts do this work."""
+    """Number of parts that share this work."""
 
     @model_validator(mode="after")
     def _is_one_of_them(self) -> Self:

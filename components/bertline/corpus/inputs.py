@@ -1,12 +1,11 @@
-"""The dump as one process reads it: whole, from this machine's disk, or in parts, from where it is.
+"""Opens the dump: a file on this machine's disk, or parts of a file elsewhere.
 
-    rolling/dump.json      which state of a dump elsewhere this corpus is made of; create-only
+    rolling/dump.json      the state of the dump from which this corpus is made; create-only
 
-All slices have to be of one state. A file that was read whole and has the right checksum is that file. Parts can't be
-checked that way. Each comes from the state that the first process saw and wrote down, by what the server tells of it
-(`sources.ranges`), and each bz2 block has a CRC. Where there is a checksum, whoever does the first slice reads the
-whole file all the same, checks it, and sees that it is of that state. So a corpus whose first slice is done has the
-right dump, at the price of one download, whatever the number of pods.
+All slices must come from the same state of the file. A whole file is checked by its checksum; parts can't be. So the
+first process records the state that the server reports (`sources.ranges`), all parts must come from this state, and
+each bz2 block has a CRC. If the dump has a checksum, the process that does the first slice also reads the whole file
+and checks it. So once the first slice is done the dump is the right one, after one download for any number of pods.
 """
 
 import json
@@ -25,17 +24,17 @@ PIN = f"{ROLLING}dump.json"
 
 @dataclass(frozen=True)
 class Dump:
-    """What slices are read from."""
+    """The source of slices."""
 
     file: dumps.Dump
     size: int
     """Bytes."""
     state: str | None
-    """Which one it is, where there may be several: what the server tells of it, or the sha256 of what came."""
+    """Identifies the state, if it may change: from the server, or the sha256 of the download."""
 
     @property
     def is_here(self) -> bool:
-        """If it is on this machine."""
+        """True if it is on this machine."""
         return isinstance(self.file, Path)
 
 
@@ -43,17 +42,16 @@ def dump(source: Source, store: ObjectStore, prefix: str, work: Path, *, checks:
     """The dump, to read slices of it.
 
     Args:
-        source: Where it is.
-        store: Of the corpus.
-        prefix: The corpus' place in it.
-        work: Scratch, for a dump that has to be read whole.
-        checks: If the first slice belongs to this process.
-        checked: The state of which the first slice was made, if it is done.
+        source: The dump's source.
+        store: The corpus' store.
+        prefix: The corpus' prefix in the store.
+        work: A scratch folder, for a dump that has to be read whole.
+        checks: True if the first slice belongs to this process.
+        checked: The state from which the first slice was made, if it is done.
 
     Raises:
-        UserError: it isn't there, isn't the file that the checksum names, or isn't in the state any more of which other
-            slices are.
-        TransientError: it was tried for a while.
+        UserError: it doesn't exist, has another checksum, or isn't in the state of the other slices any more.
+        TransientError: the server failed repeatedly.
     """
     ranged = source.ranged(store)
     if ranged is None:
@@ -69,7 +67,7 @@ def dump(source: Source, store: ObjectStore, prefix: str, work: Path, *, checks:
 
 
 def _pinned(ranged: RangedFile, store: ObjectStore, name: str) -> RangedFile:
-    """The state that the first one saw, who may be this one."""
+    """The state that the first process recorded; this may be the first one."""
     written = json.dumps({"url": ranged.url, "size": ranged.size, "state": ranged.state}, indent=1).encode()
     try:
         store.create(name, written)
@@ -80,10 +78,10 @@ def _pinned(ranged: RangedFile, store: ObjectStore, name: str) -> RangedFile:
         document = json.loads(store.get(name)[0])
         pinned = RangedFile(str(document["url"]), int(document["size"]), str(document["state"]), b"")
     except (NotFoundError, ValueError, KeyError, TypeError) as error:
-        raise DamagedError(f"{store.uri}/{name} isn't what was written there; delete it") from error
+        raise DamagedError(f"{store.uri}/{name} is damaged; delete it") from error
     if pinned.url == ranged.url:
         return pinned
-    store.put(name, written)  # a file with a checksum, found elsewhere now: what is of another state is made again
+    store.put(name, written)  # a file with a checksum at another URL: slices of another state are made again
     return ranged
 
 

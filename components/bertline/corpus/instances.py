@@ -2,7 +2,7 @@
 
 Words:
 
-* A *document* is an article: sentences in reading order, and an id that says which article it is in the whole corpus.
+* A *document* is an article: sentences in reading order, and an id that is unique in the corpus.
 * A *sentence* is an array of piece ids without special tokens, at least one.
 * A *bucket* is the documents that become one shard. Random next sentences come from the same bucket.
 * A *duplicate* is one pass over the documents. Each cuts and masks them differently.
@@ -12,16 +12,16 @@ Words:
 * An *instance* is ``[CLS] A [SEP] B [SEP]`` with some pieces masked: one training example.
 * A *gram* is what is masked or left as a whole: a piece, a word (whole-word masking), or up to n neighbouring words.
 
-Randomness. What is drawn for an instance depends on the instance alone, see `randomness`. Only which document is "a
-random other one" depends on the bucket, as it must.
+Randomness. What is drawn for an instance depends on the instance alone, see `randomness`. Only the choice of the
+random other document depends on the bucket.
 
-Speed and memory. First comes a plan of where all segments begin and end (see `segments`), some 30 bytes an instance.
-Then thousands of instances at a time, in their shuffled order, are copied out of the text, padded and masked by numpy
-operations. So there is never a duplicate as a whole, and memory grows with the plan and the text only.
+Speed and memory. First we plan where all segments begin and end (see `segments`), in about 30 bytes per instance. Then
+numpy operations copy thousands of instances at a time out of the text, in their shuffled order, pad and mask them. So
+no duplicate is ever complete in memory, and memory grows only with the plan and the text.
 
-Differences from ``create_pretraining_data.py``, none of which a statistic shows: a random document is never the
-instance's own (there it is once in 2**10 times if a bucket has two documents), and n-gram sizes come from the seed,
-where there they come from Python's global generator.
+Differences from ``create_pretraining_data.py``, too small for statistics: a random document is never the instance's own
+(there this happens once in 2**10 times if a bucket has two documents), and n-gram sizes come from the seed, not from
+Python's global generator.
 """
 
 import dataclasses
@@ -47,7 +47,7 @@ Bools = npt.NDArray[np.bool_]
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceOptions:
-    """What an instance looks like. The defaults are the original experiment's, those of BERT."""
+    """Options of instances. The defaults are the original experiment's, which are BERT's."""
 
     max_seq_length: int = 128
     """Pieces in an instance, [CLS] and [SEP] included; shorter ones are padded."""
@@ -68,10 +68,10 @@ class InstanceOptions:
     """False packs instances with full sentences, over the ends of documents, without segment B and without NSP
     (RoBERTa's FULL-SENTENCES)."""
     seed: int = 17
-    """Of all randomness. The default is the original experiment's."""
+    """Seed of all randomness. The default is the original experiment's."""
 
     def __post_init__(self) -> None:
-        """Refuses what can't be made.
+        """Refuse invalid options.
 
         Raises:
             UserError: with the option's name, its value and what is accepted.

@@ -1,8 +1,8 @@
 """A part of a corpus, so that several pods can build one: a share of the slices, or of the buckets.
 
-A part works in the corpus' place, where the corpus task finds what it did and does the rest. Its own realization has no
-payload and says only that this part needn't run again. So a part that failed, or whose work is lost, costs time and
-never changes a byte. Parts that reduce start when all that map are done.
+A part writes its units to the corpus' prefix; the corpus task uses them and does the missing ones. The part's own
+realization has no payload and only says that it needn't run again. So a part that failed, or whose work was lost, costs
+time but doesn't change the bytes. Parts that reduce start when all parts that map are done.
 """
 
 import time
@@ -15,7 +15,7 @@ from bertline.store.realizations import Build, Outcome, Realization, find, reali
 
 
 def run(config: CorpusPartConfig, store: ObjectStore) -> Realization:
-    """The part: found, or its units done from where earlier attempts left off.
+    """The part: found, or its missing units are done.
 
     Raises:
         UserError: the dump is damaged or not a dump; the vocabulary doesn't fit.
@@ -36,8 +36,8 @@ def _build(config: CorpusPartConfig, build: Build) -> Outcome:
                 try:
                     units.reduce_buckets(job, pool, slices)
                 except units.DamagedSlicesError:
-                    progress.say("damaged slices are left, with this part's shards, to the corpus task")
-            else:  # every part that reduces would do the same slices again: better one task does
+                    progress.say("slices are damaged: this part leaves them, and its shards, to the corpus task")
+            else:  # otherwise every part that reduces would do the same slices again
                 progress.say("slices are missing: this part leaves them, and its shards, to the corpus task")
     return Outcome(
         {},

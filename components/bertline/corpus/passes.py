@@ -1,4 +1,4 @@
-"""The two passes, each a function of one unit of work that any process may do.
+"""The two passes as functions of one unit of work, which any process can do.
 
 map      a slice of the dump → its articles' token ids, sorted into buckets
 reduce   a bucket, from all slices → one TFRecord shard
@@ -23,7 +23,7 @@ from bertline.text import sentences, wordpiece
 from bertline.wikipedia import dumps, extraction
 
 BATCH = 64  # articles tokenized together: enough for the tokenizer's batches, little memory
-NAMES = 500  # of dropped templates that a slice tells of
+NAMES = 500  # of dropped templates in a slice's receipt
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class MapUnit:
 
 @dataclass
 class Counts:
-    """What a slice holds; added up they are the corpus' statistics."""
+    """Counts of a slice; their sums are the corpus' statistics."""
 
     pages: int = 0
     articles: int = 0
@@ -54,11 +54,11 @@ class Counts:
     """Tokens that are [UNK]: words that the vocabulary can't spell."""
     skipped_bytes: int = 0
     dropped_templates: Counter[str] = field(default_factory=Counter)
-    """By name: templates in sentences whose text isn't known."""
+    """Name → number of templates in sentences whose text isn't known."""
 
     @property
     def unknown_share(self) -> float:
-        """Of the tokens."""
+        """Share of [UNK] among the tokens."""
         return self.unknown / self.tokens if self.tokens else 0.0
 
     def __add__(self, other: "Counts") -> "Counts":
@@ -71,7 +71,7 @@ class ReduceUnit:
 
     bucket: int
     sources: tuple[tuple[buckets.Piece, ...], ...]
-    """The buckets to make its shard of, see `buckets.Layout`: of each its pieces in the dump's order."""
+    """The pieces of each bucket of its shard, in the dump's order; see `buckets.Layout`."""
     corpus: Corpus
     vocabulary: Path
     output: Path
@@ -79,7 +79,7 @@ class ReduceUnit:
 
 @dataclass(frozen=True)
 class Shard:
-    """What a bucket became."""
+    """The shard of a bucket."""
 
     file: File
     examples: int
@@ -125,10 +125,10 @@ def map_slice(unit: MapUnit) -> tuple[Counts, buckets.Written]:
 
 
 def instance_options(corpus: Corpus, *, held_out: bool = False) -> InstanceOptions:
-    """How instances are made of a bucket. Held-out documents are used once.
+    """The options for a bucket's instances. Held-out documents are used once.
 
     Raises:
-        UserError: no instance can be made that way.
+        UserError: the options are invalid.
     """
     return InstanceOptions(
         max_seq_length=corpus.sequence_length,
@@ -146,7 +146,7 @@ def instance_options(corpus: Corpus, *, held_out: bool = False) -> InstanceOptio
 def reduce_bucket(unit: ReduceUnit) -> Shard | DamagedPiecesError:
     """Make the instances of one bucket; write its shard to `unit.output`. Held-out documents are used once.
 
-    That slices have to be made again is no failure: other buckets may need others.
+    Damaged slices are a result, not a failure, because other buckets may find other ones.
     """
     corpus = unit.corpus
     options = instance_options(corpus, held_out=unit.bucket >= corpus.shards)
@@ -161,8 +161,8 @@ def reduce_bucket(unit: ReduceUnit) -> Shard | DamagedPiecesError:
     return Shard(File(path=name, size=stats.bytes, sha256=stats.sha256), stats.examples, len(documents))
 
 
-# Once a process, not once a unit: a vocabulary of 120,000 pieces takes half a second to read, and a tokenizer remembers
-# what it has cut.
+# Once per process, not per unit: a vocabulary of 120,000 pieces takes half a second to read, and a tokenizer caches
+# words.
 
 
 @functools.lru_cache(maxsize=1)

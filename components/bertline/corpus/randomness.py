@@ -4,7 +4,7 @@ What is drawn for an instance is a function of (seed, document id, duplicate, nu
 of the bucket's other documents, of the order they came in, or of the number of workers. It comes from a Philox
 generator, placed before each use: its 128-bit key is (seed, a constant), its 256-bit counter starts at (0, stream,
 duplicate, document id) and goes up in the first word as numbers are drawn. Only raw 64-bit words are taken, whose
-sequence numpy guarantees; what is made of them is integer arithmetic, the same on every processor.
+sequence numpy guarantees; the rest is integer arithmetic, the same on every processor.
 """
 
 import enum
@@ -20,7 +20,7 @@ _PHILOX_KEY = 0x6265_7274_6C69_6E65
 
 
 class Stream(enum.IntEnum):
-    """What the numbers drawn are for."""
+    """The purpose of random numbers."""
 
     PAIRS = 0
     MASKS = 1
@@ -29,7 +29,7 @@ class Stream(enum.IntEnum):
 
 
 class Random:
-    """The generator, placed by (stream, duplicate, document)."""
+    """The generator, positioned by (stream, duplicate, document)."""
 
     def __init__(self, seed: int) -> None:
         self._key = np.array([seed, _PHILOX_KEY], dtype=np.uint64)
@@ -46,7 +46,7 @@ class Random:
         }
 
     def place(self, stream: Stream, duplicate: int, document: int, word: int = 0) -> None:
-        """To the numbers for this, from a certain one on."""
+        """Go to the numbers of a stream, duplicate and document, from `word` on."""
         self._counter[:] = (word // 4, stream, duplicate, document)
         self._philox.state = self._state
         if word % 4:

@@ -1,4 +1,4 @@
-"""What says that a slice or a bucket is done: written after the data it speaks of, and checked when it is read."""
+"""Receipts of finished slices and buckets: written after their data, and checked when they are read."""
 
 import hashlib
 import json
@@ -16,25 +16,25 @@ MAP, REDUCE = f"{ROLLING}map/", f"{ROLLING}reduce/"
 
 
 class Receipt(BaseModel):
-    """Says that a unit is done, and where its data is."""
+    """Records that a unit is done, and where its data is."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     seconds: float
-    """Of one worker, whichever did it."""
+    """Seconds that its worker needed."""
 
     def is_backed(self, objects: Mapping[str, int]) -> bool:
-        """True if its data is among the objects (path → size)."""
+        """True if its data exists among the objects (path → size)."""
         raise NotImplementedError
 
     def document(self) -> bytes:
-        """As it is stored. With a checksum: its counts become results, and a flipped bit would change them unseen."""
+        """The stored bytes, with a checksum, because its counts become results."""
         fields = self.model_dump(mode="json")
         return json.dumps({"receipt": fields, "sha256": _digest(fields)}).encode()
 
     @classmethod
     def of(cls, content: bytes) -> Self:
-        """The reverse.
+        """Read a receipt from `document`.
 
         Raises:
             ValueError: it is damaged, or another program's.
@@ -50,42 +50,42 @@ def _digest(fields: Any) -> str:
 
 
 class MapReceipt(Receipt):
-    """Of one slice. Its file has a digest for each bucket's piece, and here is that of its head, which has those."""
+    """The receipt of a slice. It has the digest of the file's head; the head has the digests of all pieces."""
 
     index: int
     size: int
-    """Of its file, in bytes."""
+    """Bytes of its file."""
     head: int
-    """Bytes of the file's beginning."""
+    """Bytes of the file's head."""
     head_sha256: str
     slice: tuple[int, int]
     dump_bytes: int
-    """Size of the whole dump: it tells, without the dump, whether a slice is missing."""
+    """Size of the whole dump, to find missing slices without the dump."""
     dump_state: str | None = None
-    """Which state of the dump, where there may be several: see `corpus.inputs`."""
+    """State of the dump, if it may change: see `corpus.inputs`."""
     counts: Counts
 
     @property
     def path(self) -> str:
-        """Of its file, in the corpus' place."""
+        """Path of its file under the corpus' prefix."""
         return f"{MAP}{self.index:05d}.buckets"
 
     def is_backed(self, objects: Mapping[str, int]) -> bool:
-        """If its file is there."""
+        """True if its file exists."""
         return objects.get(self.path) == self.size
 
 
 class ReduceReceipt(Receipt):
-    """Of one bucket."""
+    """The receipt of a bucket."""
 
     file: File
     examples: int
     documents: int
     dump_state: str | None = None
-    """Like that of its slices."""
+    """State of the dump in the receipts of its slices."""
 
     def is_backed(self, objects: Mapping[str, int]) -> bool:
-        """If its shard is there; empty ones aren't uploaded."""
+        """True if its shard exists or is empty; empty shards aren't uploaded."""
         return not self.examples or objects.get(self.file.path) == self.file.size
 
 

@@ -1,8 +1,8 @@
-"""Where instances begin and end: a bucket's text is cut into pairs of segments, or packed with full sentences.
+"""Plans instances: cuts a bucket's text into pairs of segments, or packs it into full sentences.
 
 Sentences lie end to end in one array: a segment is a slice of it, and a binary search in the sentence offsets finds the
-end of a chunk. A document's chunks follow from each other, but documents don't, so that all of them take their i-th
-step together, as numpy operations. What the words mean is in `instances`.
+end of a chunk. A document's chunks depend on each other, but documents are independent, so numpy operations do the i-th
+step of all documents together. `instances` defines the terms.
 """
 
 import bisect
@@ -35,7 +35,7 @@ class Document:
     pieces: npt.NDArray[typing.Any]
     """All sentences end to end, in reading order. Integers, shape [pieces]."""
     lengths: npt.NDArray[typing.Any]
-    """How many pieces each sentence has. Empty ones are passed over. Integers, shape [sentences]."""
+    """Number of pieces of each sentence; empty sentences are skipped. Integers, shape [sentences]."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -91,9 +91,9 @@ class Text:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Line:
-    """All documents of all duplicates as a reader would see them: each duplicate's in random order, a [SEP] after each.
+    """The documents of all duplicates in one line: each duplicate in random order, with a [SEP] after each document.
 
-    It is as long as the text times the duplicates, so it isn't laid out: only where each document begins.
+    The line isn't stored, because it is as long as the text times the duplicates; only the documents' begins are.
     """
 
     begins: Int64s
@@ -104,7 +104,7 @@ class Line:
     """Where its [SEP] is in the line. Shape [duplicates * documents]."""
 
     def pieces(self, text: Text, places: Int64s, sep_id: int) -> Int32s:
-        """What is in some places of the line. Any shape."""
+        """The pieces at some places of the line. Any shape."""
         document = np.searchsorted(self.begins, places, side="right") - 1
         is_sep = places == self.ends[document]
         source = np.where(is_sep, 0, places - self.begins[document] + self.sources[document])
@@ -121,7 +121,7 @@ class Plan:
     b_end: Ints
     """The four have shape [instances]; 4 bytes a number if the text isn't too long for that."""
     is_random: Bools
-    """Whether B is. Shape [instances]."""
+    """Whether B is random. Shape [instances]."""
     duplicates: Int64s
     """A *source* is a run of instances that one document's random numbers mask. Of which duplicate, shape [sources]."""
     document_ids: UInt64s
@@ -129,7 +129,7 @@ class Plan:
     source_begins: Int64s
     """Which instance each source begins with, and how many instances there are. Shape [sources + 1]."""
     line: "Line | None" = None
-    """What the segments lie in if it isn't the text itself; then there is no B."""
+    """The line that the segments are in; None means the text itself. With a line there is no B."""
 
     @property
     def count(self) -> int:

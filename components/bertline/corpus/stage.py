@@ -1,6 +1,6 @@
 """From a dump to TFRecords: map over slices, reduce over buckets (`units`), then the manifest.
 
-Other pods may have done some of the units, or all (`parts`); what is missing is done here.
+Other pods may have done some or all units (`parts`); the stage does the missing ones.
 """
 
 import time
@@ -17,7 +17,7 @@ from bertline.wikipedia import extraction
 
 
 def run(config: CorpusConfig, store: ObjectStore) -> Realization:
-    """The corpus: found, or built from where parts and earlier attempts left off.
+    """The corpus: found, or built, using finished units of parts and earlier attempts.
 
     Raises:
         UserError: the dump is damaged, not a dump, or holds no article; the vocabulary doesn't fit, or can't spell the
@@ -27,7 +27,7 @@ def run(config: CorpusConfig, store: ObjectStore) -> Realization:
 
 
 TRIES = 3
-"""How often slices are done whose files turn out to be damaged."""
+"""Slices with damaged files are made at most so often."""
 
 
 def _check(config: CorpusConfig, counts: Counts) -> None:
@@ -64,7 +64,7 @@ def _build(config: CorpusConfig, build: Build) -> Outcome:
     if not any(shard.examples for shard in train):
         raise UserError(f"{corpus.dump.url}: all {counts.documents} documents are held out; lower corpus.held_out")
     for shard in shards:
-        if shard.examples:  # empty ones are left out of the payload
+        if shard.examples:  # empty shards aren't in the payload
             build.keep(shard.file)
     worker_s = sum(receipt.seconds for receipt in (*slices, *shards))
     return Outcome(

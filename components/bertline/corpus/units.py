@@ -1,11 +1,11 @@
-"""A corpus' units of work, slices and buckets: which of them are done, and doing the others.
+"""A corpus' units of work, slices and buckets: finds the finished ones and does the others.
 
-    rolling/map/<slice>.buckets + .json          a slice's buckets, then the receipt that makes it count
+    rolling/map/<slice>.buckets + .json          a slice's buckets, then its receipt
     <shard>, rolling/reduce/<bucket>.json        a bucket's shard, then its receipt
 
-All of it lies in the corpus' own place, whoever does the unit. The slices depend on the dump's size alone, the shards
-not even on them, and data is written before its receipt: so it does no harm if two processes do the same unit, now or
-later, and any number of workers, pods and attempts makes the same bytes. A receipt whose data is gone doesn't count.
+All files are under the corpus' prefix. The slices depend only on the dump's size, the shards don't depend on the
+slices, and data is written before its receipt. So two processes may do the same unit, and any number of workers, pods
+and attempts makes the same bytes. A receipt without its data doesn't count.
 """
 
 import hashlib
@@ -37,33 +37,33 @@ LARGEST_SLICE = 16 << 20
 SMALLEST_SLICE = 2 << 20
 SLICES = 64
 
-# In mid-pass a share of [UNK] says little about the rest, unless it is far too high.
+# During the pass the share of [UNK] is only a rough estimate, so only a far too high one is an error.
 SURELY = 10
 LEAST_TOKENS = {1: 1, SURELY: 10_000}
 
 
 class DamagedSlicesError(DamagedError):
-    """Slices' files aren't what their receipts say. The receipts are deleted, so that the slices are done again."""
+    """Slices' files differ from their receipts. The receipts are deleted, so that the slices are made again."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """Where one process does units: of which corpus, its own scratch, and which share of the units."""
+    """The work of one process: the corpus, a scratch folder, and a share of the units."""
 
     config: CorpusConfig
     store: ObjectStore
     work: Path
     check: Callable[[], None]
-    """Raises if another attempt has taken over."""
+    """Raises an error if another attempt has taken over."""
     index: int = 0
     count: int = 1
-    """Its share: every unit whose number divided by `count` leaves `index`."""
+    """The share is every unit whose number modulo `count` is `index`."""
     seconds: list[float] = field(default_factory=list)
-    """What each unit that was done here took a worker."""
+    """Worker's seconds of each unit done here."""
 
     @property
     def prefix(self) -> str:
-        """The corpus' place in the store."""
+        """The corpus' prefix in the store."""
         return self.config.derivation().prefix
 
     def has(self, unit: int) -> bool:
@@ -76,19 +76,19 @@ class Job:
         return path
 
     def sign(self, name: str, receipt: Receipt) -> None:
-        """Write a receipt, after the data it speaks of."""
+        """Write a receipt; its data must already be written."""
         self.check()
         self.store.put(f"{self.prefix}{name}", receipt.document())
         self.seconds.append(receipt.seconds)
 
 
 def mapped(job: Job) -> list[MapReceipt] | None:
-    """The receipts of all slices, None if one is missing. Doesn't need the dump."""
+    """The receipts of all slices; None if one is missing. Doesn't need the dump."""
     return _covering(_receipts(job, MAP, MapReceipt))
 
 
 def map_slices(job: Job, pool: Executor) -> list[MapReceipt]:
-    """Do the share's slices that aren't done; the receipts of all that are done now.
+    """Do the missing slices of the share; return the receipts of all finished slices.
 
     Raises:
         UserError: the dump is damaged or not a dump; the vocabulary doesn't fit.
@@ -107,8 +107,8 @@ def map_slices(job: Job, pool: Executor) -> list[MapReceipt]:
 
     parts = dumps.slices(dump.file, max(SMALLEST_SLICE, min(LARGEST_SLICE, dump.size // SLICES)))
     edges = {part.index: (part.begin, part.end) for part in parts}
-    # A receipt of another program's slice with this number is of no use: programs may slice differently. And one of
-    # another state of the dump would mix the two.
+    # A receipt of another program version doesn't count, because it may slice differently; nor does one of another
+    # state of the dump.
     receipts = {
         index: receipt
         for index, receipt in receipts.items()
@@ -149,31 +149,31 @@ def map_slices(job: Job, pool: Executor) -> list[MapReceipt]:
             job.sign(f"{MAP}{index:05d}.json", receipt)
             check_spelling(corpus, sum((receipt.counts for receipt in receipts.values()), Counts()), SURELY)
             if job.store.local_path(f"{job.prefix}{receipt.path}") is not None:
-                unit.output.unlink()  # the store's copy serves as well
+                unit.output.unlink()  # the store has a copy
             advance(edge[1] - edge[0])
     return [receipt for _, receipt in sorted(receipts.items())]
 
 
 def check_spelling(corpus: Corpus, counts: Counts, times: int = 1) -> None:
-    """Compare the share of [UNK] with so many times what the experiment accepts.
+    """Compare the share of [UNK] with `times` the accepted one.
 
     Raises:
-        UserError: it is above that: the vocabulary can't spell the text.
+        UserError: the share is larger: the vocabulary can't spell the text.
     """
     if counts.tokens >= LEAST_TOKENS[times] and counts.unknown_share > times * corpus.max_unknown:
         raise UserError(
             f"the vocabulary can't spell {corpus.dump.url}: {counts.unknown_share:.1%} of its pieces are [UNK], "
-            f"{counts.unknown:,} of {counts.tokens:,}, at most {corpus.max_unknown:.1%} are accepted. Take a "
-            "vocabulary of that language, or raise corpus.max_unknown if that is meant"
+            f"{counts.unknown:,} of {counts.tokens:,}, at most {corpus.max_unknown:.1%} are accepted. Use a "
+            "vocabulary of that language, or raise corpus.max_unknown if this is intended"
         )
 
 
 def reduce_buckets(job: Job, pool: Executor, slices: list[MapReceipt]) -> list[ReduceReceipt]:
-    """Do the share's buckets that aren't done, from all slices; the receipts of all that are done now, by bucket.
+    """Do the missing buckets of the share; return the receipts of all finished buckets, by bucket.
 
     Raises:
-        DamagedSlicesError: slices have to be done again.
-        UserError: random next sentences need a second document, and there is none.
+        DamagedSlicesError: slices have to be made again.
+        UserError: random next sentences need a second document, but there is none.
     """
     corpus = job.config.corpus
     partitioner = Partitioner(corpus.shards, corpus.held_out)
@@ -193,10 +193,10 @@ def reduce_buckets(job: Job, pool: Executor, slices: list[MapReceipt]) -> list[R
                 "larger dump"
             )
         if layout.repeated:
-            progress.say(f"{layout.repeated:,} articles are left out, as later ones have the same page ids")
+            progress.say(f"{layout.repeated:,} articles are left out, because later ones have the same page ids")
         damaged: set[int] = set()
 
-        def units() -> Iterator[ReduceUnit]:  # one after the other: what a unit needs may lie on this disk meanwhile
+        def units() -> Iterator[ReduceUnit]:  # one at a time, because a unit's input may need space on this disk
             for bucket in missing:
                 output = job.work / f"bucket-{bucket:05d}"
                 sources = tuple(
@@ -231,10 +231,10 @@ def reduce_buckets(job: Job, pool: Executor, slices: list[MapReceipt]) -> list[R
 
 
 def _heads(job: Job, slices: Sequence[MapReceipt]) -> list[Head]:
-    """What each slice's file holds, in the dump's order.
+    """The heads of all slices' files, in the dump's order.
 
     Raises:
-        DamagedSlicesError: some aren't what their receipts say.
+        DamagedSlicesError: some differ from their receipts.
     """
 
     def read(receipt: MapReceipt) -> Head | None:
@@ -250,7 +250,7 @@ def _heads(job: Job, slices: Sequence[MapReceipt]) -> list[Head]:
 def _pieces(
     job: Job, bucket: int, slices: Sequence[MapReceipt], heads: Sequence[Head], copy: Path
 ) -> tuple[Piece, ...]:
-    """A bucket's pieces, in the dump's order: where they lie on this machine, the others in a copy."""
+    """A bucket's pieces in the dump's order: in place if they are on this machine, else in a copy."""
     pieces: list[Piece] = []
     wanted: list[tuple[MapReceipt, Head]] = []
     for receipt, head in zip(slices, heads, strict=True):
@@ -273,7 +273,7 @@ def _pieces(
             content = _part(job, receipt, begin, end)
             with writing:
                 file.seek(offset)
-                file.write(content.ljust(end - begin, b"\0"))  # what is missing will be seen by its checksum
+                file.write(content.ljust(end - begin, b"\0"))  # the checksum finds missing bytes
             return head.piece(bucket, receipt.index, copy, offset)
 
         asked = [(*each, offset) for each, offset in zip(wanted, offsets, strict=False)]
@@ -282,13 +282,13 @@ def _pieces(
 
 
 def _here(job: Job, receipt: MapReceipt) -> Path | None:
-    """A slice's file on this machine: this process made it, or the store is a disk."""
+    """A slice's file on this machine, if this process made it or the store is a disk; else None."""
     own = job.work / receipt.path
     return own if own.exists() else job.store.local_path(f"{job.prefix}{receipt.path}")
 
 
 def _part(job: Job, receipt: MapReceipt, begin: int, end: int) -> bytes:
-    """Bytes of a slice's file; nothing if it is gone."""
+    """Bytes of a slice's file; empty if the file doesn't exist."""
     try:
         return job.store.read(f"{job.prefix}{receipt.path}", begin, end)
     except NotFoundError:
@@ -296,23 +296,23 @@ def _part(job: Job, receipt: MapReceipt, begin: int, end: int) -> bytes:
 
 
 def _damaged(job: Job, slices: set[int]) -> DamagedSlicesError:
-    """Forget these slices, so that they are done again."""
+    """Delete these slices' receipts, so that they are made again."""
     for number in sorted(slices):
         path = f"{MAP}{number:05d}.buckets"
-        progress.say(f"{job.store.uri}/{job.prefix}{path} is damaged; its slice of the dump is done again")
+        progress.say(f"{job.store.uri}/{job.prefix}{path} is damaged; its slice of the dump is made again")
         (job.work / path).unlink(missing_ok=True)
         job.store.delete(f"{job.prefix}{MAP}{number:05d}.json")
     return DamagedSlicesError(
-        f"{len(slices)} intermediate files of {job.store.uri}/{job.prefix} are damaged, also after they were made "
-        "again: is its disk sound?"
+        f"{len(slices)} intermediate files of {job.store.uri}/{job.prefix} are still damaged after they were made "
+        "again: check its disk"
     )
 
 
 def _covering(receipts: Mapping[int, MapReceipt]) -> list[MapReceipt] | None:
-    """The slices that follow each other from the dump's beginning to its end; None if one of them isn't done.
+    """Slices that cover the dump from beginning to end; None if one is missing.
 
-    What covers the dump is good, also if another program cut it otherwise than this one would. Slices of two states of
-    a dump cover neither.
+    Slices of another program version, cut differently, may cover the dump too. All must be of the same state of the
+    dump.
     """
     covering: list[MapReceipt] = []
     position = 0
@@ -326,7 +326,7 @@ def _covering(receipts: Mapping[int, MapReceipt]) -> list[MapReceipt] | None:
 
 
 def _receipts(job: Job, folder: str, kind: type[AnyReceipt]) -> dict[int, AnyReceipt]:
-    """What is done, whoever did it. A fresh build asks once, not once a unit."""
+    """All receipts, by unit. A fresh build sends one request, not one per unit."""
     objects = {found.name.removeprefix(job.prefix): found.size for found in job.store.list(job.prefix)}
     names = [name for name in objects if name.startswith(folder) and name.endswith(".json")]
 
@@ -334,7 +334,7 @@ def _receipts(job: Job, folder: str, kind: type[AnyReceipt]) -> dict[int, AnyRec
         try:
             receipt = kind.of(job.store.get(f"{job.prefix}{name}")[0])
         except (NotFoundError, ValueError):
-            return None  # just deleted, damaged, or another program's
+            return None  # just deleted, damaged, or of another program
         return receipt if receipt.is_backed(objects) else None
 
     found = zip(names, parallel.each(read, names), strict=True)

@@ -1,8 +1,8 @@
-"""Worker processes: how many, how they start, and that they end.
+"""Worker processes: their number, start and end.
 
-A worker is a fresh interpreter (spawn, not fork: this process has threads, for the lease and for uploads, and a fork
-would copy their locks as they are). Left to itself it would outlive a killed parent, waiting forever for work, since it
-holds both ends of the queue it reads from. So it watches its parent.
+A worker is a fresh interpreter (spawn, not fork, because this process has threads whose locks a fork would copy). It
+watches its parent: otherwise it would wait for work for ever after the parent was killed, because it holds both ends of
+its queue.
 """
 
 import importlib.machinery
@@ -43,7 +43,7 @@ def count() -> int:
 
 @contextmanager
 def pool() -> Iterator[ProcessPoolExecutor]:
-    """Workers for `finished`. When it ends by an exception they are killed: nobody waits for what they are at."""
+    """Workers for `finished`. After an exception they are killed."""
     others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(count(), mp_context=_Context(), initializer=_begin)
     try:
@@ -59,9 +59,9 @@ def pool() -> Iterator[ProcessPoolExecutor]:
 def finished(
     pool: Executor, function: Callable[[Unit], Result], units: Iterable[Unit]
 ) -> Iterator[tuple[Unit, Result, float]]:
-    """Results as they come, with the seconds that each took its worker.
+    """Results in the order in which they finish, with the worker's seconds.
 
-    Only a few units are handed out ahead, so that a failure ends the pass soon.
+    Only a few units are submitted ahead, so that a failure ends the pass soon.
     """
     left = iter(units)
     running: dict[Future[tuple[Result, float]], Unit] = {}
@@ -86,8 +86,8 @@ def _timed(function: Callable[[Unit], Result], unit: Unit) -> tuple[Result, floa
 
 
 def _begin() -> None:
-    """First thing in a worker."""
-    # Ctrl-C goes to all processes of a terminal. The parent decides, and kills its workers.
+    """Prepare a new worker."""
+    # Ctrl-C reaches all processes of a terminal; only the parent reacts, and kills its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
 
@@ -95,12 +95,12 @@ def _begin() -> None:
 def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
-    parent.join()  # on a pipe whose other end only the parent has: it ends however the parent does
+    parent.join()  # returns when the parent ends, even if it is killed
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 class _Process(multiprocessing.context.SpawnProcess):
-    """Doesn't import the parent's main module: KFP's executor takes seconds and 60 MB, and no unit needs it."""
+    """A process that doesn't import the parent's main module: KFP's executor would take seconds and 60 MB."""
 
     def start(self) -> None:
         main = sys.modules["__main__"]

@@ -1,4 +1,4 @@
-"""What the vocabulary stage is asked for."""
+"""The configuration of the vocabulary stage."""
 
 from typing import ClassVar
 
@@ -12,8 +12,7 @@ class VocabularyConfig(StageConfig):
 
     Payload: `vocab.txt`. Results: `pieces`, `sha256`, and if trained `characters` (read) and `articles`.
 
-    ALGORITHM_VERSION stands for `vocabulary.training` and what it reads through: `wikipedia` (extraction) and
-    `wordpiece`.
+    Raise ALGORITHM_VERSION if `vocabulary.training`, `wikipedia` or `text` change the result.
     """
 
     STAGE: ClassVar[str] = "vocabulary"
@@ -22,4 +21,4 @@ class VocabularyConfig(StageConfig):
 
     vocabulary: Vocabulary
     articles: Articles | None = None
-    """What to train on; None if the vocabulary is a file."""
+    """The articles to train on; None if the vocabulary is a file."""

@@ -1,4 +1,4 @@
-"""A WordPiece vocabulary: a file that is checked, or one trained on the articles' prose."""
+"""The vocabulary stage: checks a file, or trains on the articles' prose."""
 
 import time
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from bertline.vocabulary.config import VocabularyConfig
 from bertline.wikipedia import dumps, extraction
 
 PAYLOAD = "vocab.txt"
-SLICE = 4 << 20  # bytes of the dump between two looks at how much has been read
+SLICE = 4 << 20  # bytes of the dump between two updates of the progress
 
 
 def run(config: VocabularyConfig, store: ObjectStore) -> Realization:
@@ -54,7 +54,7 @@ def _build(config: VocabularyConfig, build: Build) -> Outcome:
 
 
 class _Texts:
-    """Paragraphs from the dump's beginning, `max_characters` of them at most."""
+    """Paragraphs from the dump's beginning, up to `max_characters`."""
 
     def __init__(self, dump: Path, articles: Articles, options: TrainVocabulary, templates: Path | None) -> None:
         self._dump, self._articles, self._options, self._templates = dump, articles, options, templates

@@ -10,7 +10,7 @@ from bertline.text import wordpiece
 from bertline.text.wordpiece import CONTINUATION, MAX_WORD_CHARACTERS, SPECIAL_TOKENS, Vocabulary
 
 _ALPHABET = 2_000
-"""Pieces of one character that a trained vocabulary has at most: 1,000 characters, each first in a word and not."""
+"""Largest number of pieces of one character: 1,000 characters, each as first of a word and as continuation."""
 
 
 def train(texts: Iterator[str], size: int, lower_case: bool, min_frequency: int = 2) -> Vocabulary:

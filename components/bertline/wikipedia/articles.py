@@ -1,15 +1,15 @@
-"""Wikitext → paragraphs of prose, in time linear in the length of the text, whatever the text.
+"""Wikitext → paragraphs of prose, always in linear time.
 
-Three passes, each a scan over tokens that one regular expression finds, with an explicit stack where things nest:
+Three passes; each scans the tokens of one regular expression, with an explicit stack for nested structures:
 
 1. `structure`: templates, tables, comments, references, formulas, galleries, …
 2. `links`
-3. here: the rest is markup within a line: external links, tags, apostrophes, entities, headings, list items. What kind
-   of line it is shows in the source: a bold asterisk makes no list.
+3. here: markup within a line: external links, tags, apostrophes, entities, headings, list items. The source decides the
+   kind of a line: a bold asterisk doesn't begin a list item.
 
-Why it is linear: each token is looked at once, pushed and popped at most once; a search for an end tag that failed is
-never repeated; no pattern can run over the opening of its own next match; what is shown again at each level of nesting
-has few levels. Markup that isn't closed loses its token and keeps its text. Nothing raises.
+Time is linear because each token is read once and pushed and popped at most once; a failed search for an end tag isn't
+repeated; no pattern can run over the begin of its own next match; and nesting is limited. Unclosed markup loses its
+token and keeps its text. No input raises an error.
 """
 
 import html
@@ -29,7 +29,7 @@ _HEADING = re.compile(r"<(?i:h)([1-6])\b[^<>]*>([^<>\n]*+)</(?i:h)\1\s*+>")
 _BREAKS = re.compile(r"</?(?i:hr|p|div|blockquote|li|dd|dt|poem|center|h[1-6])\b[^<>]*>")
 _LINE_BREAKS = re.compile(r"</?(?i:br)\b[^<>]*>")
 _POWERS = re.compile(r"<(?i:su([pb]))\b[^<>]*>(?=[ '−–+-]{0,4}\d)")
-# What looks like a tag and is a type: `List<String>`.
+# A type that looks like a tag: `List<String>`.
 _TYPES = "t|k|v|e|n|x|y|int|char|string|bool|float|double|void|type|name|object|any"
 _TAGS = re.compile(rf"</?(?!(?i:{_TYPES})[\s/>])[A-Za-z][A-Za-z\d:-]*+(?:[\s/\"][^<>]*+)?>|<!--|-->")
 _QUOTES = re.compile(r"''+")
@@ -38,14 +38,14 @@ _MAGIC = re.compile(r"__[^\W\d_]++(?:_[^\W\d_]++)*+__")
 _MAGIC_WORDS = frozenset(
     ("notoc", "nogallery", "forcetoc", "toc", "noeditsection", "notitleconvert", "notc", "nocontentconvert", "nocc")
 )
-# In upper case, and yet no magic words.
+# Upper-case words that aren't magic words.
 _MACROS = frozenset(("FILE", "LINE", "DATE", "TIME", "FUNC", "FUNCTION", "COUNTER", "VA_ARGS", "END", "DATA", "DIR"))
 _VARIANT = re.compile(r"-\{([^{}\n]*+)\}-")
 _VARIANT_NAME = re.compile(r"\s*(?:[A-Za-z-]+\s*=>\s*)?[a-z]{2,3}(?:-[a-z]+)*\s*:(?!//)")
 _LINE_START = re.compile(r"\n(?=[ \t]*['\[<])")
 _INVISIBLE = re.compile(r"[\u00ad\u200b-\u200f\u202a-\u202e\u2060\ufeff\x00-\x08\x0b-\x1f]")
 _URL = re.compile(r"https?://[^\s()<>]+")
-# Sections whose list items are titles of books, however much they look like sentences.
+# Sections whose list items are titles of books, even if they look like sentences.
 _TITLES = (
     "references|bibliography|further reading|external links|see also|notes|sources|footnotes|works cited|citations|"
     "literature|publications|works|selected works|discography|filmography|primary sources|secondary sources|"
@@ -71,7 +71,7 @@ _SENTENCE_END = (".", "!", "?", "…", '."', ".”", ".»", ".)", "!”", "?”"
 _MIN_ITEM_WORDS = 8
 # html.unescape on a whole text raises on numbers of thousands of digits.
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][\da-fA-F]{1,6}|[A-Za-z][A-Za-z\d]{1,31});")
-# What a dropped template leaves: `( ; 1900 – 1980)`, `()`, ` ,`.
+# Remains of a dropped template: `( ; 1900 – 1980)`, `()`, ` ,`.
 _HOLLOW = re.compile(r" \([\s,;:–—-]*\)")
 _OPENING = re.compile(r"\([\s,;:]+(?=[^\s,;:])")
 _CLOSING = re.compile(r" ?[,;] ?\)")
@@ -82,16 +82,15 @@ _COMMA_AT_END = re.compile(r"[,;] ?(?=\.(?:\s|$))")
 def prose(wikitext: str, reading: Reading = _DEFAULT, dropped: Counter[str] | None = None) -> list[str]:
     """The paragraphs of prose of a page, in order, without markup and with single spaces.
 
-    Headings end a paragraph and are left out, as tables and captions are. A list item is a paragraph if it reads like
-    prose: it has 8 words or more and ends as a sentence does. The others are names and titles. What stands in a list in
-    a section of references is left out. The reading may say otherwise on all these.
-    A sentence is left out in which something is missing that a reader sees: a formula, or the text of a template that
-    isn't known.
+    Headings end a paragraph and are left out, like tables and captions. A list item is a paragraph if it reads like
+    prose: 8 words or more and the end of a sentence; other items are names and titles. Lists in a section of references
+    are left out. `reading` can change all this.
+    A sentence is left out if it lacks something that a reader sees: a formula, or the text of an unknown template.
 
     Args:
-        wikitext: of a page.
-        reading: how it is read.
-        dropped: counts, by name, the templates whose text is missing in a sentence.
+        wikitext: a page's text.
+        reading: which parts to keep, and how.
+        dropped: counts, by name, the unknown templates in sentences.
     """
     text = structure.plain(wikitext, reading, Counter() if dropped is None else dropped)
     return _paragraphs(_without_inline_markup(text, reading), reading)
@@ -175,7 +174,7 @@ def _finish(lines: list[str], captions: list[str], paragraphs: list[str], readin
 
 
 def _add(text: str, amount: Amount, paragraphs: list[str]) -> None:
-    """Keep a text that isn't a paragraph, if so much is wanted."""
+    """Keep a text that isn't a paragraph, if `amount` allows it."""
     if text and (amount == "all" or (amount == "prose" and _reads_like_prose(text))):
         paragraphs.append(text)
 
@@ -184,7 +183,7 @@ _CAPTIONS = re.compile(f"{CAPTION}([^{CAPTION}{CAPTION_END}]*){CAPTION_END}")
 
 
 def _without_captions(line: str, captions: list[str]) -> str:
-    """The line without the captions, which are added to the others; they may be within each other."""
+    """The line without its captions, which are added to `captions`; they may be nested."""
 
     def take(match: re.Match[str]) -> str:
         captions.append(_without_quotes(match[1]) if "''" in match[1] else match[1])
@@ -266,7 +265,7 @@ def _character(match: re.Match[str]) -> str:
 
 _BLANK = f"{GUARD}{HOLE} \t"
 _AROUND_TITLES = f"={GUARD}{HOLE} :'"
-# A hole that is alone between the marks of a bracket leaves none: `(Name; HOLE, 1900)`.
+# A hole alone between the separators of a bracket is removed: `(Name; HOLE, 1900)`.
 _HOLE_IN_BRACKETS = re.compile(f"(?<=[(;,])[ {HOLE}]*{HOLE}[ {HOLE}]*(?=[);,])")
 _DOUBLED = re.compile(r"[,;](?: ?[,;])+")
 _MISSING = re.compile(f"[{HOLE}{FORMULA}]")
@@ -306,7 +305,7 @@ def _separator(match: re.Match[str]) -> str:
 
 
 def _whole(paragraph: str, reading: Reading) -> str:
-    """Without the sentences in which something is missing."""
+    """The paragraph without sentences that have a hole."""
     if reading.formulas == "placeholder":
         paragraph = paragraph.replace(FORMULA, "formula")
     if reading.unknown_templates == "ignore":

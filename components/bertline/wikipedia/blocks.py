@@ -1,7 +1,7 @@
-"""The bz2 blocks of a file, from any byte on: each can be found and decoded without what precedes it.
+"""The bz2 blocks of a file, from any byte on; each can be found and decoded without the preceding ones.
 
 A mark of 48 bits starts a block, or a stream's end, *at any bit*. 48 bits match by chance once in 2**48 bits, that is
-once in 1,400 dumps of 25 GB. A chance mark is told from a real one by its block, which doesn't decode.
+once in 1,400 dumps of 25 GB. The block after a chance mark can't be decoded.
 """
 
 import bz2
@@ -12,16 +12,16 @@ from typing import Protocol, Self
 
 
 class File(Protocol):
-    """What is needed of a file: one on a disk, or parts of one elsewhere (`bertline.ranges`)."""
+    """A file on disk, or parts of a file elsewhere (`bertline.sources.ranges`)."""
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
-        """As of any file."""
+        """Like `io.IOBase.seek`."""
 
     def read(self, size: int = -1, /) -> bytes:
-        """As of any file."""
+        """Like `io.RawIOBase.read`."""
 
     def __enter__(self) -> Self:
-        """Itself."""
+        """The file itself."""
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
@@ -44,7 +44,7 @@ MAX_BLOCK_BYTES = 2_300_000
 # How many marks may be chance ones in one block. Two have a probability of 2**-46 a block already.
 _MAX_JOINS = 4
 
-_WINDOW_BYTES = 1 << 16  # of what is elsewhere no more is fetched beyond a slice's last page
+_WINDOW_BYTES = 1 << 16  # from a file elsewhere, no more is fetched after a slice's last page
 CHUNK_BYTES = 1 << 18
 
 
@@ -106,7 +106,7 @@ class Blocks:
 
 
 class Chunks:
-    """Plain XML by the same interface: a chunk stands for a block."""
+    """Plain XML with the same interface; a chunk takes the place of a block."""
 
     def __init__(self, file: File, size: int, begin: int) -> None:
         self.size = size
@@ -185,10 +185,10 @@ def read(file: File, offset: int, length: int) -> bytes:
 
 
 def size_of(file: File) -> int:
-    """Bytes of the whole."""
+    """Bytes of the whole file."""
     return file.seek(0, io.SEEK_END)
 
 
 def is_bz2(file: File) -> bool:
-    """If it begins as one."""
+    """True if the file begins like a bz2 file."""
     return read(file, 0, 3) == _HEADER[:3]

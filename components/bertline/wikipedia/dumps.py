@@ -1,7 +1,7 @@
 """A dump as a sequence of bz2 blocks, so that any worker can read any byte range of any dump.
 
 Words
-    stream   what one `bzip2` run writes: a 4-byte header, blocks, an end mark with a checksum, padding to a whole byte.
+    stream   output of one `bzip2` run: a 4-byte header, blocks, an end mark with a checksum, padding to a whole byte.
              A single-stream dump is one stream of gigabytes, a multistream dump is many, of a hundred pages each.
     block    up to 900,000 bytes of text, compressed on their own. It starts with a 48-bit mark *at any bit*, so a block
              can be found and decoded without what precedes it; streams don't matter to us at all.
@@ -9,8 +9,8 @@ Words
     slice    a range [begin, end) of compressed bytes. It owns the blocks whose mark starts in it, hence the pages whose
              `<page` tag starts in these blocks. It reads on into the blocks of its successors to finish its last page.
 
-So every block, every page and every damaged byte belongs to exactly one slice, wherever the slices are cut. Plain XML
-is read the same way, with chunks of 256 KiB in the place of blocks.
+So every block, page and damaged byte belongs to exactly one slice, for any cut. Plain XML is read the same way, with
+chunks of 256 KiB in place of blocks.
 """
 
 import dataclasses
@@ -37,7 +37,7 @@ class Elsewhere(Protocol):
     """A dump that isn't on this machine; `str` of it is its name for people. It goes to other processes."""
 
     def __hash__(self) -> int:
-        """By its content."""
+        """Hash of its content."""
 
     def open(self, begin: int, end: int) -> blocks.File:
         """A file to read, of which bytes [begin, end) will be read one after the other, and not much else."""
@@ -57,7 +57,7 @@ class Slice:
 
 @dataclasses.dataclass(slots=True)
 class Damage:
-    """What `on_corrupt="skip"` left out. The sum over a dump's slices doesn't depend on how it is sliced."""
+    """What was left out by `on_corrupt="skip"`. The sum over a dump's slices doesn't depend on how it is sliced."""
 
     blocks: int = 0
     """Damaged blocks."""
@@ -114,7 +114,7 @@ def pages(
 
 
 def check(dump: Dump, on_corrupt: OnCorrupt = "fail") -> None:
-    """Looks at both ends of a dump, to find in a fraction of a second what would otherwise be found after hours.
+    """Check both ends of a dump in a fraction of a second, before hours of work.
 
     Raises:
         UserError: the file is missing, empty, not bz2, not a MediaWiki dump, or cut off (the last is no error with
@@ -180,7 +180,7 @@ def _owned_pages(
         position = texts.position()
         is_ours = position is not None and position // 8 < part.end
         if not is_ours and not owned:
-            return  # nothing of ours is left over
+            return  # no page of ours is left
         if position is None:
             if is_open:
                 if on_corrupt == "fail":

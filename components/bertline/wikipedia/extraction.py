@@ -1,4 +1,4 @@
-"""From a slice of a dump to the prose of its articles: what the vocabulary and the corpus both read."""
+"""From a slice of a dump to the prose of its articles, for the vocabulary and the corpus."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -13,19 +13,19 @@ from bertline.wikipedia.readings import Reading
 
 @dataclass
 class Read:
-    """What was met on the way; changed while `prose` is iterated over."""
+    """Counts that change while `prose` is iterated."""
 
     pages: int = 0
     articles: int = 0
-    """With prose: no redirects, no other namespaces, none below `min_characters`."""
+    """Articles with prose, without redirects, other namespaces and those below `min_characters`."""
     skipped_bytes: int = 0
     """Compressed bytes of damaged blocks that were left out."""
     dropped_templates: Counter[str] = field(default_factory=Counter)
-    """By name: those that stand in a sentence and whose text isn't known."""
+    """Name → number of unknown templates in sentences."""
 
 
 def most_frequent(names: Counter[str], count: int) -> list[tuple[str, int]]:
-    """The most frequent names, and of equally frequent ones the first in the alphabet."""
+    """The most frequent names; equally frequent ones in alphabetical order."""
     return sorted(names.items(), key=lambda item: (-item[1], item[0]))[:count]
 
 
@@ -35,10 +35,10 @@ def prose(
     """Page id and paragraphs of each article that the slice owns, in the order of the dump.
 
     Args:
-        dump: on this machine, or parts of it.
-        part: of it.
-        choice: which articles, and what of them.
-        read: is told what was met.
+        dump: a dump on this machine, or parts of a dump elsewhere.
+        part: a slice of the dump.
+        choice: the articles, and the parts of their text.
+        read: counts what was read.
         templates: the file of `choice.templates` on local disk.
 
     Raises:
@@ -51,7 +51,7 @@ def prose(
 def found(
     dump: dumps.Dump, part: dumps.Slice, choice: Articles, read: Read, templates: Path | None = None
 ) -> Iterator[tuple[pages.Page, list[str]]]:
-    """The same with the whole page."""
+    """Like `prose`, but with the whole page."""
     damage = dumps.Damage()
     how = reading(dump, choice, templates)
     for xml in dumps.pages(dump, part, choice.on_corrupt, damage):

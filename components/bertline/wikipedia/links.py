@@ -1,7 +1,7 @@
-"""Pass 2 of wikitext: links become what they show. They nest in the captions of pictures, 16 deep at most.
+"""Pass 2 of wikitext: replaces links by their text. Links are nested in captions of pictures, at most 16 deep.
 
-Names of namespaces come from the dump. Old ones that wikis still accept and no dump tells are known by what they lead
-to: a picture has a file's ending, and a line of links to namespaces is no prose.
+Names of namespaces come from the dump. Old names that wikis accept but the dump lacks are recognized by their targets:
+a picture has a file's ending, and a line with nothing but links to a namespace isn't prose.
 """
 
 import re
@@ -13,17 +13,17 @@ from bertline.wikipedia.readings import Reading
 _LANGUAGE = re.compile(r"[a-z]{2,3}(?:-[a-z]{2,10})*")
 _PICTURE = re.compile(r"\.(?:jpe?g|png|gif|svg|tiff?|webp|xcf|og[gvam]|webm|pdf|djvu|mid|wav|mp3)\s*$", re.IGNORECASE)
 _LINKS = re.compile(r"\[\[([^\[\]|\n]*)(?:\|([^\[\]|\n]*))?\]\]|\[\[|\]\]|\n[ \t]*(?=[\n=])")
-# A line that is nothing but links to another namespace is no prose, also if no one says what its name means.
+# A line with nothing but links to another namespace isn't prose, even if the namespace isn't known.
 _LONE = re.compile(
     GUARD + r"[ \t]*+(?:\[\[[^\[\]|:\n]{1,40}:[^\[\]|\s][^\[\]|\n]*+(?:\|[^\[\]\n]*+)?\]\][ \t]*+)++(?=\n|$)"
 )
-# How a picture is shown, and not what is written below it: `thumb`, `alt=…`.
+# Options of a picture, not its caption: `thumb`, `alt=…`.
 _OPTION = re.compile(r"\s*(?:[\w-]+=.*|\S*)\s*", re.DOTALL)
 _MAX_DEPTH = 16
 
 
 def without_links(text: str, reading: Reading) -> str:
-    """What a reader sees of links; a caption that isn't closed ends at the next blank line.
+    """The text with links replaced by what a reader sees; an unclosed caption ends at the next blank line.
 
     Args:
         text: wikitext after pass 1.
@@ -94,7 +94,7 @@ def _shown(target: str, labels: Sequence[str], reading: Reading) -> str:
 
 
 def _caption(labels: Sequence[str]) -> str:
-    """The last label that isn't an option; a single word mostly is one."""
+    """The last label that isn't an option; a single word usually is an option."""
     text = next((label for label in reversed(labels) if not _OPTION.fullmatch(label)), "")
     return f"{CAPTION}{' '.join(text.split())}{CAPTION_END}" if text else ""
 
@@ -110,12 +110,12 @@ def _is_picture(pieces: list[str], begin: int, reading: Reading) -> bool:
 
 
 def _captions(stack: list[int], pieces: list[str], reading: Reading) -> int:
-    """How many of the open links go on behind a blank line: those up to the first that is a picture's."""
+    """Number of open links that continue after a blank line: those up to the first picture."""
     return next((depth for depth, begin in enumerate(stack, 1) if _is_picture(pieces, begin, reading)), 0)
 
 
 def _abandon(stack: list[int], pieces: list[str], blank: int, reading: Reading) -> None:
-    """Open links are broken ones: their text stays, unless it is a picture's description."""
+    """Close unclosed links: their text stays, except descriptions of pictures."""
     if stack:
         begin = next((begin for begin in stack if _is_picture(pieces, begin, reading)), None)
         if begin is not None:

@@ -1,9 +1,9 @@
-"""Characters that stand for something between the passes: noncharacters, which Unicode leaves to programs' own use."""
+"""Marks between the passes: noncharacters, which Unicode reserves for internal use."""
 
 import re
 
 GUARD = "\ufdd0"
-"""Shows nothing. What follows isn't at its line's beginning, and apostrophes on both sides don't meet."""
+"""Shows nothing. Text after it isn't at the beginning of a line, and apostrophes on both sides aren't adjacent."""
 HOLE = "\ufdd1"
 """A template whose text isn't known."""
 FORMULA = "\ufdd2"
@@ -24,10 +24,10 @@ ANY = re.compile("[\ufdd0-\ufdef]")
 
 
 def literal(text: str) -> str:
-    """Text in which nothing is markup."""
+    """The text with all markup escaped."""
     return text.translate(_AS_LITERAL)
 
 
 def shown(text: str) -> str:
-    """The same as a reader sees it, with holes and formulas still marked."""
+    """The text as a reader sees it, with marks for holes and formulas."""
     return text.translate(_SHOWN)

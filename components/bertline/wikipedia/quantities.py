@@ -1,7 +1,6 @@
 """Templates that show numbers and units: {{convert}}, {{val}}, {{frac}}, {{formatnum:…}}, {{US$}}.
 
-Numbers are grouped as the language writes them. Amounts stay in the unit that the author gave; what a template
-calculates from it is left out.
+Numbers are grouped by the language's rules. Amounts keep the author's unit; converted amounts are left out.
 """
 
 import decimal
@@ -109,7 +108,7 @@ _NAMES = {
 
 
 def number(text: str, language: str) -> str | None:
-    """A number as it is written in a language; None if the text isn't one."""
+    """A number in the format of a language; None if the text isn't a number."""
     text = text.strip().replace("&minus;", "-").replace("&nbsp;", "").replace("\xa0", "")
     if not text or len(text) > _MAX_DIGITS or not _NUMBER.fullmatch(text) or not any(map(str.isdigit, text)):
         return _slashed(text)

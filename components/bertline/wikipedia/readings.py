@@ -1,4 +1,4 @@
-"""How wikitext is read: what of it becomes text."""
+"""Settings for reading wikitext: which parts become text."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -10,20 +10,20 @@ from bertline.wikipedia.templates import Templates
 
 @dataclass(frozen=True)
 class Namespaces:
-    """Names of namespaces, in lower case, to which a link shows nothing in the text around it."""
+    """Names, in lower case, of namespaces whose links show nothing in the text."""
 
     pictures: frozenset[str] = frozenset(("file", "image", "media"))
-    """MediaWiki's own names, which every wiki accepts, and those that the dump tells."""
+    """MediaWiki's own names, which every wiki accepts, and the dump's names."""
     categories: frozenset[str] = frozenset(("category",))
-    """The same."""
+    """Names of the category namespace."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """The fields are those of the experiment (`corpora.Articles`), and what the dump tells."""
+    """The experiment's fields (`corpora.Articles`) and the dump's namespaces."""
 
     templates: Templates = field(default_factory=lambda: templates.of("en"))
-    """Which templates show what, in which language."""
+    """The texts of templates, and the language."""
     namespaces: Namespaces = Namespaces()
     formulas: Literal["drop", "placeholder"] = "drop"
     unknown_templates: Literal["drop", "ignore"] = "ignore"
@@ -34,5 +34,5 @@ class Reading:
 
     @property
     def language(self) -> str:
-        """Wikipedia's code: how numbers are written and where sentences end."""
+        """Wikipedia's language code, for numbers and sentence boundaries."""
         return self.templates.language

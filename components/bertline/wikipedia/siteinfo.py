@@ -1,4 +1,4 @@
-"""What a dump says of its wiki, in `<siteinfo>` at its beginning: the names of its namespaces."""
+"""The names of a wiki's namespaces, from `<siteinfo>` at the beginning of its dump."""
 
 import bz2
 import functools
@@ -19,7 +19,7 @@ _PICTURES, _CATEGORIES = {-2, 6}, {14}  # Media, File; Category
 
 
 def namespaces(dump: dumps.Dump) -> Namespaces:
-    """The namespaces of a dump's pictures and categories; MediaWiki's own names if it doesn't tell.
+    """The namespaces of a dump's pictures and categories; MediaWiki's own names if it has none.
 
     Raises:
         UserError: it can't be opened.
@@ -43,7 +43,7 @@ def _namespaces(dump: dumps.Dump, *_: int) -> Namespaces:
 
 
 def _head(file: blocks.File) -> bytes:
-    """The text of the beginning, as little as has to be read. Damage is no error here, but where pages are read."""
+    """The text of the dump's beginning, as short as possible. Damage isn't an error here, only when pages are read."""
     decompressor = bz2.BZ2Decompressor()
     text, read, is_bz2 = b"", 0, blocks.is_bz2(file)
     file.seek(0)

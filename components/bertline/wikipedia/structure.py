@@ -1,4 +1,4 @@
-"""Pass 1 of wikitext: what nests or is opaque. Templates become what they show, tables and comments vanish.
+"""Pass 1 of wikitext: nested and opaque structures. Replaces templates by their text, removes tables and comments.
 
 Templates `{{…}}` and tables `{|…|}`, `<table>` nest, so they have a stack; what is nested is rendered first. Comments,
 references, formulas, galleries and the like are opaque up to their end tag, which may be in any case and have blanks.
@@ -10,7 +10,7 @@ from collections import Counter
 from bertline.wikipedia.marks import CELL, FORMULA, GUARD, HOLE, literal
 from bertline.wikipedia.readings import Reading
 
-# Dropped with their content, which is opaque: what looks like markup in it isn't.
+# Dropped with their content, in which nothing is markup.
 _OPAQUE = (
     "ref|gallery|timeline|score|pre|hiero|imagemap|templatedata|graph|mapframe|maplink|inputbox|templatestyles|"
     "categorytree|dynamicpagelist|section|indicator|references|style|script|includeonly"
@@ -196,7 +196,7 @@ class _Scan:
                 pieces.append(GUARD)  # or the apostrophes around would meet
 
     def _shown(self, top: _Open, position: int, braces: int) -> str:
-        """What a template shows; a mark if it shows something that isn't known."""
+        """The text of a template; a mark if it isn't known."""
         pieces = self.pieces
         first = pieces[top.start]
         bar = first.find("|")
@@ -214,7 +214,7 @@ class _Scan:
         return HOLE if is_hole else ""
 
     def _is_hole(self, start: int, position: int) -> bool:
-        """Whether a template stands where a sentence would lack something without it, and not like a footnote."""
+        """Whether a sentence would lack something without this template, which isn't the case for a footnote."""
         before = self.pieces[start - 1][-2:] if start else "\n"
         following = self.text[position : position + 2]
         if _UNSPACED.match(following) or (_UNSPACED.match(before[-1:]) and following[:1].isalnum()):
@@ -242,7 +242,7 @@ _BLANK_LINES = re.compile(r"\n[ \t]*\n")
 
 
 def _cells(table: str) -> str:
-    """The cells of a table, each part of them a line of its own, with a mark."""
+    """The cells of a table; each part of a cell is a separate line with a mark."""
     lines: list[str] = []
     table = _HEADER.sub(lambda match: match[0].replace("!!", "\n!"), table)
     for cell in _CELLS.split(table):
@@ -277,7 +277,7 @@ _UNREAD = re.compile(r"<!--|<(nowiki|pre|syntaxhighlight|source)(?=[\s>])[^<>]*>
 
 
 def without_comments(text: str) -> str:
-    """Without comments and what is shown as it is written; what isn't closed stays."""
+    """The text without comments and literal sections; unclosed ones stay."""
     pieces: list[str] = []
     absent: set[str] = set()
     position = 0

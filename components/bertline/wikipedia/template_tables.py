@@ -1,10 +1,10 @@
-"""Which template shows what: a table for each language (`tables/`), and tables that users write.
+"""The texts of templates: a table for each language (`tables/`), and tables of users.
 
     "{1}": [nowrap, small]       these show their first argument; `templates` says what else can stand here
     "": [coord, sfn*]            these show nothing that belongs to a sentence; sfn and all whose names begin so
 
-To find what is missing, look at `dropped_templates` in a corpus' results, or at `bertline corpus preview`: the most
-frequent names that stand in sentences and whose text isn't known.
+`dropped_templates` in a corpus' results, and `bertline corpus preview`, show the most frequent unknown templates in
+sentences.
 """
 
 import dataclasses
@@ -19,14 +19,14 @@ from bertline.configuration.mistakes import Location
 
 FOLDER = Path(__file__).parent / "tables"
 LANGUAGES = ("en", "ru", "uk", "de", "fr")
-"""In the order in which their tables are asked for a template that the own language's hasn't."""
+"""The order in which other languages' tables are searched."""
 
 FUNCTIONS = (
     *("@as_of", "@last", "@color", "@date", "@all", "@nihongo", "@red", "@ill", "@siècle", "@ship", "@money"),
     *("@ipa", "@phonemes"),
     *("@convert", "@number", "@val", "@frac", "@chem", "@gaps", "@expr", "@unit", "@height"),
 )
-"""What `templates` makes by functions of its own."""
+"""Functions of `templates`."""
 _WITH_A_WORD = ("@ship", "@money", "@ipa")
 
 _PLACES = re.compile(r"\{[^{}]*\}|\[(?:[^\[\]{}]|\{[^{}]*\})*\]")
@@ -38,15 +38,15 @@ class Table:
 
     names: Mapping[str, str]
     prefixes: tuple[tuple[str, str], ...]
-    """For all names that begin so."""
+    """(beginning of names, text)."""
 
 
 def read(path: Path) -> Table:
-    """A table.
+    """Read a table.
 
     Raises:
-        FileNotFoundError: it isn't there.
-        FileError: a line for each thing that is wrong.
+        FileNotFoundError: the file doesn't exist.
+        FileError: a line for each mistake.
     """
     document = yamlfiles.read(path)
     problems = [*document.problems, *document.located(_problems(document.values))]
@@ -71,7 +71,7 @@ def own() -> Mapping[str, Table]:
 
 
 def normal(name: str) -> str:
-    """A template's name as MediaWiki takes it, in lower case: `Foo_bar` and `Template:foo  bar` are one."""
+    """A template's normalized name in lower case: `Foo_bar` and `Template:foo  bar` are the same."""
     return " ".join(name.replace("_", " ").split()).lower().removeprefix("template:").lstrip()
 
 
@@ -91,12 +91,12 @@ def _problems(values: Mapping[str, Any]) -> Iterator[tuple[Location, str]]:
                 continue
             name = normal(template)
             if name in first:
-                yield (text, index), f"{template} stands in the table twice, first under {first[name]!r}; keep one"
+                yield (text, index), f"{template} is in the table twice, first under {first[name]!r}; keep one"
             first.setdefault(name, text)
 
 
 def _unreadable(text: str) -> str:
-    """Why this isn't what a template can show; empty if it is."""
+    """Why this isn't a valid text of a template; empty if it is."""
     if text.startswith("@"):
         name, _, argument = text.partition(" ")
         if name not in FUNCTIONS:

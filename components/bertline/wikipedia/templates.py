@@ -1,9 +1,9 @@
-"""A template's arguments → what a reader sees of it, as a table says (`template_tables`).
+"""Makes a template's text from its arguments, by a table (`template_tables`).
 
-What a template shows is written as a text with places for its arguments:
+A table describes the text with places for arguments:
 
-    {1}  {text}    an argument by position or name; if it isn't given, the template's text isn't known
-    {2|1}          the first one that is given and not empty; `{2|}` may be missing
+    {1}  {text}    an argument by position or name; without it the template's text isn't known
+    {2|1}          the first one that is given and not empty; `{2|}` is optional
     [ ({2})]       is left out if one of its arguments is missing
     ¶              the end of a paragraph
     @convert       a function of this module or of `quantities` makes the text; `@ship USS` and `@money €` have a word
@@ -23,7 +23,7 @@ _PLACE = re.compile(r"\{([^{}]*)\}|\[([^\[\]]*)\]")
 _MAX_NAME = 100
 _KNOWN_NAMES = 1 << 15  # spellings that a table remembers
 
-# These are no templates but MediaWiki's own, and have a colon behind their name.
+# These are MediaWiki's own functions, with a colon after the name.
 _PARSER_FUNCTIONS = {
     "formatnum": "@number",
     "lc": "{1}",
@@ -39,39 +39,39 @@ _MONTHS = (
 
 
 class Entry:
-    """What is known of a template."""
+    """What a table says about a template."""
 
     __slots__ = ("_function", "_spec", "hidden", "name", "shows")
 
     def __init__(self, name: str, spec: str | None) -> None:
         self.name = name
         self.hidden = spec == ""
-        """Shows nothing, or nothing that belongs to a sentence."""
+        """True if it shows nothing that belongs to a sentence."""
         self.shows = bool(spec)
         self._spec = spec or ""
         self._function = _function(self._spec) if self._spec.startswith("@") else None
 
     def render(self, inner: str, language: str) -> str | None:
-        """What a reader sees; None if it isn't known.
+        """The text that a reader sees; None means not known.
 
         Args:
-            inner: what stands between the braces, with nested templates rendered.
-            language: for how numbers are written.
+            inner: the text between the braces, with nested templates rendered.
+            language: sets the format of numbers.
         """
         values = arguments(inner)
         return self._function(values, language) if self._function else _fill(self._spec, values)
 
 
 class Templates:
-    """What is known of all templates: by a table of the user's, the language's, and the other languages'."""
+    """The texts of all templates, from the user's table, the language's table, and other languages' tables."""
 
     def __init__(self, language: str, first: template_tables.Table | None = None, *, text: bool = True) -> None:
-        """Tables in the order in which they are asked.
+        """Set the tables.
 
         Args:
             language: Wikipedia's code.
             first: the user's table.
-            text: False if no template's text is wanted: they count as templates whose text isn't known.
+            text: False treats all templates as unknown.
         """
         own = dict(template_tables.own())
         tables = (first, own.pop(language, None), *own.values())
@@ -81,7 +81,7 @@ class Templates:
         self._known: dict[str, Entry] = {}
 
     def entry(self, raw_name: str) -> Entry:
-        """What is known of a template, whose name is given as it is written before the first bar."""
+        """The entry of a template; `raw_name` is the text before the first bar."""
         found = self._known.get(raw_name)
         if found is None:
             if len(self._known) >= _KNOWN_NAMES:
@@ -111,21 +111,21 @@ class Templates:
 
 @functools.lru_cache(maxsize=8)
 def of(language: str, path: Path | None = None, *, text: bool = True) -> Templates:
-    """What is known of a language's templates, once a process, so that it remembers the names that it was asked for.
+    """The templates of a language, cached for the process.
 
     Args:
         language: Wikipedia's code.
-        path: of the user's table.
+        path: the user's table.
         text: see `Templates`.
 
     Raises:
-        FileError: what is wrong in the user's table.
+        FileError: mistakes in the user's table.
     """
     return Templates(language, template_tables.read(path) if path else None, text=text)
 
 
 def arguments(inner: str) -> Arguments:
-    """The arguments by name; positional ones are named by their numbers, from "1". A name given twice: the last."""
+    """The arguments by name; positional ones are named "1", "2", …. If a name is repeated, the last one counts."""
     parts = inner.split("|") if "[[" not in inner else _split(inner)
     found: Arguments = {}
     function, colon, value = parts[0].partition(":")
@@ -143,7 +143,7 @@ def arguments(inner: str) -> Arguments:
 
 
 def _split(inner: str) -> list[str]:
-    """At the bars that aren't a link's."""
+    """Split at bars outside of links."""
     parts: list[str] = []
     depth = begin = 0
     for match in _SEPARATORS.finditer(inner):
