@@ -1,6 +1,6 @@
 # bertline: `make` lists the targets. Each target does its own set-up first.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-real monitoring-demo test test-all test-images check format lock golden dashboards bench peers clean
+.PHONY: help setup demo demo-real monitoring-demo test test-all test-images check format lock golden dashboards bench bench-corpus peers clean
 
 PEERS := .venv-peers
 PYTHON ?= python3.11
@@ -79,6 +79,12 @@ bench: $(READY) ## words/s of the corpus build, sequences/s of pre-training and 
 peers: $(READY) ## an environment of its own with PyTorch and transformers, which some tests and benchmarks compare with
 	@test -x $(PEERS)/bin/python || $(BIN)/uv venv --quiet --python $(PYTHON) $(PEERS)
 	@$(BIN)/uv pip install --quiet --python $(PEERS)/bin/python torch==2.15.0 transformers==5.24.0 numpy==2.4.6
+
+bench-corpus: $(READY) ## the corpus and vocabulary beside WikiExtractor, gensim, mwparserfromhell, the Model Garden and tokenizers
+	@test -x $(PEERS)/bin/python || $(BIN)/uv venv --quiet --python $(PYTHON) $(PEERS)
+	@for peer in wikiextractor==3.1.0 gensim==4.4.0 mwparserfromhell==0.7.2 tokenizers==0.23.3; do \
+	  $(BIN)/uv pip install --quiet --python $(PEERS)/bin/python $$peer || echo "$$peer can't be installed"; done
+	@$(BIN)/python tests/bench_corpus.py --peers $(PEERS)/bin/python
 
 include manifests/kind.mk
 

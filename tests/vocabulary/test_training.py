@@ -1,10 +1,14 @@
 """The trainer of vocabularies is deterministic, and what it makes fits its text."""
 
+import collections
+import itertools
 import os
 import subprocess
 import sys
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bertline import errors
 from bertline.text import wordpiece
@@ -51,3 +55,39 @@ def test_training_without_text_or_room_is_refused():
         training.train(iter([" "]), 100, lower_case=True)
     with pytest.raises(errors.UserError, match="at least 25 pieces, not 7"):
         training.train(iter(POEM), 7, lower_case=True)
+
+
+def _slowly(words, size):
+    """Byte-pair encoding by the book: all neighbours are counted anew for each piece."""
+    letters = sorted(
+        {piece for word in words for piece in (word[0], *(f"##{letter}" for letter in word[1:]))},
+        key=lambda piece: (piece[-1], len(piece)),
+    )
+    pieces = [*wordpiece.SPECIAL_TOKENS, *letters]
+    cuts = {word: [pieces.index(word[0]), *(pieces.index(f"##{letter}") for letter in word[1:])] for word in words}
+    while len(pieces) < size:
+        pairs = collections.Counter()
+        for word, count in words.items():
+            for pair in itertools.pairwise(cuts[word]):
+                pairs[pair] += count
+        if not pairs or max(pairs.values()) < 2:
+            break
+        first, second = min(pairs, key=lambda pair: (-pairs[pair], pair))
+        joined = pieces[first] + pieces[second].removeprefix("##")
+        if joined not in pieces:
+            pieces.append(joined)
+        for cut in cuts.values():
+            at = 0
+            while at + 1 < len(cut):
+                if cut[at : at + 2] == [first, second]:
+                    cut[at : at + 2] = [pieces.index(joined)]
+                at += 1
+    return tuple(pieces)
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.dictionaries(st.text("abc", min_size=1, max_size=9), st.integers(2, 9), min_size=1, max_size=12))
+def test_pieces_are_those_of_counting_all_neighbours_anew(words):
+    """Words of three letters have many neighbours that overlap: "aaaa"."""
+    text = " ".join(" ".join([word] * count) for word, count in words.items())
+    assert training.train(iter([text]), 60, lower_case=True).pieces == _slowly(words, 60)

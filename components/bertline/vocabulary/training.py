@@ -71,14 +71,15 @@ def _join_neighbours(words: collections.Counter[str], pieces: list[str], size: i
     cuts: list[list[int]] = []  # of each word: its pieces
     counts: list[int] = []  # of each word
     pairs: collections.Counter[tuple[int, int]] = collections.Counter()
-    places: dict[tuple[int, int], set[int]] = collections.defaultdict(set)  # in which words a pair is, or was
+    places: dict[tuple[int, int], list[int]] = collections.defaultdict(list)  # in which words a pair is, or was
     for word, count in words.items():
         cut = [ids.get(letter, -1) for letter in _letters(word)]
         if len(cut) < 2 or -1 in cut:  # a word with a rare character will be [UNK]
             continue
+        place = len(cuts)
         for pair in itertools.pairwise(cut):
             pairs[pair] += count
-            places[pair].add(len(cuts))
+            places[pair].append(place)
         cuts.append(cut)
         counts.append(count)
     # (-count, pair): the most frequent first, then the pair of the oldest pieces. An entry whose count has changed
@@ -99,27 +100,30 @@ def _join_neighbours(words: collections.Counter[str], pieces: list[str], size: i
         changed: set[tuple[int, int]] = set()
         for place in places.pop(pair):
             cut, count = cuts[place], counts[place]
-            for old in itertools.pairwise(cut):
+            for old, fresh in _joined(cut, pair, new):
                 pairs[old] -= count
-                changed.add(old)
-            cut = cuts[place] = _joined(cut, pair, new)
-            for fresh in itertools.pairwise(cut):
                 pairs[fresh] += count
-                places[fresh].add(place)
-                changed.add(fresh)
+                places[fresh].append(place)
+                changed.update((old, fresh))
+        del pairs[pair]  # what of it overlapped is gone as well: there is none any more
         for other in changed:
-            if pairs[other] > 0:
+            if pairs.get(other, 0) > 0:
                 heapq.heappush(queue, (-pairs[other], other))
 
 
-def _joined(cut: list[int], pair: tuple[int, int], new: int) -> list[int]:
-    result: list[int] = []
-    index = 0
-    while index < len(cut):
-        if cut[index] == pair[0] and index + 1 < len(cut) and cut[index + 1] == pair[1]:
-            result.append(new)
-            index += 2
-        else:
-            result.append(cut[index])
-            index += 1
-    return result
+def _joined(cut: list[int], pair: tuple[int, int], new: int) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+    """Joins a pair wherever it is in a word; the neighbours that this separates, and those that come of it.
+
+    Only the pieces beside the pair are looked at, not the whole word.
+    """
+    first, second = pair
+    at = -1
+    while first in cut[at + 1 :]:
+        at = cut.index(first, at + 1)
+        if cut[at + 1 : at + 2] != [second]:
+            continue
+        if at:
+            yield (cut[at - 1], first), (cut[at - 1], new)
+        if at + 2 < len(cut):
+            yield (second, cut[at + 2]), (new, cut[at + 2])
+        cut[at : at + 2] = [new]
