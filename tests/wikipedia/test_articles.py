@@ -5,6 +5,7 @@ import pytest
 from hypothesis import strategies
 
 from bertline.wikipedia import articles, dumps, pages
+from bertline.wikipedia.readings import Reading
 
 CASES = {
     "Plain '''bold''', ''italic'' and '''''both'''''.": ["Plain bold, italic and both."],
@@ -71,10 +72,14 @@ markup = strategies.lists(
 ).map("".join)
 
 
-@hypothesis.given(strategies.one_of(markup, strategies.text(max_size=200)))
-@hypothesis.settings(max_examples=400, deadline=None)
-def test_no_text_raises(text):
-    for paragraph in articles.prose(text):
+ALL = Reading(list_items="all", tables="all", captions="all", headings="all", unknown_templates="drop")
+
+
+@hypothesis.given(strategies.one_of(markup, strategies.text(max_size=200)), strategies.sampled_from([Reading(), ALL]))
+@hypothesis.settings(max_examples=600, deadline=None)
+def test_no_text_raises(text, reading):
+    for paragraph in articles.prose(text, reading):
+        assert not any("\ufdd0" <= character <= "\ufdef" for character in paragraph)
         assert paragraph == " ".join(paragraph.split())
         assert any(map(str.isalpha, paragraph))
     articles.is_disambiguation(text)
@@ -92,10 +97,13 @@ def enclosed(inner):
     )
 
 
-@hypothesis.given(strategies.recursive(strategies.sampled_from(["word", "Слово.", "", "a b"]), enclosed, max_leaves=25))
-@hypothesis.settings(max_examples=300, deadline=None)
-def test_well_formed_markup_leaves_nothing_of_itself(text):
-    left = " ".join(articles.prose(text))
+@hypothesis.given(
+    strategies.recursive(strategies.sampled_from(["word", "Слово.", "", "a b"]), enclosed, max_leaves=25),
+    strategies.sampled_from([Reading(), ALL]),
+)
+@hypothesis.settings(max_examples=500, deadline=None)
+def test_well_formed_markup_leaves_nothing_of_itself(text, reading):
+    left = " ".join(articles.prose(text, reading))
     for token in ("{{", "}}", "[[", "]]", "{|", "<ref", "''", "File:", "cite"):
         assert token not in left, (text, left)
 
