@@ -2,7 +2,7 @@
 
 import pytest
 
-from bertline.wikipedia import articles, templates
+from bertline.wikipedia import articles
 from bertline.wikipedia.readings import Reading
 
 SENTENCE = "This one has eight words and a full stop."
@@ -109,9 +109,8 @@ def test_headings():
 def test_text_of_templates():
     text = "It is {{convert|5|km}} far. Next."
     assert articles.prose(text) == ["It is 5 km far. Next."]
-    without = templates.of("en", text=False)
-    assert articles.prose(text, Reading(without)) == ["It is far. Next."]
-    assert articles.prose(text, Reading(without, unknown_templates="drop")) == ["Next."]
+    assert articles.prose(text, Reading(template_text="none")) == ["It is far. Next."]
+    assert articles.prose(text, Reading(template_text="none", unknown_templates="drop")) == ["Next."]
 
 
 @pytest.mark.parametrize(

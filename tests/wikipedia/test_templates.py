@@ -81,7 +81,7 @@ OTHERS = {
     ],
 )
 def test_a_template_shows_what_a_reader_sees(language, wikitext, expected):
-    reading = Reading(templates.of(language), unknown_templates="drop")
+    reading = Reading(language, unknown_templates="drop")
     assert articles.prose(f"Word {wikitext} word.", reading) == [f"Word {expected} word."]
 
 
@@ -139,9 +139,15 @@ def written(tmp_path):
 def test_a_table_of_ones_own_is_asked_first(written):
     path = written('"<b>{1}</b>[ ({note})]": [Shout_out, convert]\n"": ["My box*"]\n"@convert": [Messen]\n')
     text = "He {{shout out|cried}}, {{Shout out|x|note=y}} {{convert|5}} and {{messen|5|km}} {{my boxes|no}}far."
-    assert articles.prose(text, Reading(templates.of("en", path), unknown_templates="drop")) == [
+    assert articles.prose(text, Reading(templates=path, unknown_templates="drop")) == [
         "He cried, x (y) 5 and 5 km far."
     ]
+
+
+def test_another_table_at_the_same_place_is_read_anew(written):
+    written('"{1}": [zzz]\n')
+    assert articles.prose("A {{zzz|b}}.", Reading(templates=written('"{1} c": [zzz]\n'))) == ["A b c."]
+    assert articles.prose("A {{zzz|b}}.", Reading(templates=written('"{1} or d": [zzz]\n'))) == ["A b or d."]
 
 
 @pytest.mark.parametrize(

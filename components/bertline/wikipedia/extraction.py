@@ -7,7 +7,6 @@ from pathlib import Path
 
 from bertline.experiment.corpora import Articles
 from bertline.wikipedia import articles, dumps, pages, siteinfo
-from bertline.wikipedia import templates as known
 from bertline.wikipedia.readings import Reading
 
 
@@ -72,7 +71,9 @@ def found(
 def reading(dump: dumps.Dump, choice: Articles, templates: Path | None = None) -> Reading:
     """How a dump's wikitext is read."""
     return Reading(
-        templates=known.of(choice.language, templates, text=choice.template_text == "shown"),
+        language=choice.language,
+        templates=templates,
+        template_text=choice.template_text,
         namespaces=siteinfo.namespaces(dump),
         formulas=choice.formulas,
         unknown_templates=choice.unknown_templates,

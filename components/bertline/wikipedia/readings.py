@@ -1,6 +1,7 @@
 """Settings for reading wikitext: which parts become text."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from bertline.experiment.corpora import Amount
@@ -20,10 +21,13 @@ class Namespaces:
 
 @dataclass(frozen=True)
 class Reading:
-    """The experiment's fields (`corpora.Articles`) and the dump's namespaces."""
+    """The fields are those of the experiment (`corpora.Articles`), and what the dump tells."""
 
-    templates: Templates = field(default_factory=lambda: templates.of("en"))
-    """The texts of templates, and the language."""
+    language: str = "en"
+    """Wikipedia's code: which templates show what, how numbers are written and where sentences end."""
+    templates: Path | None = None
+    """The user's table of templates."""
+    template_text: Literal["shown", "none"] = "shown"
     namespaces: Namespaces = Namespaces()
     formulas: Literal["drop", "placeholder"] = "drop"
     unknown_templates: Literal["drop", "ignore"] = "ignore"
@@ -32,7 +36,10 @@ class Reading:
     captions: Amount = "none"
     headings: Literal["none", "all"] = "none"
 
-    @property
-    def language(self) -> str:
-        """Wikipedia's language code, for numbers and sentence boundaries."""
-        return self.templates.language
+    def known_templates(self) -> Templates:
+        """What is known of templates.
+
+        Raises:
+            FileError: what is wrong in the user's table.
+        """
+        return templates.of(self.language, self.templates, text=self.template_text == "shown")

@@ -66,7 +66,7 @@ class _Scan:
     def __init__(self, text: str, reading: Reading, dropped: Counter[str]) -> None:
         self.text = f"\n{text}"
         self.reading = reading
-        self.entry = reading.templates.entry
+        self.entry = reading.known_templates().entry
         self.dropped = dropped
         self.pieces: list[str] = []
         self.stack: list[_Open] = []

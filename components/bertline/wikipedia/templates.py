@@ -109,7 +109,6 @@ class Templates:
         return Entry(name, None)
 
 
-@functools.lru_cache(maxsize=8)
 def of(language: str, path: Path | None = None, *, text: bool = True) -> Templates:
     """The templates of a language, cached for the process.
 
@@ -121,6 +120,14 @@ def of(language: str, path: Path | None = None, *, text: bool = True) -> Templat
     Raises:
         FileError: mistakes in the user's table.
     """
+    status = path.stat() if path else None
+    state = (status.st_mtime_ns, status.st_size, status.st_ino) if status else ()
+    return _of(language, path, text, *state)
+
+
+@functools.lru_cache(maxsize=8)
+def _of(language: str, path: Path | None, text: bool, *_: int) -> Templates:
+    """By the state of the user's table as well: another one at the same place is read anew."""
     return Templates(language, template_tables.read(path) if path else None, text=text)
 
 
