@@ -11,8 +11,9 @@ from bertline.corpus import parts, stage, units, workers
 from bertline.corpus.config import CorpusPartConfig
 from bertline.errors import UserError
 from bertline.retries import Pauses
-from bertline.sources import downloads, ranges
+from bertline.sources import downloads, files, ranges
 from bertline.sources.downloads import Patience
+from bertline.sources.files import Source
 from bertline.store.backends import connect
 from bertline.wikipedia import blocks
 from support.seaweed import close_store
@@ -161,6 +162,28 @@ def test_a_file_with_a_checksum_that_moves_is_checked_again(dump, web, store, co
     corpus = stage.run(configure({"url": f"{web.url}/new", "sha256": sha256}, store), store)
     assert outcome(corpus) == reference(dump)
     assert web.sent["/new"] > len(content)
+
+
+def test_the_stores_copy_of_a_dump_is_read_in_parts(dump, gs_uri, configure, outcome, reference, monkeypatch):
+    """What `submit` puts there of a file on somebody's disk."""
+    ranges._bucket.cache_clear()
+    store = connect(gs_uri)
+    source = Source(url=str(dump)).pinned()
+    files.upload([source], store)
+    config = configure(source.by_name().model_dump(), store)
+    whole = []
+    download = type(store).download
+    monkeypatch.setattr(
+        type(store), "download", lambda self, name, *rest: (whole.append(name), download(self, name, *rest))
+    )
+    for index in reversed(range(PODS)):
+        assert not [name for name in whole if name.startswith("sources/")], "by the one that checks it"
+        map_part(config, store, index)
+    assert len([name for name in whole if name.startswith("sources/")]) == 1
+    assert outcome(stage.run(config, store)) == reference(dump)
+    for each in (store, ranges._bucket(store.uri.rpartition("/")[0])):
+        close_store(each)
+    ranges._bucket.cache_clear()
 
 
 @pytest.mark.parametrize("kind", ["gs", "s3"])

@@ -15,13 +15,21 @@ A server without any of these, or without ranges, has no parts: such a file is d
 `bertline.sources.files`. A state that is gone is the user's to decide about: nothing tells which of the two is meant.
 """
 
+import contextlib
+import fcntl
 import functools
+import hashlib
 import io
+import os
+import random
 import re
+import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
+from urllib.parse import urlsplit
 
 import requests
 
@@ -30,6 +38,7 @@ from bertline.errors import UserError
 from bertline.process import signals
 from bertline.sources import connections, downloads
 from bertline.sources.connections import PassingError
+from bertline.sources.downloads import Patience
 from bertline.store import backends
 from bertline.store.objects import ConflictError, NotFoundError, ObjectStore
 
@@ -37,6 +46,8 @@ HEAD = 1 << 16
 """Bytes of a file that the look at it brings along."""
 STEP = 4 << 20
 """Bytes of one request, while a slice is read."""
+CONNECTIONS = 2
+"""Of one machine to one host. Wikimedia has said that it takes no more of an address."""
 KEPT = 4 << 20
 """Bytes that are kept behind the place that is read: bz2 blocks are looked for first, and then read again."""
 
@@ -154,11 +165,12 @@ def _is_web(url: str) -> bool:
 
 
 def _look_at_web(url: str) -> RangedFile | None:
-    tries = downloads.Tries(url, downloads.PATIENCE)
+    tries = downloads.Tries(url, _patience())
     with connections.session() as session:
         while True:
             try:
-                return _first_part(session, url)
+                with _turn(url):
+                    return _first_part(session, url)
             except PassingError as problem:
                 tries.wait(problem, moved=False)
 
@@ -211,6 +223,33 @@ def _is_packed(answer: requests.Response) -> bool:
     return encoding != "identity" and not encoding.endswith("bzip2")
 
 
+def _patience() -> Patience:
+    """Pods that read side by side are sent away for a while, and each has work to lose."""
+    patience = downloads.PATIENCE
+    return replace(patience, lasts_s=10 * patience.lasts_s, asked_s=10 * patience.asked_s)
+
+
+@contextlib.contextmanager
+def _turn(url: str) -> Iterator[None]:
+    """Wait until this machine has fewer than `CONNECTIONS` requests under way to a host, of whichever processes.
+
+    The lock of a process that ends, however it ends, is gone.
+    """
+    name = hashlib.sha256(urlsplit(url).netloc.encode()).hexdigest()[:16]
+    with contextlib.ExitStack() as stack:
+        places = [
+            Path(tempfile.gettempdir(), f"bertline-{os.getuid()}-{name}-{number}.lock") for number in range(CONNECTIONS)
+        ]
+        files = [stack.enter_context(place.open("ab")) for place in random.sample(places, CONNECTIONS)]
+        for file in files:
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+        else:
+            fcntl.flock(files[0], fcntl.LOCK_EX)
+        yield
+
+
 class _Web:
     """Ranges of a file on the web."""
 
@@ -225,7 +264,7 @@ class _Web:
 
     def fetch(self, begin: int, end: int) -> bytes:
         content = bytearray()
-        tries = downloads.Tries(self._file.url, downloads.PATIENCE)
+        tries = downloads.Tries(self._file.url, _patience())
         while len(content) < end - begin:
             before = len(content)
             try:
@@ -243,7 +282,7 @@ class _Web:
         etag = {"If-Match": self._value, "If-Range": self._value}
         condition = etag if self._validator == "ETag" else {"If-Unmodified-Since": self._value}
         headers = {"Range": f"bytes={begin}-{end - 1}"} | condition
-        with _asked(self._session, self._file.url, headers) as answer:
+        with _turn(self._file.url), _asked(self._session, self._file.url, headers) as answer:
             self._check(answer, begin)
             yield from _pieces(self._file.url, answer, end - begin)
 
@@ -253,8 +292,10 @@ class _Web:
             raise self._file.changed(f"another one (the server says {answer.status_code})")
         if answer.status_code not in (200, 206):
             connections.refuse(self._file.url, answer)
+        if not found:  # the file's server tells it; who answers here is somebody else, or only confused
+            raise PassingError(f"the server doesn't tell {self._validator} any more")
         if found != self._value:
-            raise self._file.changed(f"one with {self._validator} {found or '…, which the server no longer tells'}")
+            raise self._file.changed(f"one with {self._validator} {found}")
         match = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", "").strip())
         if answer.status_code == 200 or not match or int(match[1]) != begin:
             raise PassingError("the server sent something else than the part it was asked for")
