@@ -1,4 +1,4 @@
-"""Arguments and options that several commands have, and what they stand for."""
+"""Arguments and options of several commands, and what they refer to."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ ExperimentFile = Annotated[
 
 ExperimentName = Annotated[
     str,
-    typer.Argument(metavar="EXPERIMENT", help="Its name in the store, or its file.", show_default=False),
+    typer.Argument(metavar="EXPERIMENT", help="The experiment's name in the store, or its file.", show_default=False),
 ]
 
 Store = Annotated[
@@ -40,7 +40,7 @@ Profile = Annotated[
         "--profile",
         "-p",
         envvar="BERTLINE_PROFILE",
-        help="Where it runs: kind, minikube, gke-l4, … or the path of a profile of your own.",
+        help="The profile: kind, minikube, gke-l4, … or the path of your own.",
         show_default=False,
     ),
 ]
@@ -51,7 +51,7 @@ OptionalProfile = Annotated[
         "--profile",
         "-p",
         envvar="BERTLINE_PROFILE",
-        help="Of a cluster: kind, minikube, gke-l4, … or the path of one of your own.",
+        help="The profile of a cluster: kind, minikube, gke-l4, … or the path of your own.",
         show_default=False,
     ),
 ]
@@ -71,18 +71,18 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, for
 DEFAULT_STORE = "out/store"
 
 NOT_KNOWN = {
-    "BERTLINE_STORE": "there is no bucket to ask what is done, so every task counts as missing",
-    "BERTLINE_REGISTRY": "where pods pull images from isn't known yet",
+    "BERTLINE_STORE": "without a bucket every task counts as missing",
+    "BERTLINE_REGISTRY": "without a registry the names of images aren't known",
 }
 
 
 @dataclass(frozen=True)
 class Outlook:
-    """Where a plan is for, as far as that is known."""
+    """The place that a plan is for, as far as it is known."""
 
     profile: "profiles.Profile | None"
     store: "ObjectStore | None"
-    """None: it can't be asked."""
+    """None means that the store can't be read."""
     unknown: tuple[str, ...]
     """A sentence for each thing that isn't known."""
 
@@ -155,17 +155,17 @@ def name(experiment: str) -> str:
 
 
 def profile(name: str, store: str | None = None) -> "profiles.Profile":
-    """A profile by name or path; `--store` and the environment override what it says."""
+    """A profile by name or path; `--store` and the environment override its values."""
     from bertline_pipelines.places import profiles
 
     return profiles.load(name, os.environ | ({"BERTLINE_STORE": store} if store else {}))
 
 
 def connect(store: str | None, profile_name: str | None = None) -> "ObjectStore":
-    """The store that was named, or the profile's with its endpoint and credentials, or that of `bertline run`.
+    """The store of `--store`, or of the profile with its endpoint and credentials, or the default store.
 
     Raises:
-        OutageError: it doesn't answer within seconds.
+        OutageError: the store doesn't answer within seconds.
     """
     from bertline.store import backends, objects
 
@@ -180,10 +180,10 @@ def connect(store: str | None, profile_name: str | None = None) -> "ObjectStore"
 
 
 def existing(store: str | None, profile_name: str | None = None) -> "ObjectStore":
-    """`connect`, for commands that have nothing to say about a store with nothing in it.
+    """`connect`, for commands that need a store with content.
 
     Raises:
-        UserError: nothing lies there.
+        UserError: the store is empty.
     """
     from bertline.errors import UserError
     from bertline.store import objects
@@ -191,14 +191,14 @@ def existing(store: str | None, profile_name: str | None = None) -> "ObjectStore
     connected = connect(store, profile_name)
     if objects.is_empty(connected):
         raise UserError(
-            f"there is no store at {connected.uri}: nothing of bertline's lies there. Check the path, or make a store: "
-            "`bertline run` and `bertline submit` do"
+            f"there is no store at {connected.uri}: it has no objects of bertline. Check the path, or make one with "
+            "`bertline run` or `bertline submit`"
         )
     return connected
 
 
 def look(store: str | None, profile_name: str | None) -> "Outlook":
-    """For a plan or a dry run: neither bucket nor registry has to exist yet, and a store needn't answer."""
+    """The place for a plan or a dry run; bucket and registry needn't exist, and the store needn't answer."""
     from bertline.errors import BertlineError, DamagedError
     from bertline.store import backends, objects
     from bertline_pipelines.places import access, profiles
@@ -215,11 +215,11 @@ def look(store: str | None, profile_name: str | None) -> "Outlook":
         connected = access.store(place) if place else backends.connect(uri)
         objects.reach(connected)
         if objects.is_empty(connected):
-            unknown.append(f"nothing is in {connected.uri} yet, so every task counts as missing")
+            unknown.append(f"{connected.uri} is empty, so every task counts as missing")
     except BertlineError as error:
         if isinstance(error, DamagedError) or not uri.startswith(("gs://", "s3://")):
-            raise  # what is on this machine can be asked
-        unknown.append(f"{uri} can't be asked what is done, so every task counts as missing: {error}")
+            raise  # a store on this machine can always be read
+        unknown.append(f"{uri} can't be read, so every task counts as missing: {error}")
         return Outlook(place, None, tuple(unknown))
     return Outlook(place, connected, tuple(unknown))
 

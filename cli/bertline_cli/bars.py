@@ -14,7 +14,7 @@ WIDTH = 30
 
 
 class Bars:
-    """A context manager; the rows vanish at its end. Nothing is drawn before there is something to show."""
+    """A context manager; rows disappear at its end, and the first one appears with the first `show`."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -51,12 +51,12 @@ class Bars:
         self._drawn.update(self._rows[name], completed=done, total=total, text=text, more=more)
 
     def drop(self, name: str) -> None:
-        """Draw a row no longer, if it was drawn."""
+        """Remove a row, if there is one."""
         if name in self._rows:
             self._drawn.remove_task(self._rows.pop(name))
 
     def note(self, text: str) -> None:
-        """A line below the rows, in place of the one before."""
+        """Replace the line below the rows."""
         self._drawn.note = text  # type: ignore[attr-defined]
 
     @cached_property

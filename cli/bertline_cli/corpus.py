@@ -1,4 +1,4 @@
-"""`bertline corpus`: from a dump to TFRecords, for people who want only that."""
+"""`bertline corpus`: makes TFRecords from a dump, without an experiment."""
 
 import glob
 import json
@@ -52,8 +52,8 @@ def command(
     """Make BERT's pre-training examples of a Wikipedia dump.
 
     The folder gets train-….tfrecord, held-out-….tfrecord, vocab.txt and, last, manifest.json with checksums and
-    statistics. A build that was stopped or killed goes on where it was: run the same command again. The options are
-    those of an experiment's section `corpus`. `bertline corpus preview` shows what becomes of single articles.
+    statistics. To continue a build that was stopped or killed, run the same command again. The options
+    are those of an experiment's section `corpus`. `bertline corpus preview` shows the processing of single articles.
     """
     from bertline_cli import displays
     from bertline_pipelines.running import standalone
@@ -73,10 +73,10 @@ def command(
 
 
 def _vocabulary(source: str, lower_case: bool | None) -> "Vocabulary":
-    """Lower-case if its file can be read so.
+    """The vocabulary; lower-case if its pieces allow it.
 
     Raises:
-        UserError: it isn't a vocabulary, or can't be looked at.
+        UserError: the file isn't a vocabulary, or can't be read.
     """
     import tempfile
 
@@ -90,7 +90,7 @@ def _vocabulary(source: str, lower_case: bool | None) -> "Vocabulary":
         return vocabulary
     assert vocabulary.file
     if not vocabulary.file.is_local:
-        raise UserError("--vocabulary is a URL, so say --lower-case or --cased as well")
+        raise UserError("--vocabulary is a URL: give --lower-case or --cased too")
     with tempfile.TemporaryDirectory(prefix="bertline-") as directory:
         pieces = wordpiece.read(vocabulary.file.look(Path(directory)))
     try:
@@ -113,7 +113,7 @@ def _told(result: "Result", out: Path) -> list[str]:
     ]
     if dropped := list(results["dropped_templates"].items())[:5]:
         said = ", ".join(f"{name} {count:,}" for name, count in dropped)
-        lines.append(f"  most frequent templates whose text isn't known: {said}; --templates FILE can tell it")
+        lines.append(f"  most frequent templates whose text isn't known: {said}; add them to --templates FILE")
     suffix = ".gz" if files[0].path.endswith(".gz") else ""
     pattern = json.dumps(f"{glob.escape(str(out))}/train-*.tfrecord{suffix}")
     option = ', "GZIP"' if suffix else ""

@@ -1,4 +1,4 @@
-"""`bertline corpus preview`: what becomes of the first articles, step by step."""
+"""`bertline corpus preview`: the processing of the first articles, step by step."""
 
 import json
 import sys
@@ -21,20 +21,20 @@ EXAMPLE = (
 )
 
 WIDE = 120
-"""Columns from which on two steps stand side by side."""
+"""From this width on two steps are side by side."""
 
 
 def command(
     path: arguments.ExperimentFile,
     documents: Annotated[int, typer.Option(min=1, max=200, help="Articles to show.")] = 3,
-    characters: Annotated[int, typer.Option(min=0, help="Of each step, at most; 0 shows all.")] = 1200,
+    characters: Annotated[int, typer.Option(min=0, help="Characters of each step at most; 0 shows all.")] = 1200,
     changes: arguments.Changes = None,
     as_json: arguments.Json = False,
 ) -> None:
-    """Show what becomes of an experiment's first articles: wikitext, prose, sentences, pieces, a masked example.
+    """Show the processing of an experiment's first articles: wikitext, prose, sentences, pieces, a masked example.
 
-    Only the dump's beginning is read. The templates that stand in sentences and whose text isn't known are counted: the
-    most frequent are worth a line in the file that `corpus.templates` names.
+    Only the dump's beginning is read. It also counts unknown templates in sentences: add the most frequent ones to the
+    file of `corpus.templates`.
     """
     import tempfile
 
@@ -96,7 +96,7 @@ def _article(article: "Article", characters: int, *, side_by_side: bool) -> Iter
 
 
 def _from_prose(wikitext: str, prose: Sequence[str]) -> str:
-    """Without what stands before the line that the prose begins in: boxes, mostly."""
+    """The wikitext from the line in which the prose begins; boxes usually precede it."""
     words = prose[0].split()
     for number in range(min(len(words) - 3, 40)):
         at = wikitext.find(" ".join(words[number : number + 4]))
@@ -113,7 +113,7 @@ def _excerpt(text: str, characters: int) -> str:
 
 
 def _fitting(sentences: Sequence[str], characters: int) -> int:
-    """How many sentences there are in so many characters, at least one."""
+    """Number of sentences in so many characters, at least one."""
     if not characters:
         return len(sentences)
     length = 0
@@ -144,7 +144,7 @@ def _counted(preview: "Preview", path: Path) -> Iterator[Any]:
 
     yield (
         f"In the first {counted(preview.looked_at, 'article')}: {preview.unknown_share:.2%} of the pieces are [UNK]"
-        + (", of a vocabulary that was trained on these articles alone" if preview.is_trained_here else "")
+        + (", with a vocabulary that was trained only on these articles" if preview.is_trained_here else "")
     )
     if preview.dropped_templates:
         yield "Templates in sentences whose text isn't known, and how often:"

@@ -28,7 +28,7 @@ EXAMPLE = "Example:  bertline export my.yaml 6L-bert --model 6L --epoch 50 --sto
 
 
 class Format(StrEnum):
-    """Whose layout the folder has."""
+    """The folder's layout."""
 
     HUGGINGFACE = "huggingface"
     TENSORFLOW = "tensorflow"
@@ -43,7 +43,7 @@ def command(
         str | None, typer.Option("--model", "-m", help="Name of the model.", show_default="the only one")
     ] = None,
     epoch: Annotated[
-        int | None, typer.Option("--epoch", "-e", help="Of the milestone.", show_default="the last that is done")
+        int | None, typer.Option("--epoch", "-e", help="Epoch of the milestone.", show_default="the last that is done")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of pre-training.", show_default="the first")] = None,
     format_: Annotated[Format, typer.Option("--format", "-f", help="Whose layout.")] = Format.HUGGINGFACE,
@@ -51,7 +51,7 @@ def command(
     profile: arguments.OptionalProfile = None,
     as_json: arguments.Json = False,
 ) -> None:
-    """Write a milestone's weights for other programs: `transformers`, or whatever reads Google's BERT checkpoints."""
+    """Write a milestone's weights for `transformers`, or for programs that read Google's BERT checkpoints."""
     from bertline.report.collect import collect
     from bertline.store import disks, realizations, references
 
@@ -78,7 +78,7 @@ def command(
         for file, content in made.items():
             Path(scratch, file).write_bytes(content)
         files = sorted(path for path in Path(scratch).iterdir() if path.is_file())
-        for path in files:  # renamed when all of them are whole
+        for path in files:  # renamed when all files are complete
             path.replace(destination / path.name)
     if as_json:
         document = {"experiment": name, "model": item.node.model, "epoch": item.node.epoch, "seed": item.node.seed}
@@ -95,10 +95,10 @@ def command(
 def _milestone(
     collected: "Collected", model: str | None, epoch: int | None, seed: int | None
 ) -> "Item[PretrainManifest]":
-    """The milestone that is meant.
+    """The chosen milestone.
 
     Raises:
-        UserError: there is none such, or it isn't clear which one is meant.
+        UserError: there is no such milestone, or there are several.
         TransientError: it isn't done yet.
     """
     from bertline.errors import TransientError, UserError
@@ -107,7 +107,7 @@ def _milestone(
     models = list(collected.experiment.models)
     name = collected.experiment.name
     if model is None and len(models) > 1:
-        raise UserError(f"experiment {name} has the models {', '.join(models)}; say which one, as --model {models[-1]}")
+        raise UserError(f"experiment {name} has the models {', '.join(models)}; choose one by --model")
     model = model or models[0]
     if model not in models:
         raise UserError(f"experiment {name} has no model {model!r}; it has {', '.join(models)}")
@@ -171,7 +171,7 @@ def _json(document: dict[str, Any]) -> bytes:
 
 
 def _card(collected: "Collected", item: "Item[PretrainManifest]", format_: Format) -> str:
-    """What a reader of the folder has to know: origin, shape, figures, how to load it, how to make it again."""
+    """The model card: origin, shape, scores, how to load the model, how to make it again."""
     from bertline.report.manifests import EvaluateManifest
 
     experiment, node = collected.experiment, item.node
@@ -198,7 +198,7 @@ def _card(collected: "Collected", item: "Item[PretrainManifest]", format_: Forma
             "```",
         ],
         Format.TENSORFLOW: [
-            "`bert_config.json`, `bert_model.ckpt` and `vocab.txt` are what programs for Google's BERT take.",
+            "`bert_config.json`, `bert_model.ckpt` and `vocab.txt` are the files of Google's BERT.",
         ],
     }
     lines = [

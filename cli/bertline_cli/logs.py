@@ -1,4 +1,4 @@
-"""`bertline logs`: what a task prints, live from its pod, afterwards from the store."""
+"""`bertline logs`: a task's output, live from its pod, later from the store."""
 
 import collections
 import contextlib
@@ -29,9 +29,9 @@ bertline logs my.yaml -p gke-l4 -t 6L-pretrain-10 -f     follow one"""
 
 POLL_S = 3.0
 PATIENCE_S = 1800.0
-"""Seconds in which neither Kubeflow nor the cluster answers, after which following gives up."""
+"""Following gives up after so many seconds without an answer of Kubeflow and the cluster."""
 WRAPPING_LINES = 200
-"""More than Kubeflow and Argo print around a task's own lines."""
+"""More lines than Kubeflow and Argo print around a task's own lines."""
 AGE = re.compile(r"\d+ (s|min|h|seconds|minutes|hours)\b")
 
 
@@ -42,11 +42,11 @@ def command(
         typer.Option("--task", "-t", metavar="NAME", help="The task, or a part of its name.", show_default=False),
     ] = None,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Stay until the task is done, through its attempts.")
+        bool, typer.Option("--follow", "-f", help="Follow the task through all attempts until it is done.")
     ] = False,
     attempt: Annotated[
         int | None,
-        typer.Option(min=1, help="One attempt, from the store; the last one without it.", show_default=False),
+        typer.Option(min=1, help="One attempt, from the store; without it, the last one.", show_default=False),
     ] = None,
     tail: Annotated[
         int | None, typer.Option(min=0, metavar="LINES", help="Only the last lines.", show_default=False)
@@ -57,15 +57,15 @@ def command(
     profile: arguments.OptionalProfile = None,
     store: arguments.Store = None,
 ) -> None:
-    """Show what a task has printed: from its pod while there is one, else from the store.
+    """Show a task's output: from its pod if it has one, else from the store.
 
-    Without --task the one that runs or has just failed, if it is the only one; else a list.
+    Without --task it shows the only running or failed task, or a list if there are several.
     """
     from bertline.errors import UserError
     from bertline_pipelines.records import task_histories, task_logs
 
     if follow and attempt:
-        raise UserError("--attempt is for what is over, --follow for what goes on: give one of them")
+        raise UserError("--attempt shows an attempt that has ended, --follow a running one: give only one of them")
     connected = arguments.existing(store, profile)
     tasks, submission = task_logs.find(connected, arguments.name(experiment))
     chosen = _named(task, tasks) if task else None
@@ -84,12 +84,12 @@ def command(
                 reader.follow(tail)
             else:
                 reader.show(attempt, tail)
-    except BrokenPipeError:  # `| head` has seen enough
+    except BrokenPipeError:  # for example `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _Reader:
-    """Shows one task's output from whoever has it."""
+    """Shows one task's output, from its pod or the store."""
 
     def __init__(
         self,
@@ -115,7 +115,7 @@ class _Reader:
 
         remarks: list[str] = []
         self._cluster = access.try_to(
-            lambda: self._open.enter_context(access.cluster(place)), remarks, "pods can't be looked at"
+            lambda: self._open.enter_context(access.cluster(place)), remarks, "pods can't be read"
         )
         server = self._open.enter_context(access.kubeflow(place))
         self._observer = statuses.Observer(store, submission, server, self._cluster)
@@ -127,7 +127,7 @@ class _Reader:
         self._open.close()
 
     def show(self, attempt: int | None, tail: int | None) -> None:
-        """What there is by now."""
+        """Show the output so far."""
         from bertline.errors import TransientError
 
         pod = self._pod() if attempt is None else None
@@ -143,7 +143,7 @@ class _Reader:
             raise TransientError(f"task {self._task.name} has printed nothing yet; -f waits for it")
 
     def follow(self, tail: int | None) -> None:
-        """All that comes, to the task's end."""
+        """Show all output until the task's end."""
         if self._cluster is None:
             self._follow_store(tail)
         else:
@@ -178,7 +178,7 @@ class _Reader:
             if status.is_known:
                 answered = time.monotonic()
             elif time.monotonic() - answered > PATIENCE_S:
-                raise TransientError(f"nobody could say for long how it is: {'; '.join(status.remarks)}")
+                raise TransientError(f"no status for {PATIENCE_S / 60:.0f} min: {'; '.join(status.remarks)}")
             if not status.store_answers:
                 self._say(next(remark for remark in status.remarks if remark.startswith("the store")))
             elif pod and pod.uid not in seen:
@@ -201,7 +201,7 @@ class _Reader:
         answered = time.monotonic()
         while True:
             try:
-                # Before the last reading, so that nothing is missed.
+                # Before the last read, so that no output is missed.
                 history = task_histories.read(store, [self._task])[self._task.name]
                 is_dead = history.state == State.AT_WORK and reader.is_dead()
                 for transcript in reader.new():
@@ -213,7 +213,7 @@ class _Reader:
                 if time.monotonic() - answered > PATIENCE_S:
                     raise
                 reader.interrupted()
-                self._say(f"the store can't be asked: {getattr(error, 'said', error)}; waiting for it")
+                self._say(f"the store can't be read: {getattr(error, 'said', error)}; waiting for it")
                 time.sleep(POLL_S)
                 continue
             answered = time.monotonic()
@@ -233,7 +233,7 @@ class _Reader:
         try:
             found = self._cluster.pods(self._submission.namespace, run_id=self._submission.run_id)
         except BertlineError as error:
-            self._say(f"pods can't be looked at: {error}")
+            self._say(f"pods can't be read: {error}")
             return None
         return next((pod for pod in found if pod.task == labels.label(self._task.name)), None)
 
@@ -251,7 +251,7 @@ class _Reader:
             for line in pod_logs.lines(self._cluster, pod.namespace, pod.name, follow=follow, tail=tail):
                 _print([line])
             return
-        # Of what is followed, `tail` counts all lines: nobody knows which is the last one there was.
+        # With `follow`, `tail` counts all lines, because the end of the log isn't known.
         asked = tail if tail is None or follow else tail + WRAPPING_LINES
         printed = False
         lines = log_framing.without(pod_logs.lines(self._cluster, pod.namespace, pod.name, follow=follow, tail=asked))
@@ -259,10 +259,10 @@ class _Reader:
             _print([line])
             printed = True
         if not printed and tail != 0:
-            self._say("it has printed nothing of its own; --raw shows what Kubeflow and Argo say")
+            self._say("it has printed nothing itself; --raw shows Kubeflow's and Argo's lines")
 
     def _stored(self, attempt: int | None, tail: int | None) -> bool:
-        """Print what the store has; False if that is nothing."""
+        """Print the saved output; False if there is none."""
         from bertline_pipelines.records import task_logs
 
         found = False
@@ -273,14 +273,14 @@ class _Reader:
         return found
 
     def _say(self, sentence: str) -> None:
-        """About the output, not part of it. What differs in an age alone isn't said again."""
+        """Print a message about the output. A message that differs only in an age isn't repeated."""
         if (what := "the store" if sentence.startswith("the store") else AGE.sub("", sentence)) != self._said:
             self._said = what
             typer.echo(f"== {sentence}", err=True)
 
 
 def _named(name: str, tasks: "Sequence[AnyTask]") -> "AnyTask":
-    """The one task of that name, or that the beginning or a part of a name fits."""
+    """The only task whose name is, begins with, or contains `name`."""
     from bertline.errors import UserError
 
     wanted = name.lower()
@@ -294,7 +294,7 @@ def _named(name: str, tasks: "Sequence[AnyTask]") -> "AnyTask":
 
 
 def _obvious(tasks: "Sequence[AnyTask]", histories: "dict[str, TaskHistory]") -> "AnyTask | None":
-    """The only one that is at work, or, if none is, the only one that has stopped."""
+    """The only running task; if none is running, the only one that has stopped."""
     found = _at_work(tasks, histories) or [task for task in tasks if histories[task.name].state.has_stopped]
     return found[0] if len(found) == 1 else None
 
@@ -328,11 +328,11 @@ def _list(tasks: "Sequence[AnyTask]", histories: "dict[str, TaskHistory]", again
         left = len(tasks) - len(begun)
         typer.echo(f"{counted(left, 'more task')} {'has' if left == 1 else 'have'}n't begun")
     if begun:
-        typer.echo(f"`{again} --task NAME` shows what one has printed")
+        typer.echo(f"`{again} --task NAME` shows the output of one")
 
 
 def _print(lines: Iterable[str], tail: int | None = None) -> None:
-    """The output itself, at once."""
+    """Print output at once."""
     lines = list(lines)
     for line in lines[len(lines) - tail if tail is not None and tail < len(lines) else 0 :]:
         sys.stdout.write(f"{line}\n")

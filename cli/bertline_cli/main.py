@@ -1,4 +1,4 @@
-"""The `bertline` command: one file a command, imported when it is used, so that help and completion are instant."""
+"""The `bertline` command: one file per command, imported on use, so that help and completion are fast."""
 
 import errno
 import importlib
@@ -21,30 +21,30 @@ COMMANDS = {
     "validate": "Check an experiment file and its inputs, before anything is run.",
     "plan": "What would run, what is done, hours, storage, cost.",
     "run": "Run an experiment on this machine.",
-    "doctor": "Is everything there that a run on a cluster needs?",
+    "doctor": "Check everything that a run on a cluster needs.",
     "compile": "Write the Kubeflow pipeline to a file.",
-    "submit": "Run what is missing of an experiment on a cluster.",
-    "status": "What runs on the cluster, what waits, and why.",
-    "dashboard": "Watch it: Grafana, one page, or live on the terminal.",
-    "logs": "What a task prints: live from its pod, afterwards from the store.",
-    "cancel": "End a run; nothing that is done is lost.",
+    "submit": "Run the missing tasks of an experiment on a cluster.",
+    "status": "What runs on the cluster, what waits, and why it waits.",
+    "dashboard": "Watch an experiment: Grafana, an HTML page, or the terminal.",
+    "logs": "Show a task's output: live from its pod, later from the store.",
+    "cancel": "End a run; finished tasks are kept.",
     "results": "Accuracy, loss, time and memory of what is done.",
-    "pull": "Download what an experiment made.",
+    "pull": "Download an experiment's results.",
     "export": "Weights for transformers, or in Google's format.",
-    "report": "Write the report of what is there by now.",
+    "report": "Write the report of what is done so far.",
     "corpus": "TFRecords from a Wikipedia dump, without an experiment.",
-    "corpus preview": "What becomes of an experiment's first articles, step by step.",
+    "corpus preview": "Show the processing of an experiment's first articles, step by step.",
     "vocabulary": "Train a WordPiece vocabulary on a dump, without an experiment.",
-    "store": "Look into the store, check it, clean it up.",
+    "store": "List, check and clean up the store.",
     "images": "Build, push and load the container images.",
 }
 
 
 class Commands(typer.core.TyperGroup):
-    """The commands of `COMMANDS`, none of which is imported to list them."""
+    """The commands of `COMMANDS`, which are listed without importing them."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """In the order of use, not of the alphabet."""
+        """List commands in the order of use."""
         return list(COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
@@ -61,13 +61,13 @@ class Commands(typer.core.TyperGroup):
         return command
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """A command may have two words, where the first one is a command too."""
+        """Resolve commands of two words whose first word is a command too."""
         if " ".join(args[:2]) in COMMANDS and len(args) > 1:
             return super().resolve_command(ctx, [" ".join(args[:2]), *args[2:]])
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """Their list in `bertline --help`."""
+        """Write the list of commands in `bertline --help`."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
@@ -77,7 +77,7 @@ app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},  # commands inherit it
+    context_settings={"help_option_names": ["-h", "--help"]},  # inherited by all commands
     rich_markup_mode=None,  # importing rich for help takes 0.6 s, three times all the rest
     help="Pre-train small BERTs, fine-tune them on the way, and trust the result.",
     epilog="Start with:  bertline init my.yaml  then  bertline run my.yaml",
@@ -100,13 +100,13 @@ def _options(
 
 
 def main() -> None:
-    """Entry point: a failure that has a message becomes that message and its family's exit code."""
-    # Processes started from here must not take a random.py or queue.py of the current folder for Python's own.
+    """Entry point: prints a failure's message and exits with its code."""
+    # Child processes must not import random.py or queue.py from the current folder.
     os.environ["PYTHONSAFEPATH"] = "1"
-    sys.stderr = streams.lasting(sys.stderr)  # exit codes count, also where nobody reads the message
+    sys.stderr = streams.lasting(sys.stderr)  # the exit code matters even if stderr is closed
     try:
         code = app(standalone_mode=False)
-        sys.stdout.flush()  # what can't be written is known only now
+        sys.stdout.flush()  # a write error appears only now
     except BertlineError as error:
         code = error.exit_code
         _tell(code, str(error), getattr(error, "problems", ()))
@@ -114,7 +114,7 @@ def main() -> None:
         if isinstance(error.__cause__, EOFError):  # typer takes any for Ctrl-D at a question
             raise error.__cause__ from None
         code = ExitCode.INTERRUPTED
-        _tell(code, "stopped; run the same command again to go on", prefix="")
+        _tell(code, "stopped; run the same command again to continue", prefix="")
     except OSError as error:
         code = _unwritable(error)
     except SystemExit as ended:  # typer's answer to a closed pipe is exit code 1, which here means a bug
@@ -133,7 +133,7 @@ def main() -> None:
 
 
 def _tell(code: ExitCode, message: str, problems: Sequence[object] = (), prefix: str = "error: ") -> None:
-    """The message for people on stderr; with `--json` also a document on stdout."""
+    """Print the message on stderr; with `--json` also a document on stdout."""
     typer.echo(f"{prefix}{message}", err=True)
     _tell_programs(code, message, problems)
 
@@ -146,13 +146,13 @@ def _tell_programs(code: ExitCode, message: str, problems: Sequence[object] = ()
 
 
 def _unwritable(error: OSError) -> ExitCode:
-    """What is printed can't be written: nobody reads it any more, or its disk is full. Anything else is a bug."""
+    """The exit code if output can't be written: the reader has ended or the disk is full; raises other errors."""
     if error.errno not in (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO):
         raise error
-    # Python would try to write the rest once more when it ends, and complain about that.
+    # Otherwise Python would try to write the rest at its end, and report an error.
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), sys.stdout.fileno())
-    if error.errno == errno.EPIPE:  # as under `| head`
+    if error.errno == errno.EPIPE:  # for example `| head`
         return ExitCode.OK
     typer.echo(f"error: can't write: {error.strerror}; free some space and run the same command again", err=True)
     return ExitCode.TRANSIENT

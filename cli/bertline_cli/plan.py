@@ -1,4 +1,4 @@
-"""`bertline plan`: what would run, what is there already, why the rest is missing, and what it will take."""
+"""`bertline plan`: finished tasks, missing tasks and the reasons, hours, storage, cost."""
 
 import json
 import math
@@ -33,18 +33,20 @@ def command(
     profile: arguments.OptionalProfile = None,
     price: Annotated[
         float | None,
-        typer.Option(min=0, help="Of one GPU with its node for an hour.", show_default="the profile's, if it has one"),
+        typer.Option(
+            min=0, help="Price of a GPU with its node for an hour.", show_default="the profile's, if it has one"
+        ),
     ] = None,
     currency: Annotated[
-        str | None, typer.Option(metavar="ABC", help="Of the price.", show_default="the profile's, else USD")
+        str | None, typer.Option(metavar="ABC", help="Currency of the price.", show_default="the profile's, else USD")
     ] = None,
     changes: arguments.Changes = None,
     as_json: arguments.Json = False,
 ) -> None:
-    """Show an experiment's tasks: which are done, why the others are missing, and what they will take.
+    """Show an experiment's tasks: which are done, why the others are missing, and how long they take.
 
-    Hours are estimated from what was measured in the same store, else from tables that are named; what neither knows is
-    called unknown, and a sum that lacks it is "at least". Neither bucket nor registry has to exist.
+    Estimates come from measurements in the same store, else from tables, which are named. A sum without a task that
+    can't be estimated is "at least". Bucket and registry needn't exist.
     """
     from bertline_pipelines.estimates import devices, totals
     from bertline_pipelines.planning import plans
@@ -96,7 +98,7 @@ def command(
 
 
 def _why(task: "Task", reasons: "Sequence[Reason]") -> str:
-    """Why it is missing; of a task with several results what holds for each."""
+    """Why a task is missing; a reason for each of its results, if they differ."""
     alike = Counter(map(str, reasons))
     parts = [f"{count} times: {why}" if len(alike) > 1 and count > 1 else why for why, count in alike.items()]
     done = [f"{sum(task.done)} of {counted(len(task.done), 'seed')} done"] if any(task.done) else []
@@ -104,7 +106,7 @@ def _why(task: "Task", reasons: "Sequence[Reason]") -> str:
 
 
 def _totals(estimate: "Estimate", place: "Profile | None", price: float | None) -> Iterator[str]:
-    """Sums, and what they rest on: a line each."""
+    """The sums and their basis, a line each."""
     from bertline_pipelines.estimates import devices
 
     kinds = ", ".join(
@@ -123,18 +125,18 @@ def _totals(estimate: "Estimate", place: "Profile | None", price: float | None) 
     if len(gpus) < len(estimate.tasks):
         yield f"tasks {'without a GPU' if gpus else 'added up'}: {_hours(estimate.cpu_hours)}"
     what = "processes" if is_here else "pods, staging"
-    yield f"start-up in all that: {_hours(estimate.start_up_hours)} ({what}, imports, tracing, saving)"
+    yield f"start-up, included above: {_hours(estimate.start_up_hours)} ({what}, imports, tracing, saving)"
     if estimate.cost is not None:
         rates = " and ".join(f"{price:g}" for price in sorted({gpu.price for gpu in gpus if gpu.price is not None}))
         amount = _least(estimate.cost, 1, "{:,.2f}")
-        yield f"cost of the GPUs: {amount} {estimate.currency}, at {rates} {estimate.currency} for an hour of one"
+        yield f"cost of the GPUs: {amount} {estimate.currency}, at {rates} {estimate.currency} an hour for one"
     elif price is not None:
-        yield "cost: none of these tasks has a GPU, and --price is that of a GPU; --profile names a place that has some"
+        yield "cost: none of these tasks has a GPU, but --price is for a GPU; use --profile with GPUs"
     yield f"storage: {_storage(estimate)}"
     if estimate.unknown:
         yield f"not counted, because it is unknown: {_names(estimate.unknown)}"
-    yield f"not counted: {'' if is_here else 'waiting for nodes, pulling images, '}downloads, work that a kill loses"
-    yield "what the times rest on:"
+    yield f"not counted: {'' if is_here else 'waiting for nodes, pulling images, '}downloads, lost work"
+    yield "basis of the times:"
     for basis, count in Counter(task.basis for task in estimate.tasks).items():
         yield f"  {counted(count, 'task')}: {basis}"
 
@@ -166,7 +168,7 @@ def _least(amounts: "Range", scale: float, form: str = "") -> str:
 
 
 def _figure(value: float) -> str:
-    """Two digits of it, or all before the point."""
+    """A number with two digits, or all digits before the point."""
     return f"{value:,.0f}" if value >= 9.95 else f"{value:.1f}".removesuffix(".0")
 
 

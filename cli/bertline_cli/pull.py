@@ -1,12 +1,12 @@
-"""`bertline pull`: what an experiment made, from the store into a folder for people.
+"""`bertline pull`: copies an experiment's results from the store into a folder.
 
-    DEST/report.html  report.md  charts            the report; with gaps while the experiment isn't done
+    DEST/report.html  report.md  charts            the report, with gaps for missing results
     DEST/results.json                              accuracy by model, epoch, task and seed, with keys and wall-clock
-    DEST/vocabulary/  corpus/                      manifest.json and what is small; shards with --corpus
+    DEST/vocabulary/  corpus/                      manifest.json and small files; shards with --corpus
     DEST/<run>/epoch-0010/pretrain/                manifest.json; weights and optimizer state with --checkpoints
     DEST/<run>/epoch-0010/<task>-seed<n>/          manifest.json, predictions.tsv
 
-A file is there whole or not at all: it comes under a temporary name, is checked against its manifest, and then renamed.
+Every file is complete: it is downloaded under a temporary name, checked against its manifest, and then renamed.
 """
 
 import json
@@ -32,29 +32,29 @@ if TYPE_CHECKING:
 
 EXAMPLE = "Example:  bertline pull my.yaml results --store gs://my-bucket/bert"
 
-# What is large and of no interest to who wants to see results, by stage: part of the files' names.
+# Large files that aren't results, by stage: parts of their names.
 CHECKPOINTS, SHARDS = ".safetensors", ".tfrecord"
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """One file that DEST is to have."""
+    """One file for DEST."""
 
     target: str
     """Relative to DEST, `/` between parts."""
     place: str
-    """Prefix of the realization it is part of."""
+    """Prefix of its realization."""
     file: "File"
 
 
 @dataclass(frozen=True)
 class Pulled:
-    """What is in DEST now."""
+    """The content of DEST."""
 
     new: tuple[Wanted, ...]
     kept: tuple[Wanted, ...]
     damages: tuple[str, ...]
-    """A sentence for each file that can't be had."""
+    """A sentence for each file that can't be downloaded."""
 
 
 def command(
@@ -70,9 +70,9 @@ def command(
     corpus: Annotated[bool, typer.Option("--corpus", help="Also the training examples: all shards.")] = False,
     as_json: arguments.Json = False,
 ) -> None:
-    """Download what an experiment made, as far as it is: report, figures, predictions, manifests.
+    """Download an experiment's results so far: report, measurements, predictions, manifests.
 
-    Every file is checked. Run it again at any time: what is there already isn't downloaded again.
+    Every file is checked. A second run downloads only new files.
     """
     from bertline.errors import DamagedError, ExitCode, TransientError
     from bertline.process import progress
@@ -122,16 +122,16 @@ def command(
     if pulled.damages:
         said = (
             "\n".join(pulled.damages)
-            + f"\n{counted(len(pulled.damages), 'file')} can't be had; all others are in {destination}"
+            + f"\n{counted(len(pulled.damages), 'file')} can't be downloaded; all others are in {destination}"
         )
         if not as_json:
             raise DamagedError(said)
-        typer.echo(f"error: {said}", err=True)  # stdout has its one document already
+        typer.echo(f"error: {said}", err=True)  # stdout already has its document
         raise typer.Exit(ExitCode.DAMAGED)
 
 
 def _folder(item: "Item[Manifest]") -> str:
-    """Of a result, within DEST."""
+    """A result's folder in DEST."""
     node = item.node
     if not node.run:
         return node.stage
@@ -142,7 +142,7 @@ def _folder(item: "Item[Manifest]") -> str:
 def _realizations(
     store: "ObjectStore", collected: "Collected", places: dict[str, "Item[Manifest]"]
 ) -> tuple["Realization | None", dict[str, "Realization"]]:
-    """The report if it is complete, and what is done, by folder."""
+    """The report if it is complete, and finished results by folder."""
     from bertline.store import realizations
 
     report = collected.graph.report
@@ -165,7 +165,7 @@ def _wanted(
 
 
 def _pull(store: "ObjectStore", wanted: Sequence[Wanted], destination: Path, advance: Callable[[int], None]) -> Pulled:
-    """Have all files, in parallel; one that is damaged doesn't stop the others."""
+    """Download all files in parallel; a damaged file doesn't stop the others."""
     from bertline.errors import DamagedError
     from bertline.store import staging
 
@@ -184,7 +184,7 @@ def _pull(store: "ObjectStore", wanted: Sequence[Wanted], destination: Path, adv
 
 
 def _have(store: "ObjectStore", wanted: Wanted, destination: Path, advance: Callable[[int], None]) -> bool:
-    """One file, whole and checked; True if it had to be downloaded."""
+    """Download and check one file; False if it was there already."""
     from bertline.errors import DamagedError
     from bertline.store import disks
     from bertline.store.objects import NotFoundError
@@ -195,12 +195,12 @@ def _have(store: "ObjectStore", wanted: Wanted, destination: Path, advance: Call
         if _is(path, wanted.file):
             advance(wanted.file.size)
             return False
-    part = path.with_name(f".{path.name}.part")  # always the same, so that a killed pull leaves nothing for ever
+    part = path.with_name(f".{path.name}.part")  # a fixed name: the next pull replaces it
     try:
         store.download(name, part, advance)
         if not _is(part, wanted.file):
             raise DamagedError(
-                f"{store.uri}/{name} is damaged: it isn't what its manifest says; see `bertline store verify`"
+                f"{store.uri}/{name} is damaged: it differs from its manifest; see `bertline store verify`"
             )
         with disks.output(path):
             part.replace(path)
@@ -218,7 +218,7 @@ def _is(path: Path, file: "File") -> bool:
 
 
 def _refuse_to_leave(destination: Path, folders: Iterable[str]) -> None:
-    """Names of runs and tasks come from a bucket that others may write to; those of files are checked already."""
+    """Refuse names of runs and tasks that lead out of DEST, because others may write to the bucket."""
     from bertline.errors import DamagedError
 
     for folder in folders:
@@ -237,7 +237,7 @@ def _write(path: Path, content: str) -> None:
 
 
 def _figures(collected: "Collected") -> dict[str, Any]:
-    """What is measured, flat: a row a milestone, a row a fine-tuning."""
+    """Measurements as flat rows: one per milestone, one per fine-tuning."""
     from bertline.report.manifests import PretrainManifest
     from bertline_pipelines import results
 
@@ -287,5 +287,5 @@ def _tell(name: str, destination: Path, pulled: Pulled, missing: dict[str, "Item
     if missing:
         counts = Counter((item.node.stage, item.reason) for item in missing.values())
         what = ", ".join(f"{count} {stage} ({reason})" for (stage, reason), count in counts.items())
-        typer.echo(f"missing: {what}; run the same command again later, it takes what is new")
+        typer.echo(f"missing: {what}; run the same command again later to get them")
     typer.echo(f"report: {destination / 'report.html'}" + ("" if not missing else ", with gaps"))

@@ -1,4 +1,4 @@
-"""`bertline results`: what an experiment has found so far, as a table, CSV or JSON."""
+"""`bertline results`: an experiment's results so far, as a table, CSV or JSON."""
 
 import csv
 import io
@@ -23,9 +23,9 @@ def command(
     store: arguments.Store = None,
     profile: arguments.OptionalProfile = None,
     as_json: arguments.Json = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="A row a fine-tuning, as CSV.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, a row for each fine-tuning.")] = False,
 ) -> None:
-    """Accuracy, loss, time and memory of every milestone that is done, also while the experiment goes on."""
+    """Show accuracy, loss, time and memory of every finished milestone, also during the experiment."""
     from bertline.errors import UserError
     from bertline.report.collect import collect
     from bertline.store import references
@@ -53,7 +53,7 @@ def command(
 
 
 def table(rows: Sequence["Row"]) -> list[str]:
-    """A line for each milestone and task: mean accuracy, and that of each seed where there are several."""
+    """A line for each milestone and task: mean accuracy, and the accuracy of each seed if there are several."""
     groups: dict[tuple[str, int, str | None], list[Row]] = {}
     for row in rows:
         groups.setdefault((row["run"], row["epoch"], row["task"]), []).append(row)

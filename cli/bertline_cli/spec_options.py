@@ -47,12 +47,12 @@ def build(section: type[S], settings: Mapping[str, Any], names: Mapping[str, str
     """A section from the options that are its fields.
 
     Args:
-        section: Which.
-        settings: By field; those of other sections are left out.
-        names: What fields are called that aren't options.
+        section: The section's class.
+        settings: Field → value; fields of other sections are ignored.
+        names: Field → its name in messages, for fields that aren't options.
 
     Raises:
-        UserError: a line for each that is wrong.
+        UserError: a line for each mistake.
     """
     values = {name: value for name, value in settings.items() if name in section.model_fields and value is not None}
     try:

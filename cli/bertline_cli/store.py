@@ -1,4 +1,4 @@
-"""`bertline store`: what a store holds, whether it is intact, what can go."""
+"""`bertline store`: lists, checks and cleans up a store."""
 
 import datetime
 import itertools
@@ -26,15 +26,15 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Look into the store, check it, and clean it up.",
+    help="List, check and clean up the store.",
 )
 
-WIDE = 100  # columns of a terminal that has room for all that a table tells
+WIDE = 100  # characters of a terminal that has room for all columns
 
 
 @dataclass(frozen=True)
 class Place:
-    """What a listing tells of one derivation."""
+    """One derivation in a listing."""
 
     stage: str
     key: str
@@ -49,7 +49,7 @@ class Place:
 
 @app.command("ls", epilog="Example:  bertline store ls --store gs://my-bucket/bert")
 def list_(store: Store = None, profile: OptionalProfile = None, as_json: Json = False) -> None:
-    """List what the store holds: each result with its size, age, and the experiments that need it."""
+    """List all results with size, age, and the experiments that need them."""
     connected = existing(store, profile)
     places = _places(connected)
     if as_json:
@@ -74,12 +74,12 @@ def list_(store: Store = None, profile: OptionalProfile = None, as_json: Json = 
 
 @app.command(epilog="Example:  bertline store show 3f9a")
 def show(
-    key: Annotated[str, typer.Argument(help="The first digits of a key, as many as make it unambiguous.")],
+    key: Annotated[str, typer.Argument(help="The first digits of a key.")],
     store: Store = None,
     profile: OptionalProfile = None,
     as_json: Json = False,
 ) -> None:
-    """Show one result: what was asked, what came out, with which versions, and every attempt at it."""
+    """Show one result: its request, its values, versions, and all attempts."""
     from bertline.store import derivations, histories, realizations
     from bertline.store.objects import NotFoundError
 
@@ -89,7 +89,7 @@ def show(
     try:
         derivation = json.loads(connected.get(f"{prefix}{realizations.DERIVATION}")[0])
     except (NotFoundError, ValueError):
-        derivation = None  # `verify` complains, here the rest is still worth seeing
+        derivation = None  # `verify` reports this; the rest can still be shown
     history = histories.read(connected, place.stage, place.key, with_attempts=True)
     found = history.realization
     document = _document(place) | {
@@ -122,7 +122,7 @@ def show(
 
 @app.command(epilog="Examples:  bertline store verify          everything\n\nbertline store verify 3f9a     one result")
 def verify(
-    key: Annotated[str, typer.Argument(help="The first digits of a key; everything without it.")] = "",
+    key: Annotated[str, typer.Argument(help="The first digits of a key; without it, everything.")] = "",
     store: Store = None,
     profile: OptionalProfile = None,
     as_json: Json = False,
@@ -156,8 +156,8 @@ def verify(
     elif not damages:
         unfinished = len(chosen) - len(found)
         _print(
-            f"{counted(len(found), 'result')}, {_bytes(total)}: every byte is as it was written"
-            + (f"; {unfinished} unfinished, not looked at" if unfinished else "")
+            f"{counted(len(found), 'result')}, {_bytes(total)}: all bytes are intact"
+            + (f"; {unfinished} unfinished, not checked" if unfinished else "")
         )
     for damage in damages:
         typer.echo(f"damaged: {damage}", err=True)
@@ -178,9 +178,9 @@ def verify(
 def gc(
     store: Store = None,
     profile: OptionalProfile = None,
-    delete: Annotated[bool, typer.Option("--delete", help="Delete. Without it nothing is touched.")] = False,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete. Without it nothing is deleted.")] = False,
     superseded: Annotated[
-        bool, typer.Option("--superseded", help="Also what only older versions of an experiment need.")
+        bool, typer.Option("--superseded", help="Also delete what only older versions of an experiment need.")
     ] = False,
     older_than: Annotated[
         float,
@@ -188,12 +188,12 @@ def gc(
             "--older-than",
             min=0,
             metavar="HOURS",
-            help="Spare what was written in the last hours before the store's newest write (its clock, not ours).",
+            help="Keep objects written in the last hours before the store's newest write (by its clock).",
         ),
     ] = 24.0,
     as_json: Json = False,
 ) -> None:
-    """List, or delete, what no experiment needs: results, unfinished attempts, left-over files."""
+    """List or delete what no experiment needs: results, unfinished attempts, leftover files."""
     from bertline.store import garbage
 
     connected = existing(store, profile)
@@ -215,7 +215,7 @@ def gc(
     if not found:
         _print(f"nothing to delete in {connected.uri}")
     elif delete:
-        spared = f"; {len(found) - len(gone)} spared, an experiment needs them now" if len(gone) < len(found) else ""
+        spared = f"; {len(found) - len(gone)} kept: an experiment needs them now" if len(gone) < len(found) else ""
         _print(f"deleted {total}{spared}")
     else:
         words = f"{options(store, profile)}{' --superseded' if superseded else ''}"
@@ -224,7 +224,7 @@ def gc(
 
 
 def _places(store: "ObjectStore") -> list[Place]:
-    """All places of realizations, from listings alone; by stage and key."""
+    """All derivations, from listings only, sorted by stage and key."""
     from bertline.store import garbage, references
     from bertline.store.realizations import MANIFEST
 
@@ -251,7 +251,7 @@ def _places(store: "ObjectStore") -> list[Place]:
 
 
 def _choose(places: list[Place], beginning: str, store: str) -> Place:
-    """The one place whose key starts so."""
+    """The only derivation whose key starts with `beginning`."""
     from bertline.errors import UserError
 
     found = [place for place in places if place.key.startswith(beginning.lower())]
@@ -269,13 +269,13 @@ def _choose(places: list[Place], beginning: str, store: str) -> Place:
 def _print_table(
     columns: tuple[str, ...], rows: Sequence[tuple[str, ...]], right: set[int], wide: Collection[int] = ()
 ) -> None:
-    """A table for eyes on a terminal; tab-separated lines for `cut` and `awk` in a pipe.
+    """A table on a terminal; tab-separated lines in a pipe.
 
     Args:
-        columns: Their titles.
-        rows: What is in them.
-        right: Numbers of columns that are aligned to the right.
-        wide: Numbers of columns that only a wide terminal shows; with them a row takes one line, whatever is in it.
+        columns: Titles of the columns.
+        rows: The cells.
+        right: Indices of columns that are aligned to the right.
+        wide: Indices of columns for wide terminals only; there each row takes one line.
     """
     if not sys.stdout.isatty():
         for row in (columns, *rows):
@@ -289,7 +289,7 @@ def _print_table(
 
 
 def _short(place: str) -> str:
-    """A place of garbage; on a terminal with as much of the key as `store show` wants."""
+    """The place of garbage; on a terminal with only the beginning of the key."""
     return re.sub(r"([0-9a-f]{12})[0-9a-f]{52}/?", r"\1", place) if sys.stdout.isatty() else place
 
 

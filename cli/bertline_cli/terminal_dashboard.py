@@ -1,6 +1,6 @@
-"""How an experiment goes, in lines for a terminal: from what its tasks serve, or from what the store has by now.
+"""An experiment's progress in lines for a terminal, from its tasks' metrics or from the store.
 
-What nobody has said isn't shown as a number; it is left out, or said to be missing.
+Unknown values are left out or named as missing, never shown as a number.
 """
 
 import time
@@ -24,45 +24,45 @@ if TYPE_CHECKING:
 
 TIMEOUT_S = 5.0
 Values = Mapping[tuple[str, str], float]
-"""Metric, without `bertline_`, and the value of its own label (kind, phase, gpu), if it has one → value."""
+"""(metric without `bertline_`, value of its own label (kind, phase, gpu) if it has one) → value."""
 Task = tuple[str, str, str, str]
-"""Labels that tell one task from another: see `TASK`."""
+"""Labels that tell tasks from each other: see `TASK`."""
 TASK = ("run", "stage", "round", "task")
 MEMORIES = (
     ("GPU memory, allocator's", "gpu_allocator_bytes", "gpu_memory_total_bytes"),
     ("GPU memory", "gpu_memory_used_bytes", "gpu_memory_total_bytes"),
     ("host memory", "host_memory_resident_bytes", "host_memory_limit_bytes"),
 )
-"""What it is called, the metric, and that of its limit; the first that there is."""
+"""(name, metric, metric of its limit); the first existing metric is shown."""
 
 
 @dataclass
-class Course:
-    """What has been seen of one task."""
+class Observed:
+    """What was seen of one task."""
 
     losses: list[float] = field(default_factory=list)
     memory: list[float] = field(default_factory=list)
     counted: tuple[float, float] | None = None
-    """Steps and seconds of training at the last look."""
+    """Steps and seconds of training at the last read."""
     rate: float | None = None
     """Steps a second."""
 
 
 class Live:
-    """The tasks behind some addresses, looked at again and again."""
+    """Shows the tasks at some addresses of metrics."""
 
     def __init__(self, experiment: str, urls: Sequence[str]) -> None:
-        """Prepare; `urls` are those of `/metrics`."""
+        """Prepare; `urls` are addresses of `/metrics`."""
         self._experiment, self._urls = experiment, urls
-        self._courses: dict[Task, Course] = {}
+        self._courses: dict[Task, Observed] = {}
         self.answered = 0
-        """Addresses, at the last look."""
+        """Number of addresses that answered at the last read."""
 
     def look(self) -> list[str]:
-        """Ask all of them; what there is to say.
+        """Read all addresses; return lines for the terminal.
 
         Raises:
-            UserError: what is at an address isn't metrics.
+            UserError: an address doesn't serve metrics.
         """
         found = parallel.each(_read, self._urls)
         self.answered = sum(isinstance(text, str) for text in found)
@@ -81,14 +81,14 @@ class Live:
         for task, values in sorted(tasks.items()):
             lines += self._task(task, values)
         if self.answered and not tasks:
-            lines.append(f"the metrics are of {', '.join(sorted(others))}" if others else "no task is at work there")
+            lines.append(f"the metrics are of {', '.join(sorted(others))}" if others else "no task is running there")
         return lines
 
     def _task(self, task: Task, values: Values) -> Iterator[str]:
-        course = self._courses.setdefault(task, Course())
+        observed = self._courses.setdefault(task, Observed())
         phase = next((own for (name, own), value in values.items() if name == "phase" and value == 1), "phase unknown")
-        yield "  ".join([_name(task), phase, *_steps(values, course)])
-        yield "    " + "   ".join([*_loss(values, course), *_memory(values, course), *_checkpoint(values)])
+        yield "  ".join([_name(task), phase, *_steps(values, observed)])
+        yield "    " + "   ".join([*_loss(values, observed), *_memory(values, observed), *_checkpoint(values)])
 
 
 def _read(url: str) -> str | OSError:
@@ -101,11 +101,11 @@ def _read(url: str) -> str | OSError:
     except ValueError as error:
         from bertline.errors import UserError
 
-        raise UserError(f"{url!r} is no address of metrics ({error}); expected http://HOST:PORT/metrics") from error
+        raise UserError(f"{url!r} isn't an address of metrics ({error}); expected http://HOST:PORT/metrics") from error
 
 
 def _tasks(url: str, text: str) -> Iterator[tuple[str, Task, Values]]:
-    """Experiment, labels and values of each task that a page tells of."""
+    """Experiment, labels and values of each task on a page."""
     from prometheus_client import parser
 
     from bertline.errors import UserError
@@ -114,7 +114,7 @@ def _tasks(url: str, text: str) -> Iterator[tuple[str, Task, Values]]:
     try:
         samples = [sample for family in parser.text_string_to_metric_families(text) for sample in family.samples]
     except ValueError as error:
-        raise UserError(f"what is at {url} isn't metrics: {error}; expected http://HOST:PORT/metrics") from error
+        raise UserError(f"{url} doesn't serve metrics: {error}; expected http://HOST:PORT/metrics") from error
     for sample in samples:
         labels = sample.labels
         if sample.name.startswith("bertline_") and "experiment" in labels:
@@ -131,7 +131,7 @@ def _name(task: Task) -> str:
     return f"{run}  {stage} {'to' if stage == 'pretrain' else 'of'} epoch {turn}{f' {name}' if name else ''}"
 
 
-def _steps(values: Values, course: Course) -> Iterator[str]:
+def _steps(values: Values, observed: Observed) -> Iterator[str]:
     step, last = values.get(("training_step", "")), values.get(("training_last_step", ""))
     first = values.get(("training_first_step", ""), 0.0)
     if step is None or last is None:
@@ -139,36 +139,36 @@ def _steps(values: Values, course: Course) -> Iterator[str]:
         return
     yield f"{bar((step - first) / (last - first) if last > first else 1.0)} step {step:,.0f} of {last:,.0f}"
     now = values.get(("training_steps_total", ""), 0.0), values.get(("training_seconds_total", ""), 0.0)
-    before = course.counted or (0.0, 0.0)
+    before = observed.counted or (0.0, 0.0)
     if now[1] < before[1]:  # another attempt, which counts from zero
         before = 0.0, 0.0
     if now[1] > before[1]:
-        course.rate = (now[0] - before[0]) / (now[1] - before[1])
-    course.counted = now
-    if course.rate:
-        yield f"{course.rate:,.1f} steps/s"
+        observed.rate = (now[0] - before[0]) / (now[1] - before[1])
+    observed.counted = now
+    if observed.rate:
+        yield f"{observed.rate:,.1f} steps/s"
         if step < last:
-            yield f"{duration((last - step) / course.rate)} left"
+            yield f"{duration((last - step) / observed.rate)} left"
 
 
-def _loss(values: Values, course: Course) -> Iterator[str]:
+def _loss(values: Values, observed: Observed) -> Iterator[str]:
     losses = {own: value for (name, own), value in values.items() if name == "training_loss"}
     if not losses:
         yield "no loss yet"
         return
     loss = losses.get("total", next(iter(losses.values())))
-    course.losses.append(loss)
-    yield f"loss {loss:.3f} {sparkline(course.losses)}".rstrip()
+    observed.losses.append(loss)
+    yield f"loss {loss:.3f} {sparkline(observed.losses)}".rstrip()
 
 
-def _memory(values: Values, course: Course) -> Iterator[str]:
+def _memory(values: Values, observed: Observed) -> Iterator[str]:
     for name, metric, most in MEMORIES:
         used = values.get((metric, ""))
         if used is not None:
             limit = values.get((most, ""))
             of = f" of {formats.text(limit, 'bytes')}" if limit else ", no limit"
-            course.memory.append(used)
-            yield f"{name} {formats.text(used, 'bytes')}{of} {sparkline(course.memory)}".rstrip()
+            observed.memory.append(used)
+            yield f"{name} {formats.text(used, 'bytes')}{of} {sparkline(observed.memory)}".rstrip()
             return
     yield "memory unknown"
 
@@ -182,19 +182,19 @@ def _checkpoint(values: Values) -> Iterator[str]:
 
 
 class Kept:
-    """The same from the store: what is done, and how far attempts have come."""
+    """Shows finished results and current attempts from the store."""
 
     def __init__(self, experiment: str, store: "ObjectStore") -> None:
         """Prepare."""
         self._experiment, self._store = experiment, store
         self.is_complete = False
-        """Everything was done at the last look."""
+        """True if everything was done at the last read."""
 
     def look(self) -> list[str]:
-        """Read the store; what there is to say.
+        """Read the store; return lines for the terminal.
 
         Raises:
-            UserError: there is no such experiment; names those there are.
+            UserError: there is no such experiment; names the existing ones.
         """
         from bertline.report import collect
         from bertline.report.manifests import PretrainManifest
@@ -215,7 +215,7 @@ class Kept:
 
 
 def _pretrained(made: "PretrainManifest", losses: list[float]) -> str:
-    """What came out of a round; its losses are added to those of the rounds before."""
+    """The results of a round; its losses are added to `losses`."""
     held_out = [epoch.held_out or epoch.train for epoch in made.results.epochs]
     losses += [each.mlm_loss for each in held_out]
     measured = made.measurements
@@ -230,7 +230,7 @@ def _pretrained(made: "PretrainManifest", losses: list[float]) -> str:
 
 
 def _begun(history: "History") -> str:
-    """What attempts at a round that isn't done have told."""
+    """The progress of an unfinished round, from its attempts."""
     if not history.attempts:
         return ""
     saved = [moment for each in history.attempts for moment in each.saved_at]

@@ -1,4 +1,4 @@
-"""`bertline vocabulary`: a WordPiece vocabulary trained on a dump, for people who want only that."""
+"""`bertline vocabulary`: trains a WordPiece vocabulary on a dump, without an experiment."""
 
 import json
 import shlex
@@ -30,7 +30,7 @@ def command(
 ) -> None:
     """Train a WordPiece vocabulary on the articles of a Wikipedia dump.
 
-    FILE is BERT's vocab.txt; FILE.manifest.json beside it says what it was made of. The other options are those of an
+    FILE is BERT's vocab.txt; FILE.manifest.json beside it describes its input. The other options are those of an
     experiment's sections `vocabulary.train` and `corpus`.
     """
     from bertline_cli import displays

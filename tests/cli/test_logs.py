@@ -94,7 +94,7 @@ def test_without_a_log_the_events_are_shown(work, logs):
     shown = logs("--task", "corpus")
     assert "start       host " in shown.stdout
     assert "failed      exit_code 1\n    Traceback (…):\n      File x\n    KeyError: 'a'\n" in shown.stdout
-    assert "wasn't kept" in shown.stderr
+    assert "wasn't saved" in shown.stderr
     assert "failed (exit code 1): KeyError: 'a'" in shown.stderr
 
 
@@ -112,7 +112,7 @@ def test_the_list_names_states_and_the_command_once(work, logs):
         ["6L-pretrain-1", "killed", "1", "attempt"],
     ]
     assert lines[3] == "8 more tasks haven't begun"
-    assert lines[4:] == [f"`bertline logs small --store {work.store.uri} --task NAME` shows what one has printed"]
+    assert lines[4:] == [f"`bertline logs small --store {work.store.uri} --task NAME` shows the output of one"]
 
 
 @pytest.mark.parametrize(
@@ -290,7 +290,7 @@ def test_a_pod_comes_before_the_store_and_the_store_after_the_pod(cluster, bertl
     # without a cluster at all
     unreachable = bertline(*show, KUBECONFIG="/nowhere")
     assert unreachable.stdout == "from the store\n"
-    assert "pods can't be looked at" in unreachable.stderr
+    assert "pods can't be read" in unreachable.stderr
 
 
 OWN = ["starting TensorFlow", "  indented", "}", "error: the loss isn't finite at step 5"]

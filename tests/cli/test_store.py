@@ -134,7 +134,7 @@ def test_an_unknown_or_ambiguous_key_is_told(run: Any, store: ObjectStore) -> No
 def test_verify_says_that_all_is_well(run: Any) -> None:
     result = run("verify")
     assert result.exit_code == 0
-    assert "2 results, 3.0 MB: every byte is as it was written; 1 unfinished, not looked at" in result.stdout
+    assert "2 results, 3.0 MB: all bytes are intact; 1 unfinished, not checked" in result.stdout
 
 
 def test_verify_finds_damage_and_names_it(run: Any, store: ObjectStore) -> None:

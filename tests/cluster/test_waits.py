@@ -108,12 +108,12 @@ def test_the_first_minute_of_a_run(look, api):
     _, tasks = look({}, state="PENDING")
     assert (tasks["vocabulary"].state, tasks["vocabulary"].reason) == (
         "pending",
-        "Kubeflow hasn't begun with the run yet",
+        "Kubeflow hasn't started the run yet",
     )
     api.pods(driver("", phase="Running"))
-    assert "at work" in look({})[1]["vocabulary"].reason
+    assert "is running" in look({})[1]["vocabulary"].reason
     api.objects["/api/v1/namespaces/kubeflow/pods"] = [driver("", phase="Succeeded")]
-    assert "makes its pod" in look({})[1]["vocabulary"].reason
+    assert "is creating its pod" in look({})[1]["vocabulary"].reason
 
 
 def test_a_driver_that_failed_is_told(look, api):
@@ -129,7 +129,7 @@ def test_kubeflow_down_is_no_run_that_has_not_begun(look, api, work):
     status, tasks = look(None)
     assert (status.state, status.is_over) == ("unknown", False)
     assert tasks["3L-pretrain-1"].state == "running"
-    assert "Kubeflow can't be asked" in tasks["6L-pretrain-1"].reason
+    assert "Kubeflow doesn't answer" in tasks["6L-pretrain-1"].reason
 
 
 def ended(code):
@@ -142,7 +142,7 @@ def ended(code):
         ([{"phase": "Failed", "main": ended(137)}], "RUNNING", "its pod failed after that: Kubeflow starts it once"),
         ([{"phase": "Failed", "main": ended(137)}, {"created": 9}], "RUNNING", "Kubeflow has started another"),
         ([{"phase": "Running", "main": {"running": {}}}], "RUNNING", "hasn't seen the end of its pod"),
-        ([{"phase": "Failed", "main": ended(137)}], "FAILED", "`bertline submit` goes on"),
+        ([{"phase": "Failed", "main": ended(137)}], "FAILED", "`bertline submit` continues"),
     ],
 )  # fmt: skip
 def test_a_task_that_is_done_and_holds_what_follows(look, api, work, pods, kfp_state, words):
@@ -192,7 +192,7 @@ def test_a_users_mistake_is_told_at_once_in_our_words(look, api, work, monkeypat
     if state == "failed":
         assert tasks["vocabulary"].exit_code == 2
     elif workflow == NAME:
-        assert "Kubeflow starts it again" in tasks["vocabulary"].reason
+        assert "Kubeflow restarts it" in tasks["vocabulary"].reason
 
 
 @pytest.mark.parametrize("workflows", [(NAME, NAME), ("bertline-nano-other", NAME), (NAME,)])

@@ -110,7 +110,7 @@ def test_without_argos_word_kubeflow_is_believed(learn, api, break_it):
     break_it(api)
     outcome = learn("nano-2", workflow=False, **GOING)
     assert (outcome.state, outcome.is_over) == ("running", False)
-    assert outcome.remarks[0].startswith("Argo can't be asked: ")
+    assert outcome.remarks[0].startswith("Argo can't be read: ")
 
 
 def test_the_workflow_of_another_run_is_not_its_own(learn, api):

@@ -93,7 +93,7 @@ def test_why_it_waits_and_how_far_it_is(begun, kubeflow, api, tmp_path):
     with clusters.connect() as cluster:
         status, tasks = look(begun, submission, kubeflow, cluster)
     assert status.state == "running"
-    assert [remark.partition(":")[0] for remark in status.remarks] == ["Argo can't be asked"], (
+    assert [remark.partition(":")[0] for remark in status.remarks] == ["Argo can't be read"], (
         "pods are told all the same"
     )
     assert tasks["corpus"].state == "done"

@@ -1,4 +1,4 @@
-"""Cheap looks at an experiment's inputs, so that a bad one is found before any work."""
+"""Quick checks of an experiment's inputs, before any work."""
 
 import functools
 import tempfile
@@ -20,9 +20,9 @@ from bertline.wikipedia import dumps, extraction, template_tables
 def inputs(
     corpus: Articles | None, vocabulary: Vocabulary | None, evaluate: Evaluate | None
 ) -> Iterator[tuple[Location, str]]:
-    """Look at what is on this machine: both ends of the dump, the vocabulary, every line of the task files.
+    """Check local inputs: both ends of the dump, the vocabulary, every line of the task files.
 
-    And let the corpus stage, whose last pass would refuse them after hours, look at its options.
+    It also checks the corpus stage's options, which its last pass would refuse only after hours.
 
     Args:
         corpus: None if this section of the experiment has other mistakes; the same for the others.
@@ -30,7 +30,7 @@ def inputs(
         evaluate: The task files.
 
     Yields:
-        What is wrong: where in the experiment, and why.
+        (location in the experiment, mistake).
     """
     with tempfile.TemporaryDirectory(prefix="bertline-") as directory:
         work, wrong = Path(directory), set()
@@ -76,11 +76,11 @@ def _looks(
 
 
 _LOOK = 4 << 20
-"""Bytes of a dump in which an article is looked for: some seconds, if there is none."""
+"""Bytes of a dump in which to look for an article; this takes some seconds if there is none."""
 
 
 def _look_at_dump(corpus: Articles, work: Path) -> None:
-    """Both ends, and that an article is at its beginning or in its middle: stubs and talk pages have none."""
+    """Check both ends, and that the beginning or the middle has an article, unlike stub dumps and talk pages."""
     dump = corpus.dump.look(work)
     dumps.check(dump, corpus.on_corrupt)
     templates = corpus.templates.look(work) if corpus.templates and _is_here(corpus.templates) else None
@@ -101,7 +101,7 @@ _SAMPLE = 10_000
 
 
 def _compare(corpus: Corpus, vocabulary: Vocabulary, work: Path) -> None:
-    """Whether the vocabulary can spell the dump, by a sample."""
+    """Check with a sample that the vocabulary can spell the dump."""
     if not (vocabulary.file and _is_here(vocabulary.file) and _is_here(corpus.dump)):
         return
     tokenizer = wordpiece.Tokenizer(wordpiece.read(vocabulary.file.look(work)), vocabulary.lower_case)
@@ -134,10 +134,10 @@ def _read_task(source: Source, work: Path) -> None:
 
 
 def warnings(experiment: Experiment) -> Iterator[str]:
-    """What can be meant and mostly isn't."""
+    """Warnings about settings that are valid but probably not intended."""
     for source in experiment.sources():
         if not _is_here(source) and not (source.sha256 or source.sha1) and not releases.has_more(source):
-            yield f"{source.url} has no checksum: if its bytes change, nothing is built anew; add sha256 (or sha1)"
+            yield f"{source.url} has no checksum: if its bytes change, results won't be updated; add sha256 (or sha1)"
     pretrain, corpus = experiment.pretrain, experiment.corpus
     if pretrain.epochs_per_round > pretrain.epochs and "epochs_per_round" in pretrain.model_fields_set:
         yield (
@@ -154,7 +154,7 @@ def warnings(experiment: Experiment) -> Iterator[str]:
         yield "corpus.short_sequence_rate has no effect where corpus.next_sentence is false: examples are packed full"
     for task, files in experiment.evaluate.tasks.items():
         if files.train.pinned().identity == files.dev.pinned().identity:
-            yield f"evaluate.tasks.{task}: train and dev are one file: the accuracy would be on what was trained on"
+            yield f"evaluate.tasks.{task}: train and dev are one file: the accuracy would be on training data"
 
 
 def _is_here(source: Source) -> bool:

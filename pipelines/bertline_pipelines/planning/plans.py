@@ -1,6 +1,6 @@
-"""From a graph and a store to what is left to do: the tasks, what each waits for, and which are done already.
+"""From a graph and a store to a plan: all tasks, their dependencies, and which ones are done.
 
-The store is asked before anything is scheduled, so a finished round costs one GET here and no pod anywhere.
+The store is read before anything is scheduled, so a finished round costs one GET and no pod.
 """
 
 import json
@@ -19,21 +19,21 @@ from bertline.store.objects import ObjectStore
 
 @dataclass(frozen=True)
 class Task(graphs.Task):
-    """A task of the graph, or a share of one, and how much of it is left."""
+    """A task of the graph, or a share of one, and its missing results."""
 
     after: tuple[str, ...]
-    """Tasks that have to be over before it begins."""
+    """Tasks that must end before it begins."""
     done: tuple[bool, ...] = ()
-    """Which of the nodes are realized already."""
+    """For each node whether it is done."""
 
     @property
     def configs(self) -> tuple[StageConfig, ...]:
-        """Of its nodes."""
+        """Configurations of its nodes."""
         return tuple(node.config for node in self.nodes if node.config)
 
     @property
     def left(self) -> tuple[Node, ...]:
-        """Nodes that aren't realized yet."""
+        """Nodes that aren't done yet."""
         return tuple(node for node, done in zip(self.nodes, self.done, strict=True) if not done)
 
     @property
@@ -43,21 +43,21 @@ class Task(graphs.Task):
 
     @property
     def missing(self) -> str:
-        """JSON list of the configurations that are left: the task's `config` argument."""
+        """JSON list of the missing nodes' configurations, for the task's argument `config`."""
         left = [node.config.model_dump(mode="json") for node in self.left if node.config]
         return json.dumps(left, ensure_ascii=False, separators=(",", ":"))
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All tasks of an experiment in an order that respects what they need."""
+    """All tasks of an experiment, each after those that it needs."""
 
     graph: Graph
     tasks: tuple[Task, ...]
 
     @property
     def missing(self) -> tuple[Task, ...]:
-        """What has to run, without what is done; a task waits only for others that have to run."""
+        """Unfinished tasks; `after` contains only unfinished tasks too."""
         names = {task.name for task in self.tasks if not task.finished}
         return tuple(
             replace(task, after=tuple(filter(names.__contains__, task.after)))
@@ -88,29 +88,29 @@ def plan(graph: Graph, store: ObjectStore | None, corpus_pods: int = 1) -> Plan:
     """Compare a graph with a store. Reads manifests, writes nothing.
 
     Args:
-        graph: Of the experiment.
-        store: Where; None takes everything for missing.
-        corpus_pods: Tasks that share each of the corpus' passes.
+        graph: The experiment's graph.
+        store: The store; None means that every task is missing.
+        corpus_pods: Number of tasks that share each of the corpus' passes.
     """
     tasks = list(_tasks(graph, corpus_pods))
     nodes = [node for task in tasks for node in task.nodes]
     found = iter(parallel.each(lambda node: store is not None and _is_done(node, store), nodes))
     planned = {task.name: replace(task, done=tuple(next(found) for _ in task.nodes)) for task in tasks}
-    if planned["corpus"].finished and corpus_pods > 1:  # then nobody needs its parts any more
+    if planned["corpus"].finished and corpus_pods > 1:  # then its parts aren't needed
         return plan(graph, store)
     return Plan(graph, tuple(planned.values()))
 
 
 def _tasks(graph: Graph, corpus_pods: int) -> Iterator[Task]:
     for task in graph.tasks():
-        if task.stage == CorpusConfig.STAGE and corpus_pods > 1:  # one pod does both passes by itself
+        if task.stage == CorpusConfig.STAGE and corpus_pods > 1:  # a single pod does both passes itself
             yield from _shared(task, graph.configs(CorpusConfig)[0], corpus_pods)
         else:
             yield Task(task.nodes, task.needs)
 
 
 def _shared(corpus: graphs.Task, config: CorpusConfig, pods: int) -> Iterator[Task]:
-    """The corpus, after tasks that do parts of its work."""
+    """The tasks for parts of the corpus, and the corpus task after them."""
     before = corpus.needs
     for work in ("map", "reduce"):
         names = tuple(f"{corpus.name}-{work}-{index + 1}" for index in range(pods))

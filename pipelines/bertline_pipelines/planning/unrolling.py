@@ -1,12 +1,12 @@
-"""From an experiment to its graph: each result's configuration, hence key.
+"""From an experiment to its graph, with the configuration and key of each result.
 
-Nothing is built or read here, except that sources on this machine are checksummed. The loop is unrolled:
+The only files that are read are local sources, for their checksums. The loop is unrolled:
 
     vocabulary → corpus → pretrain(10) → pretrain(20) → …   for each model and seed
                               ↓              ↓
                           evaluate       evaluate           for each task and seed
 
-A new stage has its edge here: a node that names the tasks it needs.
+Add the edge of a new stage here: a node with the tasks that it needs.
 """
 
 from collections.abc import Iterator
@@ -34,9 +34,10 @@ def build(experiment: Experiment) -> Graph:
 
 
 def portable(graph: Graph) -> Graph:
-    """The same graph, hence the same keys, without this machine's paths: files go by name and checksum.
+    """The same graph with the same keys, without this machine's paths: files have name and checksum only.
 
-    For pods: `bertline submit` puts the files into the store, where `Source.fetch` finds them by their checksum.
+    This is for pods: `bertline submit` puts the files into the store, where `Source.fetch` finds them by their
+    checksum.
     """
     return build(graph.experiment.with_sources(Source.by_name))
 

@@ -1,1 +1,1 @@
-"""What the store says of runs and tasks: what was submitted, how far attempts came, what they printed."""
+"""What the store holds about runs and tasks: submissions, progress of attempts, output."""

@@ -1,8 +1,7 @@
-"""Why a result is missing: what has changed since it was there last, and how far attempts at it have come.
+"""Why a result is missing: changes since the last version of the experiment, and the progress of attempts.
 
-The first comes from the version of the experiment before this one: the same result's derivation, as the store keeps it,
-is compared field by field. Where only the key of an input differs, the change is upstream, and that task is named. The
-second comes from what lies at the result's own key, see `bertline.store.histories`.
+Changes are found by comparing the derivation of the same result in the last version, field by field. If only the key of
+an input differs, the input has changed, and its task is named. Progress comes from `bertline.store.histories`.
 """
 
 import json
@@ -25,7 +24,7 @@ from bertline_pipelines.planning.plans import Plan
 
 @dataclass(frozen=True)
 class Change:
-    """A field that has another value than in the version before."""
+    """A field whose value differs from the last version."""
 
     field: str
     """`learning_rate.peak`."""
@@ -38,21 +37,21 @@ class Change:
 
 @dataclass(frozen=True)
 class Reason:
-    """Of one result that is missing."""
+    """Why one result is missing."""
 
     node: Node
     history: History
-    """What lies at its key."""
+    """Its history in the store."""
     changes: tuple[Change, ...] = ()
-    """Since the version before."""
+    """Changes since the last version."""
     follows: str = ""
-    """The result that this one is made of and that has changed; empty if there is none, or it has changes itself."""
+    """The input that has changed; empty if there is none, or this result has changes itself."""
     is_new: bool = False
-    """True if the version before has no such result."""
+    """True if the last version has no such result."""
 
     @property
     def saved_steps(self) -> int:
-        """Of the node's steps of pre-training, those that the next attempt needn't do again."""
+        """Steps of pre-training that the next attempt needn't repeat."""
         if not isinstance(self.node.config, PretrainConfig) or self.history.saved_step is None:
             return 0
         return self.history.saved_step - self.node.config.begin_step
@@ -93,7 +92,7 @@ class Reason:
 
 
 def explain(plan: Plan, store: ObjectStore) -> dict[str, tuple[Reason, ...]]:
-    """Why each task that isn't done isn't, a reason a result. Reads, and writes nothing."""
+    """Name of an unfinished task → a reason for each of its results. Only reads."""
     before = _before(plan.graph, store)
     left = [(task.name, node) for task in plan.tasks for node in task.left]
     found = parallel.each(lambda each: _reason(each[1], plan.graph, before, store), left)
@@ -103,13 +102,13 @@ def explain(plan: Plan, store: ObjectStore) -> dict[str, tuple[Reason, ...]]:
 
 
 def _before(graph: Graph, store: ObjectStore) -> Graph | None:
-    """The version before this one, which needn't be in the store; None if there is none that can be read."""
+    """The last version before this one; None if there is none that can be read."""
     others = [each for each in references.read(store, graph.experiment.name) if each.digest != graph.digest]
     newest = max(others, key=lambda version: version.submitted, default=None)
     try:
         return graphs.read(store, newest) if newest else None
     except UserError:
-        return None  # an older bertline's: all keys have changed since
+        return None  # written by an older bertline, whose keys were different
 
 
 def _reason(node: Node, graph: Graph, before: Graph | None, store: ObjectStore) -> Reason:
@@ -123,11 +122,11 @@ def _reason(node: Node, graph: Graph, before: Graph | None, store: ObjectStore) 
         return replace(reason, is_new=True)
     prefix = derivations.prefix(node.stage, earlier.key)
     if earlier.key == node.key or store.stat(f"{prefix}{realizations.MANIFEST}") is None:
-        return reason  # nothing has changed, or that one was never there either
+        return reason  # no change, or the old result never existed
     try:
         asked = json.loads(store.get(f"{prefix}{realizations.DERIVATION}")[0])
     except (NotFoundError, ValueError):
-        return reason  # `bertline store verify` complains
+        return reason  # `bertline store verify` reports this
     if changes := tuple(_changes(config, asked, before.document, graph.document)):
         return replace(reason, changes=changes)
     now = config.derivation().inputs
@@ -138,7 +137,7 @@ def _reason(node: Node, graph: Graph, before: Graph | None, store: ObjectStore) 
 def _changes(
     config: StageConfig, asked: Mapping[str, Any], before: Mapping[str, Any], now: Mapping[str, Any]
 ) -> Iterator[Change]:
-    """Fields of the stage's own configuration; the learning rate's as the experiment has them, not in pieces."""
+    """Changed fields of the stage's configuration; for the learning rate, the experiment's fields."""
     derivation = config.derivation()
     if asked["version"] != derivation.version:
         yield Change("algorithm version", asked["version"], derivation.version)
@@ -152,7 +151,7 @@ def _changes(
 
 
 LENGTHS = ("epochs", "epochs_per_round")
-"""By which a schedule that itself is the same has other learning rates."""
+"""Fields that change the learning rates of an unchanged schedule."""
 
 
 def _is_schedule(config: StageConfig, change: Change) -> bool:
@@ -160,7 +159,7 @@ def _is_schedule(config: StageConfig, change: Change) -> bool:
 
 
 def _differences(before: Any, now: Any, field: str = "") -> Iterator[Change]:
-    """Leaf by leaf; a field that one side hasn't got is None there."""
+    """Compare all leaves; a missing field counts as None."""
     if isinstance(before, dict) and isinstance(now, dict):
         for name in dict.fromkeys([*now, *before]):
             yield from _differences(before.get(name), now.get(name), f"{field}.{name}" if field else name)
@@ -169,7 +168,7 @@ def _differences(before: Any, now: Any, field: str = "") -> Iterator[Change]:
 
 
 def _shown(value: Any) -> str:
-    """A value for people: a checksum by its beginning."""
+    """A value in short form: only the beginning of a checksum."""
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "none"}[value]
     if isinstance(value, int):

@@ -1,7 +1,7 @@
-"""What was submitted: `runs/<experiment>/<number>.json` in the store, so that any machine can follow and cancel it.
+"""Records of runs: `runs/<experiment>/<number>.json` in the store, so that any machine can follow and cancel them.
 
-A record is created before the run is posted and completed with the run's id after. So whoever dies in between leaves a
-record whose display name the next one looks for: nothing is submitted twice, and nothing is lost track of.
+A record is created before the run is posted, and then completed with the run's id. If the process dies between these
+steps, the next one looks for the record's display name, so that no run is posted twice or lost.
 """
 
 import json
@@ -39,13 +39,13 @@ class SubmittedTask(BaseModel):
     run: str
     epoch: int
     end_step: int
-    """Of a round of pre-training; 0 elsewhere."""
+    """Last step of a round of pre-training; 0 for other tasks."""
     included: bool
-    """False if it isn't part of this run: it was done already, or is left to a later one."""
+    """False if it isn't part of this run: it was done already, or belongs to a later run."""
 
 
 AnyTask = graphs.Task | SubmittedTask
-"""Both have a name, a stage and the keys of what they make."""
+"""Both have a name, a stage and the keys of their results."""
 
 
 class Submission(BaseModel):
@@ -56,31 +56,31 @@ class Submission(BaseModel):
     format: int = 1
     experiment: str
     number: int
-    """Of this experiment's runs, from 1."""
+    """Number of the run within the experiment, from 1."""
     graph: str
     """Digest of the experiment's version."""
     profile: str
     endpoint: str
     namespace: str
     display_name: str
-    """Unique: by it the run is found when its id was lost."""
+    """A unique name, by which the run is found if its id was lost."""
     parts: int
-    """How many runs were left when it was submitted, with this one; a long experiment takes several."""
+    """Runs that were needed when it was submitted, with this one; a long experiment needs several."""
     submitted: float
     host: str
     run_id: str | None
     cancelled: float | None = None
-    """When `bertline cancel` was told to end it, by that machine's clock; Kubeflow calls such a run failed later."""
+    """Time of `bertline cancel`, by that machine's clock; Kubeflow later reports such a run as failed."""
     tasks: tuple[SubmittedTask, ...]
 
     @property
     def object_name(self) -> str:
-        """Where the record lies."""
+        """Name of the record's object."""
         return _object_name(self.experiment, self.number)
 
 
 def prefix(experiment: str) -> str:
-    """Where an experiment's records lie; also the place of the lease under which they are written."""
+    """Prefix of an experiment's records and of the lease for writing them."""
     return f"{ROOT}{experiment}/"
 
 
@@ -98,14 +98,14 @@ def announce(
     """Create the record of a run that is about to be posted.
 
     Args:
-        store: Where.
-        plan: All of the experiment.
-        included: The tasks that this run holds.
+        store: The store.
+        plan: The plan of the whole experiment.
+        included: The tasks of this run.
         graph: Digest of the experiment's version.
-        profile: Its name.
-        endpoint: KFP's.
-        namespace: Where its pods run.
-        parts: How many runs are left, with this one.
+        profile: Name of the profile.
+        endpoint: KFP's endpoint.
+        namespace: Namespace of its pods.
+        parts: Number of missing runs, with this one.
     """
     experiment = plan.graph.experiment.name
     number = max((each.number for each in read(store, experiment)), default=0) + 1
@@ -140,7 +140,7 @@ def complete(store: ObjectStore, submission: Submission, run_id: str) -> Submiss
 def read(store: ObjectStore, experiment: str | None = None) -> list[Submission]:
     """All records of an experiment, or of all, oldest first."""
     names = [found.name for found in store.list(prefix(experiment) if experiment else ROOT)]
-    records = [name for name in names if RECORD.fullmatch(name)]  # there is the lease as well
+    records = [name for name in names if RECORD.fullmatch(name)]  # the lease is there too
     return parallel.each(lambda name: _read(store, name)[0], records)
 
 
@@ -150,10 +150,10 @@ def latest(store: ObjectStore, experiment: str) -> Submission | None:
 
 
 def find(store: ObjectStore, run: str) -> Submission:
-    """A run by what people call it: the experiment's name (its last run), or a run's id or its beginning.
+    """A run by the experiment's name (its last run), by its id, or by the beginning of the id.
 
     Raises:
-        UserError: there is no such run; names the experiments that have any.
+        UserError: there is no such run; names the experiments with runs.
     """
     everything = read(store)
     named = [each for each in everything if each.experiment == run]
@@ -162,7 +162,7 @@ def find(store: ObjectStore, run: str) -> Submission:
     if not named:
         known = sorted({each.experiment for each in everything})
         raise UserError(
-            f"store {store.uri} knows no run of {run!r}; "
+            f"store {store.uri} has no run of {run!r}; "
             + (
                 f"it has runs of {', '.join(known)}"
                 if known
@@ -173,12 +173,12 @@ def find(store: ObjectStore, run: str) -> Submission:
 
 
 def reread(store: ObjectStore, submission: Submission) -> Submission:
-    """Its record as it is now."""
+    """Read the current record of a run."""
     return _read(store, submission.object_name)[0]
 
 
 def is_done(store: ObjectStore, submission: Submission) -> bool:
-    """Whether everything that a run holds is done."""
+    """Whether all results of a run are done."""
     return all(
         realizations.find(store, task.stage, key) is not None
         for task in submission.tasks
@@ -188,12 +188,12 @@ def is_done(store: ObjectStore, submission: Submission) -> bool:
 
 
 def cancel(store: ObjectStore, submission: Submission, kubeflow: "Kubeflow") -> Submission:
-    """Tell Kubeflow to end a run, which takes it a while, and record that first: nobody submits it again by himself.
+    """Record that a run is cancelled, so that it isn't resumed automatically, and tell Kubeflow to end it.
 
-    What is done is kept, and its attempts end at their last checkpoint. Nothing happens to a run that is over.
+    Finished results and checkpoints are kept. A run that has ended doesn't change.
 
     Raises:
-        UserError: it isn't known whether there is a run, or the server doesn't know it.
+        UserError: the run was never posted, or the server doesn't know it.
     """
     if submission.run_id is None:
         found = kubeflow.find(submission.display_name)
@@ -217,7 +217,7 @@ def _read(store: ObjectStore, name: str) -> tuple[Submission, Version]:
 
 
 def _changed(store: ObjectStore, submission: Submission, **changes: Any) -> Submission:
-    """Change a record, and nothing that somebody else has changed in it."""
+    """Change some fields of a record; keeps changes by other processes."""
     while True:
         current, version = _read(store, submission.object_name)
         changed = current.model_copy(update=changes)

@@ -1,4 +1,4 @@
-"""What the store knows of tasks: which results are done, how far the last attempt is, and how it failed."""
+"""The histories of tasks in the store: finished results, progress and failure of the last attempt."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -13,44 +13,44 @@ from bertline_pipelines.records.submissions import AnyTask
 
 @dataclass(frozen=True)
 class TaskHistory:
-    """Of one task."""
+    """The history of one task."""
 
     results: tuple[History, ...] = ()
-    """In the order in which the task makes them."""
+    """Histories of its results, in the order in which it makes them."""
 
     @property
     def done(self) -> int:
-        """How many results are."""
+        """Number of finished results."""
         return sum(result.state == State.DONE for result in self.results)
 
     @property
     def is_done(self) -> bool:
-        """True if all results are."""
+        """True if all results are done."""
         return bool(self.results) and self.done == len(self.results)
 
     @property
     def current(self) -> History:
-        """The first result that isn't done; the last one, if all are."""
+        """The first unfinished result; the last one if all are done."""
         missing = (result for result in self.results if result.state != State.DONE)
         return next(missing, self.results[-1] if self.results else History())
 
     @property
     def state(self) -> State:
-        """How the task stands, as far as the store tells."""
+        """The task's state in the store."""
         return self.current.state
 
     @property
     def attempts(self) -> int:
-        """At the result that was tried most often."""
+        """Number of attempts at the result with the most attempts."""
         return max((result.count for result in self.results), default=0)
 
     @property
     def finished(self) -> float | None:
-        """When the last result that is done was, in seconds since 1970 by its pod's clock."""
+        """When the last finished result was done, in seconds since 1970 by its pod's clock."""
         return max((result.finished for result in self.results if result.finished), default=None)
 
     def progress(self, end_step: int) -> str:
-        """`step 23,400 of 100,000, 41.2 steps/s`, or `2 of 3 seeds`; empty if nothing tells."""
+        """`step 23,400 of 100,000, 41.2 steps/s`, or `2 of 3 seeds`; empty if not known."""
         now = self.current
         if now.step is not None:
             pace = f", {now.steps_per_s:,.1f} steps/s" if now.steps_per_s else ""
@@ -67,13 +67,13 @@ def read(
     *,
     later: Collection[str] = (),
 ) -> dict[str, TaskHistory]:
-    """Of all tasks, by name.
+    """Name of each task → its history.
 
     Args:
-        store: Where.
-        tasks: Of an experiment.
-        known: From an earlier look; what is done isn't asked for again.
-        later: Names of tasks of which it only matters whether they are done.
+        store: The store.
+        tasks: Tasks of an experiment.
+        known: Histories of an earlier read; finished results aren't read again.
+        later: Names of tasks for which only `is_done` is needed.
 
     Raises:
         DamagedError: a manifest or the log of an attempt can't be read; names the object.
@@ -85,7 +85,7 @@ def read(
 
 
 def _read(store: ObjectStore, task: AnyTask, is_current: bool) -> TaskHistory:
-    """Its results are made one after the other, so only the first that is missing can have begun."""
+    """Read a task. Its results are made one after the other, so only the first missing one can have begun."""
     results: list[History] = []
     for key in task.keys:
         found = realizations.find(store, task.stage, key)

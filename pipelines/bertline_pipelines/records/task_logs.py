@@ -1,4 +1,4 @@
-"""What the tasks of an experiment have printed, as the store keeps it: wherever they ran, also when pods are gone."""
+"""The saved output of an experiment's tasks, on any machine, also of deleted pods."""
 
 import datetime
 import json
@@ -18,22 +18,22 @@ from bertline_pipelines.records.submissions import AnyTask, Submission
 
 @dataclass(frozen=True)
 class Transcript:
-    """One attempt at one of a task's results."""
+    """The output of one attempt."""
 
     title: str
-    """Which attempt it is, where it ran and how it ended."""
+    """Number, machine and end of the attempt."""
     lines: tuple[str, ...]
 
 
 def find(store: ObjectStore, experiment: str) -> tuple[tuple[AnyTask, ...], Submission | None]:
-    """The tasks of an experiment's last run, and what was submitted if that ran on a cluster.
+    """The tasks of an experiment's last run, and its submission if it ran on a cluster.
 
     Args:
-        store: Where.
-        experiment: Its name, or the id of a run.
+        store: The store.
+        experiment: Name of the experiment, or id of a run.
 
     Raises:
-        UserError: there is no such experiment; names those there are.
+        UserError: there is no such experiment; names the existing ones.
     """
     try:
         submission = submissions.find(store, experiment)
@@ -42,15 +42,15 @@ def find(store: ObjectStore, experiment: str) -> tuple[tuple[AnyTask, ...], Subm
         return graphs.read(store, reference).tasks(), None
     reference = references.current(store, submission.experiment)
     record = store.stat(submission.object_name)
-    # Both times are the store's: the two may have been written by machines whose clocks differ.
+    # Both times are from the store's clock, because machines' clocks may differ.
     is_older = reference.submitted[0] > (record.modified if record else 0.0) and reference.digest != submission.graph
-    if experiment == submission.experiment and is_older:  # another version went through `bertline run` since
+    if experiment == submission.experiment and is_older:  # `bertline run` ran another version later
         return graphs.read(store, reference).tasks(), None
     return submission.tasks, submission
 
 
 def read(store: ObjectStore, task: AnyTask, attempt: int | None = None) -> Iterator[Transcript]:
-    """What was printed for each of a task's results, by the last attempt or the one of that number.
+    """The output for each of a task's results, from the last attempt or attempt `attempt`.
 
     Raises:
         UserError: there is no attempt of that number.
@@ -62,7 +62,7 @@ def read(store: ObjectStore, task: AnyTask, attempt: int | None = None) -> Itera
     if attempt not in (None, *numbers):
         last = max(numbers, default=None)
         raise UserError(
-            f"task {task.name} has no attempt {attempt}: " + (f"the last is {last}" if last else "there is none yet")
+            f"task {task.name} has no attempt {attempt}: " + (f"the last is {last}" if last else "it has none yet")
         )
     for index, (key, history) in enumerate(zip(task.keys, known, strict=True), start=1):
         chosen = next((each for each in reversed(history.attempts) if attempt in (None, each.number)), None)
@@ -73,13 +73,13 @@ def read(store: ObjectStore, task: AnyTask, attempt: int | None = None) -> Itera
         title = f"{task.name}, {which}attempt {chosen.number} of {history.attempts[-1].number} on {chosen.host}"
         title += f", {_time(chosen.begun)}: {history.ending(chosen)}"
         if output is None:
-            title += "; what it printed wasn't kept, these are its events"
+            title += "; its output wasn't saved, these are its events"
         yield Transcript(title, tuple(_events(chosen) if output is None else output.splitlines()))
 
 
 @dataclass
 class Tail:
-    """Reads on where it left off, for following a task by what the store keeps of it."""
+    """Follows a task's saved output; each read continues after the last one."""
 
     store: ObjectStore
     task: AnyTask
@@ -87,7 +87,7 @@ class Tail:
     _watched: dict[Key, tuple[Version, float]] = field(default_factory=dict)
 
     def new(self) -> Iterator[Transcript]:
-        """What was printed since the last time; its title is empty if that belongs to the attempt shown last.
+        """The output since the last read; its title is empty if it belongs to the same attempt.
 
         Raises:
             OutageError: the store can't be reached.
@@ -109,11 +109,11 @@ class Tail:
             self._shown[key] = numbers[-1], output
 
     def interrupted(self) -> None:
-        """The store couldn't be asked: who is at work couldn't renew a lease either, so watching begins anew."""
+        """Restart watching leases after an outage, in which holders couldn't renew them."""
         self._watched = {}
 
     def is_dead(self) -> bool:
-        """True if nobody can be at work: every lease there is hasn't changed for longer than it may.
+        """True if no process can be at work: all leases have expired.
 
         Raises:
             OutageError: the store can't be reached.

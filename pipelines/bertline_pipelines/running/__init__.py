@@ -1,1 +1,1 @@
-"""A plan on this machine, without Kubernetes."""
+"""Runs on this machine, without Kubernetes."""

@@ -1,7 +1,7 @@
-"""Folders of runs on this machine: scratch that outlives nobody, and an output folder for one run at a time.
+"""Folders of local runs: scratch folders that are always cleaned up, and an output folder for one run at a time.
 
-Both rest on locks on files. The system drops a lock when its holder ends, however it ends, and a lock holds between
-containers that share the disk, where process ids say nothing. On a disk without locks nothing is swept.
+Both use locks on files. The system drops a lock when its holder ends, even if it is killed. Locks also work between
+containers that share a disk, where process ids don't. On a disk without locks nothing is removed.
 
     $TMPDIR/bertline-run-<random>/lock    locked (shared) by the run and each of its tasks: a task may outlive a killed
                                           run by what it takes to save itself. The line in it names the kernel: some
@@ -29,10 +29,10 @@ LOCK = "lock"
 
 @contextlib.contextmanager
 def scratch() -> Iterator[Path]:
-    """A folder that is gone afterwards. Removes those of killed runs first: shards and checkpoints may lie there.
+    """A folder that is deleted afterwards. First removes folders of killed runs, which may hold shards and checkpoints.
 
     Raises:
-        UserError: the place for temporary files can't be written to.
+        UserError: the folder for temporary files can't be written to.
     """
     _sweep()
     with disks.explained("write", Path(tempfile.gettempdir())):
@@ -42,7 +42,7 @@ def scratch() -> Iterator[Path]:
             file.write(_kernel())
             file.flush()
             if _lock(file, fcntl.LOCK_SH):
-                os.rename(file.name, made / LOCK)  # only now: whoever sees a lock file sees a held or an orphaned one
+                os.rename(file.name, made / LOCK)  # at last, so that every lock file is either held or orphaned
             yield made
     finally:
         shutil.rmtree(made, ignore_errors=True)
@@ -50,11 +50,11 @@ def scratch() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def claimed(out: Path) -> Iterator[None]:
-    """Have an output folder to oneself; it is made if it isn't there.
+    """Lock an output folder for this run; creates it if necessary.
 
     Raises:
         UserError: it can't be written to.
-        TransientError: another run has it; names that.
+        TransientError: another run has it; names the run.
     """
     with disks.output(out):
         out.mkdir(parents=True, exist_ok=True)
@@ -63,8 +63,8 @@ def claimed(out: Path) -> Iterator[None]:
         if not _lock(file, fcntl.LOCK_EX):
             file.seek(0)
             raise TransientError(
-                f"another run writes to {out}: {file.read().strip() or 'it says nothing of itself'}. Wait until it has "
-                "ended, or give this one another folder: --out FOLDER"
+                f"another run writes to {out}: {file.read().strip() or 'unknown'}. Wait until it has "
+                "ended, or use another folder: --out FOLDER"
             )
         file.truncate(0)
         now = datetime.datetime.now().astimezone()
@@ -74,7 +74,7 @@ def claimed(out: Path) -> Iterator[None]:
 
 
 def _lock(file: IO[str], kind: int) -> bool:
-    """True if the lock is ours now, or if the disk knows no locks; False if somebody else holds it."""
+    """True if the lock is ours, or if the disk has no locks; False if another process holds it."""
     try:
         fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -93,7 +93,7 @@ def _sweep() -> None:
 
 
 def _kernel() -> str:
-    """The running kernel's id: another one on another machine, and after a reboot; "" where it has none."""
+    """The running kernel's id, which differs between machines and reboots; "" if it has none."""
     with contextlib.suppress(OSError):
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     return ""

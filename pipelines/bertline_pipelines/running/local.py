@@ -1,18 +1,17 @@
 """The pipeline on one machine, without Kubernetes: every task through kfp.local's SubprocessRunner.
 
-kfp.local runs a pipeline's tasks strictly one after the other and mixes their output into its own. So each task
-becomes a pipeline of one task, in a process of its own: independent ones run side by side, output goes to a file a
-task, and a failure stops only what needs the failed task. The processes are forked from a server that has imported kfp
-once (2 to 4 s).
+kfp.local runs a pipeline's tasks one after the other and mixes their output into its own. So each task is a pipeline of
+one task in a separate process: independent tasks run at the same time, each task has its own log file, and a failure
+stops only tasks that need the failed one. The processes are forked from a server that has imported kfp once (2 to 4 s).
 
-    <out>/logs/<task>.log     everything the task printed, KFP's executor included
+    <out>/logs/<task>.log     all output of the task and KFP's executor
 
-Exit codes of tasks reach us through the progress file (see `bertline.process.progress`), because kfp.local drops them.
+Exit codes of tasks come from the progress file (see `bertline.process.progress`), because kfp.local drops them.
 
-Ctrl-C, SIGTERM and SIGHUP stop a run: SIGTERM tells its tasks to save themselves, and the run waits until the last
-process of each has ended. A second Ctrl-C says so again, a third one kills what is still there. Those that come within
-a second count as one: keys are pressed in anger, and a closed terminal sends several signals. A task is three processes
-in one process group: the one forked here, KFP's shell, and the executor, which does the work.
+Ctrl-C, SIGTERM and SIGHUP stop a run: it sends SIGTERM to its tasks, which save checkpoints, and waits until all their
+processes have ended. A second Ctrl-C only repeats the message; a third one kills the remaining processes. Signals
+within a second count as one, because a closed terminal sends several. A task is three processes in one process group:
+the one forked here, KFP's shell, and the executor, which does the work.
 """
 
 import contextlib
@@ -45,31 +44,31 @@ from bertline_pipelines.running import folders
 
 POLL_S = 0.2
 SAVE_S = 600.0
-"""Seconds that tasks get to save themselves: a call of TensorFlow can't be interrupted, and a store may be slow."""
+"""Seconds that tasks have to save: a call of TensorFlow can't be interrupted, and a store may be slow."""
 AGAIN_S = 2.0
-"""Between two SIGTERMs: the first may come before a task listens."""
+"""Seconds between two SIGTERMs: a task may not yet handle the first one."""
 KILL_AT = 3
-"""Ctrl-Cs."""
+"""Number of Ctrl-Cs that kills the tasks."""
 ONE_S = 1.0
-"""Signals closer to each other than this are one."""
+"""Signals within so many seconds count as one."""
 SOCKET_BYTES = 60
-"""Of the folder for the fork server's socket: its whole path may have 107."""
+"""Longest path of the folder for the fork server's socket; the socket's path may have 107 bytes."""
 
 
 @dataclass
 class State:
-    """One task while the experiment runs, as displays see it."""
+    """The state of one task, for displays."""
 
     task: Task
     log: Path
     phase: str = "waiting"
-    """waiting, running, done, failed, stopped (with the run) or skipped (something it needs failed)."""
+    """waiting, running, done, failed, stopped (with the run) or skipped (a task that it needs failed)."""
     began: float = 0.0
     seconds: float = 0.0
     bar: dict[str, Any] = field(default_factory=dict)
     """The last `bertline.process.progress` bar."""
     said: list[str] = field(default_factory=list)
-    """Sentences it said."""
+    """Its messages."""
     exit_code: int = 0
     message: str = ""
 
@@ -84,11 +83,11 @@ class Watcher(Protocol):
         """Called a few times a second."""
 
     def say(self, sentence: str) -> None:
-        """Something about the run as a whole."""
+        """A message about the run as a whole."""
 
 
 class InterruptedRunError(Exception):
-    """A run was told to stop, and all its tasks have ended."""
+    """A run was stopped by a signal, and all its tasks have ended."""
 
     def __init__(self, states: list[State], number: int) -> None:
         super().__init__("the run was told to stop")
@@ -103,19 +102,19 @@ class _Running:
     channel: Path
     read: int = 0
     told: float | None = None
-    """When it was last told to stop; None if it wasn't."""
+    """Time of the last signal to stop; None if there was none."""
     killed: bool = False
 
     @property
     def processes(self) -> list[psutil.Process]:
-        """Those of the task that are there, without what has ended and waits to be collected."""
+        """The task's processes, without zombies."""
         if self.process.is_alive():
             return [psutil.Process(self.process.pid)]
         return [each for each in psutil.process_iter() if _is_in(each, self.process.pid)]
 
 
 class _Stop:
-    """What has told the run to stop, and how often."""
+    """Counts the signals to stop."""
 
     def __init__(self) -> None:
         self.number: int | None = None
@@ -124,7 +123,7 @@ class _Stop:
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Signals are counted; one that is ignored stays so, as SIGHUP under nohup."""
+        """Count signals; a signal that is ignored stays ignored, for example SIGHUP under nohup."""
         numbers = [
             number
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -138,7 +137,7 @@ class _Stop:
                 signal.signal(number, handler)
 
     def receive(self, number: int, _: object = None) -> None:
-        """Note a signal."""
+        """Count a signal."""
         now = time.monotonic()
         if self.number is None:
             self.number, self._since = number, now
@@ -147,17 +146,17 @@ class _Stop:
 
     @property
     def patience_is_over(self) -> bool:
-        """True if what is still there is to be killed."""
+        """True if the remaining processes have to be killed."""
         return self.count >= KILL_AT or time.monotonic() - self._since > SAVE_S
 
     def obey(self, running: Sequence[_Running], watcher: Watcher) -> None:
-        """Tell tasks to stop, and say so once for each signal."""
+        """Stop the tasks, with a message for each signal."""
         names = ", ".join(each.state.task.name for each in running)
         if self.answered < self.count:
             if self.patience_is_over:
-                watcher.say(f"ending at once: {names}; what came after the last checkpoint is lost")
+                watcher.say(f"ending at once: {names}; the work since the last checkpoint is lost")
             elif self.count == 1:
-                watcher.say(f"stopping: waiting for {names} to save what is done")
+                watcher.say(f"stopping: waiting for {names} to save")
             else:
                 watcher.say(f"still waiting for {names}; Ctrl-C once more ends at once, without saving")
             self.answered = self.count
@@ -166,11 +165,11 @@ class _Stop:
 
 
 def run(name: str, tasks: Sequence[Task], store_uri: str, out: Path, workers: int, watcher: Watcher) -> list[State]:
-    """Run tasks, at most `workers` side by side; their final states.
+    """Run tasks, at most `workers` at a time; return their final states.
 
     Raises:
-        InterruptedRunError: told to stop; its tasks have saved what they can and have ended.
-        UserError: `out` or the place for temporary files can't be written to.
+        InterruptedRunError: a signal stopped the run; its tasks have saved and ended.
+        UserError: `out` or the folder for temporary files can't be written to.
         TransientError: another run writes to `out`.
     """
     stop = _Stop()
@@ -200,14 +199,14 @@ def run(name: str, tasks: Sequence[Task], store_uri: str, out: Path, workers: in
                 watcher.tick(list(states.values()))
                 time.sleep(POLL_S)
         finally:
-            _end(running, stop)  # a failure of ours; else nothing runs any more
+            _end(running, stop)  # after an error of ours tasks may still run
     if stop.number is not None and any(state.phase not in ("done", "failed", "skipped") for state in states.values()):
         raise InterruptedRunError(list(states.values()), stop.number)
     return list(states.values())
 
 
 def _end(running: list[_Running], stop: _Stop) -> None:
-    """Wait until all have saved and ended: nothing may be left that still writes to our scratch."""
+    """Stop all tasks and wait, so that no process writes to our scratch folder any more."""
     if running and stop.number is None:
         stop.receive(signal.SIGTERM)
     while running:
@@ -220,9 +219,9 @@ def _end(running: list[_Running], stop: _Stop) -> None:
 
 
 def _context() -> Any:
-    """How tasks' processes are made: forked from a server that has imported kfp.
+    """The multiprocessing context: tasks are forked from a server that has imported kfp.
 
-    The server's socket lies in the folder for temporary files. Where that has a long name, each process starts anew.
+    The server's socket is in the folder for temporary files. If its path is too long, processes are spawned instead.
     """
     if len(os.fsencode(tempfile.gettempdir())) > SOCKET_BYTES:
         return multiprocessing.get_context("spawn")
@@ -236,7 +235,7 @@ def _is_any(states: dict[str, State], phase: str) -> bool:
 
 
 def _ready(states: dict[str, State], free: int) -> Iterator[State]:
-    """Tasks that can start now, pre-training first: it is the long chain that everything waits for."""
+    """Tasks that can start now, pre-training first, because it is the longest chain."""
     waiting = [
         state
         for state in states.values()
@@ -266,14 +265,14 @@ def _start(context: Any, name: str, state: State, store_uri: str, scratch: Path,
 
 
 def _task(*arguments: Any) -> None:
-    """In the task's process, where kfp is imported already; this one never needs it."""
+    """Run a task in its process, which has imported kfp; this process never needs it."""
     from bertline_pipelines.running import local_task
 
     local_task.run(*arguments)
 
 
 def _listen(running: _Running) -> None:
-    """Read what the task said since the last time; a half-written line waits."""
+    """Read new complete lines of the task's progress."""
     with running.channel.open("rb") as file:
         file.seek(running.read)
         content = file.read()
@@ -292,7 +291,7 @@ def _listen(running: _Running) -> None:
 
 
 def _is_over(running: _Running) -> bool:
-    """True if no process of the task is left. The one forked here may be killed while the executor still works."""
+    """True if no process of the task is left. The forked one may be killed while the executor still works."""
     if running.process.is_alive():
         return False
     if running.processes:
@@ -310,7 +309,7 @@ def _finish(running: _Running, store_uri: str, *, stopped: bool) -> None:
     resumes = state.exit_code in (0, ExitCode.PREEMPTED, ExitCode.INTERRUPTED)
     if stopped and resumes:
         state.phase = "stopped"
-        if signals.ALL in state.message or not state.message:  # it had not come far enough to know where it is
+        if signals.ALL in state.message or not state.message:  # it had no checkpoint of its own yet
             told = "killed" if running.killed else "told to stop"
             state.message = f"{told}; {_kept(state.task, store_uri)}; the same command continues"
     else:
@@ -320,7 +319,7 @@ def _finish(running: _Running, store_uri: str, *, stopped: bool) -> None:
 
 
 def _kept(task: Task, store_uri: str) -> str:
-    """What the store has of a task that has just ended, in words."""
+    """What the store has saved of a task that has just ended."""
     with contextlib.suppress(BertlineError):
         store = backends.connect(store_uri).hasty()
         for config in task.configs:
@@ -335,7 +334,7 @@ def _kept(task: Task, store_uri: str) -> str:
 
 
 def _skip_dependents(states: dict[str, State], watcher: Watcher) -> None:
-    """What needs a failed task can't run."""
+    """Skip tasks that need a failed task."""
     for state in states.values():  # in the order of the plan: needs come first
         if state.phase == "waiting" and any(
             states[before].phase in ("failed", "skipped") for before in state.task.after
@@ -345,7 +344,7 @@ def _skip_dependents(states: dict[str, State], watcher: Watcher) -> None:
 
 
 def _tell_to_stop(running: _Running, *, kill: bool) -> None:
-    """Ask all of a task's processes to end, or make them."""
+    """Send SIGTERM, or SIGKILL, to all of a task's processes."""
     now = time.monotonic()
     if not kill and running.told is not None and now - running.told < AGAIN_S:
         return

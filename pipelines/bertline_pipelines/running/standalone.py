@@ -1,8 +1,8 @@
-"""A vocabulary or a corpus by itself: plain files, without an experiment.
+"""Makes a vocabulary or a corpus as plain files, without an experiment.
 
-The stages do the work, in a store of their own beside the result. So a build that was killed goes on, and the files are
-those that an experiment with the same settings would have. When all is there, the files get their names (no byte is
-copied where the disk has links), the manifest comes last, and the store is deleted.
+The stages work in a temporary store beside the result. So a killed build can continue, and the files are the same as
+those of an experiment with the same settings. At the end the files get their names (by links, if the disk has them),
+then the manifest is written, and the store is deleted.
 """
 
 import contextlib
@@ -27,29 +27,29 @@ from bertline.vocabulary import stage as vocabulary_stage
 from bertline.vocabulary.config import VocabularyConfig
 
 UNFINISHED = "unfinished"
-"""Folder of the store while a result isn't complete."""
+"""Name of the store's folder until the result is complete."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What is there now."""
+    """A finished result."""
 
     manifest: Manifest
     is_new: bool
-    """False if it was there before."""
+    """False if it already existed."""
 
 
 def make_corpus(corpus: Corpus, vocabulary: Vocabulary, folder: Path) -> Result:
-    """TFRecords in a folder: found, or built from where an earlier attempt left off.
+    """TFRecords in a folder: found, or built, continuing an earlier attempt.
 
     Args:
-        corpus: What of which dump.
-        vocabulary: From a file.
-        folder: Where `train-….tfrecord`, `held-out-….tfrecord`, `vocab.txt`, `derivation.json` (what was asked for) and
-            `manifest.json` go.
+        corpus: The corpus' settings.
+        vocabulary: A vocabulary from a file.
+        folder: Folder for `train-….tfrecord`, `held-out-….tfrecord`, `vocab.txt`, `derivation.json` (the request) and
+            `manifest.json`.
 
     Raises:
-        UserError: the input is wrong, or the folder holds something else.
+        UserError: the input is wrong, or the folder has other content.
     """
     corpus = corpus.with_sources(Source.pinned)
     file = vocabulary.file.pinned() if vocabulary.file else None
@@ -73,15 +73,15 @@ def make_corpus(corpus: Corpus, vocabulary: Vocabulary, folder: Path) -> Result:
 
 
 def make_vocabulary(articles: Articles, vocabulary: Vocabulary, file: Path) -> Result:
-    """A vocabulary's file and beside it its manifest: found, or trained.
+    """A vocabulary's file with its manifest: found, or trained.
 
     Args:
-        articles: What to train on.
-        vocabulary: How.
-        file: One piece a line; `FILE.manifest.json` says what it was made of.
+        articles: The articles to train on.
+        vocabulary: The training's settings.
+        file: The vocabulary, one piece a line; `FILE.manifest.json` describes its input.
 
     Raises:
-        UserError: the input is wrong, or the file is another one.
+        UserError: the input is wrong, or another file exists there.
     """
     config = VocabularyConfig(vocabulary=vocabulary, articles=articles.with_sources(Source.pinned))
     manifest = file.with_name(f"{file.name}.{MANIFEST}")
@@ -89,7 +89,7 @@ def make_vocabulary(articles: Articles, vocabulary: Vocabulary, file: Path) -> R
         return Result(found, is_new=False)
     store = file.with_name(f"{file.name}.{UNFINISHED}")
     if file.exists() and not store.exists():
-        raise UserError(f"{file} is there already, made otherwise; give another name, or delete it")
+        raise UserError(f"{file} already exists with other settings; give another name, or delete it")
 
     def build(connected: ObjectStore) -> Manifest:
         made = vocabulary_stage.run(config, connected)
@@ -115,7 +115,7 @@ def _built(store: Path, build: Callable[[ObjectStore], Manifest]) -> Manifest:
 
 
 def _link(made: Realization, places: Mapping[str, Path]) -> None:
-    """Give files of a realization in a store on this machine other names as well, in this order."""
+    """Link or copy files of a realization to their final places, in this order."""
     for name, place in places.items():
         source = made.store.local_path(f"{made.prefix}{name}")
         assert source is not None

@@ -1,4 +1,4 @@
-"""Output that may break off while the work goes on."""
+"""Output streams that never fail."""
 
 import os
 import sys
@@ -7,9 +7,9 @@ from typing import Any, TextIO
 
 
 class Lasting:
-    """A stream that never fails: work mustn't end because nobody sees it. What it can't take goes to standard error.
+    """A stream that never fails, so that a lost output doesn't end the work. Text that can't be written goes to stderr.
 
-    Ctrl-C on `bertline run … | tee log` ends tee as well; a terminal may be closed; the disk of a log may be full.
+    Ctrl-C on `bertline run … | tee log` also ends tee; a terminal may be closed; the disk of a log may be full.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -19,19 +19,19 @@ class Lasting:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """Write it, if that can be done."""
+        """Write, if possible."""
         self._try(lambda: self._stream.write(text), text)
         return len(text)
 
     def flush(self) -> None:
-        """Flush, if that can be done."""
+        """Flush, if possible."""
         self._try(self._stream.flush, "")
 
     def _try(self, act: Callable[[], object], text: str) -> None:
         try:
             act()
         except OSError:
-            # What Python still holds for it would fail again when the process ends.
+            # Otherwise Python's buffer would fail again at the end of the process.
             with open(os.devnull, "w") as nowhere:
                 os.dup2(nowhere.fileno(), self._stream.fileno())
             if self is not sys.stderr:
@@ -40,6 +40,6 @@ class Lasting:
 
 
 def lasting(stream: TextIO) -> TextIO:
-    """The same stream, as one that never fails."""
+    """Wrap a stream so that it never fails."""
     made: Any = Lasting(stream)
     return made  # type: ignore[no-any-return]

@@ -1,1 +1,1 @@
-"""A plan on a cluster: submit it, see what its tasks do, and what became of it."""
+"""Runs on a cluster: submission, states of tasks, outcome."""

@@ -1,9 +1,9 @@
-"""From a plan to a run on Kubeflow: at most one per experiment at a time, and never the same work twice.
+"""From a plan to a run on Kubeflow: at most one active run per experiment, and no work twice.
 
-    lease → is a run of it still going? → the experiment's version → files into the store → record → run → its id
+    lease → check for an active run → the experiment's version → files into the store → record → run → its id
 
-Whatever the process dies in the middle of: submitting again goes on from there. A run that was posted but not recorded
-is found by its display name.
+If the process dies at any step, submitting again continues from there. A run that was posted but not recorded is found
+by its display name.
 """
 
 import contextlib
@@ -29,46 +29,46 @@ from bertline_pipelines.records.submissions import Submission
 from bertline_pipelines.submitting import outcomes
 
 ENDING_S = 120.0
-"""Seconds that a new run waits for the end of one that is being cancelled; mostly it takes ten."""
+"""Seconds to wait for the end of a run that is being cancelled; it usually takes ten."""
 ENDING_POLL_S = 2.0
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Everything that submitting takes, with nothing written yet."""
+    """Everything for a submission; nothing is written yet."""
 
     profile: Profile
     graph: Graph
-    """With this machine's paths."""
+    """The graph with this machine's paths."""
     plan: Plan
-    """Of the portable graph: what pods get."""
+    """The plan of the portable graph, for pods."""
     parts: tuple[tuple[Task, ...], ...]
-    """What is left, one element a run."""
+    """The missing tasks, one element per run."""
     document: Document | None
-    """Of the first part; None if nothing is left."""
+    """The document of the first part; None if nothing is missing."""
 
     @property
     def digest(self) -> str:
-        """Of the experiment's version."""
+        """Digest of the experiment's version."""
         return self.plan.graph.digest
 
 
 @dataclass(frozen=True)
 class Submitted:
-    """A run of the experiment that goes on."""
+    """An active run of the experiment."""
 
     submission: Submission
     is_new: bool
-    """False if it was going already."""
+    """False if it was already active."""
 
 
 def prepare(graph: Graph, profile: Profile, store: ObjectStore | None) -> Prepared:
-    """Ask the store what is done, and compile what is left. Writes nothing.
+    """Read what is done, and compile the missing tasks. Writes nothing.
 
     Args:
-        graph: With this machine's paths.
-        profile: Where it is to run.
-        store: None takes everything for missing.
+        graph: The graph with this machine's paths.
+        profile: The profile of the cluster.
+        store: None means that every task is missing.
 
     Raises:
         UserError: the profile isn't for Kubeflow, or the compiled pipeline wouldn't work.
@@ -81,10 +81,10 @@ def prepare(graph: Graph, profile: Profile, store: ObjectStore | None) -> Prepar
 
 
 def submit(prepared: Prepared, store: ObjectStore, kubeflow: Kubeflow) -> Submitted:
-    """Post the run of what is left, or find the one that is going.
+    """Post a run of the missing tasks, or find the active run.
 
     Raises:
-        UserError: a run of another version of the experiment is going, or Kubeflow refuses this one.
+        UserError: a run of another version of the experiment is active, or Kubeflow refuses this run.
         TransientError: Kubeflow can't be reached.
     """
     assert prepared.document is not None
@@ -118,10 +118,10 @@ def submit(prepared: Prepared, store: ObjectStore, kubeflow: Kubeflow) -> Submit
 
 
 def _going(last: Submission, store: ObjectStore, kubeflow: Kubeflow, prepared: Prepared) -> Submission | None:
-    """The experiment's last run if it still goes on.
+    """The experiment's last run if it is active, else None.
 
-    One that this server doesn't know doesn't, nor one whose work is done, nor one whose workflow is gone: Kubeflow
-    learns the second late and the third never.
+    A run isn't active if the server doesn't know it, if its results are done, or if its workflow was deleted; Kubeflow
+    learns the second one late and the third one never.
     """
     if last.run_id is None:
         found = kubeflow.find(last.display_name)
@@ -137,31 +137,31 @@ def _going(last: Submission, store: ObjectStore, kubeflow: Kubeflow, prepared: P
     if submissions.is_done(store, last):
         return None
     if _has_ended(last, kubeflow, prepared.profile):
-        # If the workflow is somewhere else after all, as in the cluster of another kubectl context, it ends there.
+        # If the workflow exists elsewhere, for example in the cluster of another kubectl context, this ends it.
         with contextlib.suppress(BertlineError):
             kubeflow.terminate(last.run_id)
         return None
     if last.graph != prepared.digest:
         raise UserError(
-            f"a run of another version of experiment {last.experiment} is going: {kubeflow.url(last.run_id)}. "
+            f"a run of another version of experiment {last.experiment} is active: {kubeflow.url(last.run_id)}. "
             f"Wait for it (`bertline status {last.experiment} -w`), or end it (`bertline cancel {last.experiment}`); "
-            "what it has finished is kept either way"
+            "its finished results are kept in both cases"
         )
     return last
 
 
 def _has_ended(last: Submission, kubeflow: Kubeflow, profile: Profile) -> bool:
-    """Whether nothing of the run goes on any more. One that is being cancelled is waited for.
+    """Whether the run has ended; waits for a run that is being cancelled.
 
     Raises:
-        TransientError: it is being cancelled, and hasn't ended within `ENDING_S`.
+        TransientError: it is being cancelled and hasn't ended within `ENDING_S`.
     """
     blind: list[str] = []
     with contextlib.ExitStack() as stack:
         cluster = access.try_to(
             lambda: stack.enter_context(access.cluster(profile)),
             blind,
-            f"whether the workflow of {last.display_name} is still there can't be looked at",
+            f"the workflow of {last.display_name} can't be read",
         )
         outcome = outcomes.learn(last, kubeflow, cluster)
         for sentence in (*blind, *outcome.remarks):
@@ -172,7 +172,7 @@ def _has_ended(last: Submission, kubeflow: Kubeflow, profile: Profile) -> bool:
         while outcome.state == "canceling":
             if time.monotonic() > until:
                 raise TransientError(
-                    f"run {last.display_name} is being cancelled, and hasn't ended within {ENDING_S:.0f} s; run the "
+                    f"run {last.display_name} is being cancelled, but hasn't ended within {ENDING_S:.0f} s; run the "
                     f"same command again. If it never ends, delete it: {kubeflow.url(last.run_id or '')}"
                 )
             time.sleep(ENDING_POLL_S)

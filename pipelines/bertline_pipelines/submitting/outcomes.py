@@ -1,7 +1,6 @@
-"""What became of a run: Kubeflow's word, held against Argo's workflow and against our own record.
+"""The outcome of a run: Kubeflow's state, corrected by Argo's workflow and by our own record.
 
-Kubeflow's word alone isn't enough. It calls a run that was cancelled failed, and one whose workflow was deleted it
-calls running for ever.
+Kubeflow reports a cancelled run as failed, and a run whose workflow was deleted as running for ever.
 """
 
 import dataclasses
@@ -19,42 +18,42 @@ if TYPE_CHECKING:
     from bertline_pipelines.kubeflow.api import Kubeflow
 
 YOUNG_S = 60.0
-"""Of a run: seconds in which a workflow that isn't there may still come."""
+"""Seconds after a run's begin in which its workflow may not exist yet."""
 
 OVER = ("succeeded", "failed", "canceled", "skipped", "forgotten", "lost")
 
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """How a run is, as far as Kubeflow and Argo tell."""
+    """A run's state, from Kubeflow and Argo."""
 
     state: str
-    """KFP's state in lower case; `lost` if its workflow is gone, so that nothing of it will ever run; `forgotten` if
-    the server doesn't know it; `unknown` if that can't be asked."""
+    """KFP's state in lower case; `lost` if its workflow was deleted, so that it can't continue; `forgotten` if the
+    server doesn't know it; `unknown` if Kubeflow doesn't answer."""
     run: Run | None = None
     """None if it is forgotten or unknown."""
     workflow: Workflow | None = None
-    """None if it isn't there, or can't be looked at."""
+    """None if it doesn't exist or can't be read."""
     remarks: tuple[str, ...] = ()
-    """What couldn't be asked, and what is odd."""
+    """What couldn't be read, and contradictions."""
 
     @property
     def is_over(self) -> bool:
-        """True if the run does nothing any more."""
+        """True if the run has ended."""
         return self.state in OVER
 
 
 def learn(submission: Submission, kubeflow: "Kubeflow | None", cluster: "Cluster | None") -> RunOutcome:
-    """Ask both.
+    """Read a run's outcome from Kubeflow and Argo.
 
     Args:
         submission: The run.
         kubeflow: None if it can't be reached.
-        cluster: None if it can't be reached; then Kubeflow is believed.
+        cluster: None if it can't be reached; then Kubeflow's state is used.
     """
     if submission.run_id is None:
         return RunOutcome(
-            "unknown", remarks=("whether the run was posted isn't known: `bertline submit` again finds it or posts it",)
+            "unknown", remarks=("the run may not have been posted: `bertline submit` finds it or posts it again",)
         )
     remarks: list[str] = []
     run, state = _ask_kubeflow(submission.run_id, kubeflow, remarks)
@@ -64,7 +63,7 @@ def learn(submission: Submission, kubeflow: "Kubeflow | None", cluster: "Cluster
             workflow = cluster.workflow(submission.namespace, submission.run_id)
             is_known = True
         except BertlineError as error:
-            remarks.append(f"Argo can't be asked: {error}")
+            remarks.append(f"Argo can't be read: {error}")
     if run is None:
         return RunOutcome(state, None, workflow, tuple(remarks))
     was_ended = submission.cancelled is not None or (workflow is not None and workflow.terminated)
@@ -75,7 +74,7 @@ def learn(submission: Submission, kubeflow: "Kubeflow | None", cluster: "Cluster
         state = "canceled" if submission.cancelled is not None or state == "canceling" else "lost"
         remarks.append(
             f"Kubeflow calls the run {run.state.lower()}, but its workflow was deleted from namespace "
-            f"{submission.namespace}, so nothing of it runs any more"
+            f"{submission.namespace}, so it can't continue"
         )
     elif not run.final and was_ended:
         state = "canceling"

@@ -1,12 +1,12 @@
-"""What each task of a submitted run is doing, and if nothing, why not.
+"""The state of each task of a submitted run, with a reason if it doesn't run.
 
-Three witnesses, none of which knows everything:
+There are three sources:
 
-    the store       what is done, for good; how far an attempt is; why it failed, in our own words
-    Kubeflow        which task's turn it is; whether the run goes on
-    Kubernetes      pods: on which node, waiting for what, killed by whom
+    the store       finished results; progress of attempts; our own messages about failures
+    Kubeflow        which tasks have started; whether the run is active
+    Kubernetes      pods: their nodes, what they wait for, why they were killed
 
-The store is believed first. A witness that can't be asked is named, and the rest is still told.
+The store has priority. If a source doesn't answer, a remark says so, and the others are still used.
 """
 
 import time
@@ -27,7 +27,7 @@ from bertline_pipelines.submitting import outcomes
 from bertline_pipelines.submitting.outcomes import RunOutcome
 
 CLOCKS_S = 60.0
-"""By how much the clocks of Kubeflow and of a pod may differ."""
+"""Largest difference of Kubeflow's and a pod's clock, in seconds."""
 
 if TYPE_CHECKING:
     from bertline_pipelines.cluster.pods import Pod
@@ -38,35 +38,35 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TaskStatus:
-    """One task."""
+    """The status of one task."""
 
     task: SubmittedTask
     state: str
-    """done, running, pending (it's its turn, and no pod of it runs), waiting (for other tasks), failed, cancelled,
-    skipped or later."""
+    """done, running, pending (started, but no pod runs), waiting (for other tasks), failed, cancelled, skipped or
+    later."""
     history: TaskHistory
-    """What the store knows of it."""
+    """Its history in the store."""
     reason: str = ""
     """Why it waits or failed, in a sentence."""
     amounts: str = ""
-    """What of the reason changes from look to look: how much is free, for how long."""
+    """Changing parts of the reason: amounts and times."""
     exit_code: int | None = None
-    """Of the last failed attempt, from the one table."""
+    """Exit code of the last failed attempt, see `ExitCode`."""
     pod: str = ""
     node: str = ""
     restarts: int = 0
-    """Pods of this task in this run before the present one."""
+    """Earlier pods of this task in this run."""
     seconds: float | None = None
-    """Since its attempt's start, or its turn's; what it took, if it is done in this run."""
+    """Seconds since the start of its attempt or task; its duration if this run has finished it."""
 
     @property
     def name(self) -> str:
-        """Of the task."""
+        """Name of the task."""
         return self.task.name
 
     @property
     def progress(self) -> str:
-        """`step 23,400 of 100,000, 41.2 steps/s`; empty if nothing tells, and of what this run doesn't hold."""
+        """`step 23,400 of 100,000, 41.2 steps/s`; empty if not known or not part of this run."""
         return self.history.progress(self.task.end_step) if self.task.included else ""
 
     def document(self) -> dict[str, Any]:
@@ -94,26 +94,26 @@ class TaskStatus:
 
 @dataclass(frozen=True)
 class Status:
-    """All of a run."""
+    """The status of a run."""
 
     submission: Submission
     state: str
-    """Of the run, see `RunOutcome`; `succeeded` also if all that it holds is done, whatever Kubeflow says."""
+    """See `RunOutcome`; `succeeded` also if all its results are done, whatever Kubeflow reports."""
     url: str
     tasks: tuple[TaskStatus, ...]
     remarks: tuple[str, ...]
-    """What couldn't be looked at."""
+    """What couldn't be read."""
     store_answers: bool = True
-    """False if what the store knows is of an earlier look, or missing."""
+    """False if the store's part is from an earlier read, or missing."""
 
     @property
     def is_over(self) -> bool:
-        """True if this run does nothing any more, and the store has told what it did."""
+        """True if this run has ended and its results were read from the store."""
         return self.store_answers and self.state in outcomes.OVER
 
     @property
     def is_known(self) -> bool:
-        """False if the store or Kubeflow couldn't be asked."""
+        """False if the store or Kubeflow didn't answer."""
         return self.store_answers and self.state != "unknown"
 
     @property
@@ -122,7 +122,7 @@ class Status:
         return all(task.state == "done" for task in self.tasks)
 
     def count(self, state: str) -> int:
-        """How many tasks are in a state."""
+        """Number of tasks in a state."""
         return sum(task.state == state for task in self.tasks)
 
     def document(self) -> dict[str, Any]:
@@ -140,15 +140,15 @@ class Status:
 
 
 class Observer:
-    """Looks at one run again and again; what is done isn't asked for twice."""
+    """Reads the status of a run repeatedly; finished results are read once."""
 
     def __init__(
         self, store: ObjectStore, submission: Submission, kubeflow: "Kubeflow | None", cluster: "Cluster | None"
     ) -> None:
-        """Prepare; nothing is asked before `look`.
+        """Prepare; `look` sends the first request.
 
         Args:
-            store: Where the experiment is.
+            store: The experiment's store.
             submission: The run.
             kubeflow: None if it can't be reached.
             cluster: None if it can't be reached.
@@ -158,7 +158,7 @@ class Observer:
         self._histories: dict[str, TaskHistory] = {}
 
     def look(self) -> Status:
-        """Everything as it is now. Who can't be asked, the store included, is among the remarks."""
+        """The current status. Remarks name what couldn't be read, including the store."""
         remarks: list[str] = []
         answers = self._ask_store(self._reread, remarks)
         outcome = outcomes.learn(self._submission, self._kubeflow, self._cluster)
@@ -172,7 +172,7 @@ class Observer:
         state = outcome.state
         if answers and all(task.state == "done" for task in tasks if task.task.included):
             if state in outcomes.OVER and state != "succeeded":
-                remarks.append(f"Kubeflow calls the run {state}, but all that it was to make is in the store")
+                remarks.append(f"Kubeflow calls the run {state}, but all its results are in the store")
             state = "succeeded"
         url = self._kubeflow.url(self._submission.run_id) if self._kubeflow and self._submission.run_id else ""
         return Status(self._submission, state, url, tasks, tuple(dict.fromkeys(remarks)), answers)
@@ -189,7 +189,7 @@ class Observer:
         try:
             ask()
         except TransientError as error:
-            remarks.append(f"the store can't be asked: {getattr(error, 'said', error)}")
+            remarks.append(f"the store can't be read: {getattr(error, 'said', error)}")
             return False
         return True
 
@@ -202,12 +202,12 @@ class Observer:
             pods = self._cluster.pods(place, run_id=self._submission.run_id)
             return pods, self._cluster.explain(place, pods)
         except BertlineError as error:
-            remarks.append(f"pods can't be looked at: {error}")
+            remarks.append(f"pods can't be read: {error}")
             return (), {}
 
 
 class _View:
-    """What the witnesses said at one look, put together task by task."""
+    """Combines the answers of all sources for each task."""
 
     def __init__(
         self,
@@ -224,7 +224,7 @@ class _View:
         self._is_cancelled = outcome.state in ("canceled", "canceling")
 
     def status(self, task: SubmittedTask) -> TaskStatus:
-        """Of one task by itself."""
+        """The status of one task, without regard to other tasks."""
         history = self._histories.get(task.name, TaskHistory())
         found, pod = self._found(task.name), self._pod(task.name)
         status = TaskStatus(task, "later", history)
@@ -248,7 +248,7 @@ class _View:
         )
 
     def _attempt(self, history: History, found: "TaskState | None", pod: "Pod | None") -> RecordedAttempt | None:
-        """The last attempt, unless it was another run's: by the workflow's name, else by the time."""
+        """The last attempt, if it belongs to this run: by the workflow's name, else by time."""
         last, mine = history.last, pod.workflow if pod else self._outcome.workflow and self._outcome.workflow.name
         if last is None or (mine and last.workflow):
             return last if last and last.workflow == mine else None
@@ -266,25 +266,25 @@ class _View:
         if kfp_state == "FAILED" or (self._outcome.state == "forgotten" and failure):
             return ("cancelled" if self._is_cancelled else "failed"), said or Reason(found.message if found else "")
         if over and kfp_state in ("RUNNING", "CANCELING"):
-            ended = Reason("ended with the run, whose workflow is gone")
+            ended = Reason("ended with the run, whose workflow was deleted")
             return ("cancelled" if self._is_cancelled else "failed"), said if failure else ended
         if last and history.given_up and pod and last.workflow == pod.workflow:
-            return "failed", said  # Kubeflow may start its pod again, which gives up at once
+            return "failed", said  # Kubeflow may restart its pod, which ends at once
         if pod and pod.state == "running":
             return "running", Reason("")
         if pod and not over:
             if pod.state == "pending":
                 before = f"; the attempt before it failed: {told}" if failure else ""
                 return "pending", Reason(seen.cause + before, seen.amounts) if seen else Reason(before.lstrip("; "))
-            return "pending", Reason(f"{said.cause}; Kubeflow starts it again" if said.cause else "")
+            return "pending", Reason(f"{said.cause}; Kubeflow restarts it" if said.cause else "")
         if kfp_state == "RUNNING" and not over:
-            # KFP calls a task running as soon as its pod is wanted.
+            # KFP reports a task as running as soon as its pod is requested.
             works = history.state == State.AT_WORK
             return ("running" if works and not self._sees_pods else "pending"), seen or Reason("")
         return ("skipped" if over else "waiting"), seen or Reason("")
 
     def waiting(self, task: TaskStatus, unfinished: set[str]) -> TaskStatus:
-        """With what it waits for, if it has no better reason."""
+        """The status with the tasks that it waits for, if it has no other reason."""
         if task.reason or task.state not in ("waiting", "pending", "skipped", "later"):
             return task
         after = task.task.after
@@ -303,20 +303,20 @@ class _View:
         return replace(task, state="pending", reason=reason.cause, amounts=reason.amounts)
 
     def _holds(self, name: str) -> str:
-        """Why a task that is done holds what follows; empty if it doesn't."""
+        """Why a finished task delays its dependents; empty if it doesn't."""
         found, pod = self._found(name), self._pod(name)
         if found is None or found.state == "SUCCEEDED":
             return ""
         if found.state == "FAILED":
-            return f"{name} is done, but its pod failed after that and Kubeflow gives it up; `bertline submit` goes on"
+            return f"{name} is done, but its pod failed after that and Kubeflow gave up; `bertline submit` continues"
         if pod and pod.state not in ("pending", "running", "succeeded"):
-            return f"{name} is done, but its pod failed after that: Kubeflow starts it once more before it goes on"
+            return f"{name} is done, but its pod failed after that: Kubeflow starts it once more before it continues"
         if pod and pod.restarts:
             return f"{name} is done, but its pod failed after that: Kubeflow has started another, which ends at once"
         return f"{name} is done, and Kubeflow hasn't seen the end of its pod yet"
 
     def _turn(self, name: str) -> Reason:
-        """Where a task is stuck whose turn it is."""
+        """Why a started task has no running pod."""
         if self._outcome.state == "canceling":
             return Reason("the run is being cancelled")
         found = self._found(name)
@@ -329,12 +329,12 @@ class _View:
                 return Reason(f"Kubeflow's own pod, which comes before it: {why.cause}", why.amounts)
             if why:
                 return Reason(f"Kubeflow's own pod, which comes before it: {why.cause}")
-            return Reason("Kubeflow's own pod, which comes before it, is at work")
+            return Reason("Kubeflow's own pod, which comes before it, is running")
         if self._outcome.state == "unknown":
-            return Reason("Kubeflow can't be asked, and there is no pod of it")
+            return Reason("Kubeflow doesn't answer, and the task has no pod")
         if self._outcome.state == "pending" or (self._sees_pods and not self._drivers and not self._pods):
-            return Reason("Kubeflow hasn't begun with the run yet")
-        return Reason("Kubeflow makes its pod, which takes some ten seconds")
+            return Reason("Kubeflow hasn't started the run yet")
+        return Reason("Kubeflow is creating its pod, which takes about ten seconds")
 
     def _found(self, name: str) -> "TaskState | None":
         run = self._outcome.run
@@ -345,7 +345,7 @@ class _View:
 
 
 def _held(outcome: RunOutcome) -> dict[str, Reason]:
-    """By KFP's task name, of tasks whose pod couldn't be made, or is gone: only Argo knows why."""
+    """KFP's task name → why its pod couldn't be created or was deleted, from Argo."""
     from bertline_pipelines.cluster import failures, pending
 
     held = {}
@@ -355,18 +355,18 @@ def _held(outcome: RunOutcome) -> dict[str, Reason]:
         elif step.phase in ("Failed", "Error") and step.message:
             held[step.kfp_task] = Reason(failures.why_step_failed(step))
         elif not step.driver:
-            held.pop(step.kfp_task, None)  # it went better later
+            held.pop(step.kfp_task, None)  # a later step succeeded
     return held
 
 
 def _took(found: "TaskState | None", history: TaskHistory) -> float | None:
-    """Seconds from a task's turn to its result; Kubeflow sees its end later."""
+    """Seconds from a task's start to its result; Kubeflow sees its end later."""
     end = history.finished or (found and found.finished)
     return max(0.0, end - found.started) if found and found.started and end else None
 
 
 def worst(tasks: Iterable[TaskStatus]) -> ExitCode:
-    """The exit code for failed tasks: what retrying can't help comes first."""
+    """The exit code for failed tasks; permanent failures come first."""
     codes = {task.exit_code for task in tasks if task.state == "failed" and task.exit_code is not None}
     for code in (ExitCode.USER_ERROR, ExitCode.DAMAGED, ExitCode.BUG, ExitCode.TRANSIENT, ExitCode.PREEMPTED):
         if code in codes:
