@@ -71,7 +71,7 @@ def read(log):
     return [json.loads(line) for line in log.read_text().splitlines()]
 
 
-def wait_for(condition, run, seconds=120):
+def wait_for(condition, run, seconds=300):
     until = time.monotonic() + seconds
     while not condition() and run.poll() is None:
         assert time.monotonic() < until, "it didn't happen"
