@@ -18,7 +18,7 @@ import dataclasses
 import re
 
 # The space is optional, or a long run of marks without one would be tried again from each of its marks.
-_CANDIDATE = re.compile(r"([.!?…]+)((?: »)?[\"'”’»)\]]*)( *)|[。！？]+[」』”）]*|[।؟۔]+ *")
+_CANDIDATE = re.compile(r"([.!?…]+)((?: »)?[\"'”’»)\]]*)( *)")
 _OPENING = "\"'“‘„«([—–-¿¡ "
 _BEFORE_WORD = "([{\"'“‘„«—–-/"
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
@@ -114,9 +114,7 @@ _UKRAINIAN = _Language(
         "всі все деякі кожен більшість"
     ),
 )
-_LANGUAGES = {"en": _ENGLISH, "simple": _ENGLISH, "ru": _RUSSIAN, "de": _GERMAN, "fr": _FRENCH, "uk": _UKRAINIAN}
-# Where months and ordinals are written with a number's full stop.
-_ORDINAL_LANGUAGES = _words("cs da et fi hr hu is lv nb nn no pl sk sl sr tr")
+_LANGUAGES = {"en": _ENGLISH, "ru": _RUSSIAN, "de": _GERMAN, "fr": _FRENCH, "uk": _UKRAINIAN}
 
 
 def split(paragraph: str, language: str) -> list[str]:
@@ -124,21 +122,18 @@ def split(paragraph: str, language: str) -> list[str]:
 
     Args:
         paragraph: text with single spaces, as `articles.prose` returns it.
-        language: Wikipedia's code. English, Russian, Ukrainian, German and French have rules of their own, others have
-            the general ones and English abbreviations.
+        language: One that an experiment can name.
     """
-    rules = _LANGUAGES.get(language, _ENGLISH)
-    ordinals = rules.ordinals or language in _ORDINAL_LANGUAGES
+    rules = _LANGUAGES[language]
     sentences: list[str] = []
     begin = 0
     for match in _CANDIDATE.finditer(paragraph):
         end = match.end()
-        mark = match[1]
         if match[3] == "":
             continue
         if end == len(paragraph):
             break
-        if mark is None or _is_end(paragraph, begin, match.start(), mark, match[2], end, rules, ordinals):
+        if _is_end(paragraph, begin, match.start(), match[1], match[2], end, rules):
             sentence = paragraph[begin:end].strip()
             if sentence:
                 sentences.append(sentence)
@@ -149,9 +144,7 @@ def split(paragraph: str, language: str) -> list[str]:
     return sentences
 
 
-def _is_end(
-    text: str, begin: int, stop: int, mark: str, closing: str, following: int, rules: _Language, ordinals: bool
-) -> bool:
+def _is_end(text: str, begin: int, stop: int, mark: str, closing: str, following: int, rules: _Language) -> bool:
     """Whether the mark at `stop` ends the sentence that starts at `begin`; the next word is at `following`."""
     while text[following] in _OPENING:
         following += 1
@@ -168,7 +161,7 @@ def _is_end(
     if word.isdigit():
         # `1. First item`, or an ordinal.
         is_first = stop - len(word) <= begin + 1
-        return not is_first and not (ordinals and len(word) <= 2 and not _starts(text, following, rules))
+        return not is_first and not (rules.ordinals and len(word) <= 2 and not _starts(text, following, rules))
     if not any(map(str.isalnum, word)):
         return True  # `7,7 %.`, `5 °.`
     lower = word.lower()
