@@ -1,8 +1,7 @@
 """The charts, as Vega-Lite specifications.
 
-The browser draws these specifications; without a browser they are drawn into SVG and PNG files. Text and lines are
-`currentColor`, so that a chart follows the page from light to dark. The models' colours have a contrast of at least 3:1
-with both backgrounds, and every model also has its own shape, for readers who don't see colours.
+The browser draws these specifications; without a browser they are drawn into SVG and PNG files. The look of all charts
+is in `theme`.
 """
 
 import functools
@@ -14,12 +13,10 @@ from typing import Any
 import altair as alt
 import vl_convert
 
-from bertline.report import formats
+from bertline.report import formats, theme
 from bertline.report.formats import TimeUnit
 from bertline.report.scores import Loss, Score
 
-COLORS = ("#2f7fd1", "#d9660f", "#2a9461", "#a45fd0", "#d64a5f", "#8a7a1f", "#17909e", "#c2559c")
-SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "triangle-left")
 HEIGHT = 340
 FILE_WIDTH = 720
 LEGEND_CHARACTERS = 34
@@ -27,9 +24,6 @@ LEGEND_CHARACTERS = 34
 
 SHARED = ("$schema", "config", "datasets", "background", "padding", "autosize")
 """Keys that a specification has only at its top."""
-
-VEGA_LITE = alt.SCHEMA_VERSION.rpartition(".")[0]
-"""The version of the language that altair writes, as vl-convert names it."""
 
 
 @dataclass(frozen=True)
@@ -142,14 +136,13 @@ def held_out_loss(models: Sequence[str], losses: Sequence[Loss], unit: TimeUnit,
 @functools.cache
 def bundle() -> str:
     """Vega, Vega-Lite and Vega-Embed as one JavaScript that needs no network."""
-    script: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VEGA_LITE)
+    script: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=theme.vega_lite())
     return script.replace("</script", "<\\/script")  # inside a string literal it means the same
 
 
 def svg(chart: Chart, *, for_file: bool) -> str:
     """A chart as SVG: in the page with the page's colours, in a file on white and with its title."""
-    text: str = vl_convert.vegalite_to_svg(_fixed(chart, for_file), vl_version=VEGA_LITE)
-    return text
+    return theme.svg(_fixed(chart, for_file))
 
 
 def write_files(charts: Sequence[Chart], directory: Path, stem: str) -> None:
@@ -161,7 +154,7 @@ def write_files(charts: Sequence[Chart], directory: Path, stem: str) -> None:
     spec = shared | {"datasets": datasets, "vconcat": parts, "spacing": 40}
     # Each part has its own legend and axes: nothing to merge across tasks.
     spec["resolve"] = {"scale": {"color": "independent", "shape": "independent"}}
-    text = vl_convert.vegalite_to_svg(spec if len(parts) > 1 else specs[0], vl_version=VEGA_LITE)
+    text = theme.svg(spec if len(parts) > 1 else specs[0])
     (directory / f"{stem}.svg").write_text(text, encoding="utf-8")
     (directory / f"{stem}.png").write_bytes(vl_convert.svg_to_png(text, scale=2))
 
@@ -233,7 +226,7 @@ def _lines_and_points(
             x=x,
             y=y,
             color=_color(models),
-            shape=alt.Shape("model:N", scale=_ordinal(models, SHAPES), legend=_legend(models)),
+            shape=alt.Shape("model:N", scale=_ordinal(models, theme.SHAPES), legend=_legend(models)),
             tooltip=tooltip,
         ),
     ]
@@ -249,7 +242,7 @@ def _wall_clock(unit: TimeUnit) -> alt.X:
 
 
 def _color(models: Sequence[str]) -> alt.Color:
-    return alt.Color("model:N", scale=_ordinal(models, COLORS), legend=_legend(models))
+    return alt.Color("model:N", scale=_ordinal(models, theme.COLORS), legend=_legend(models))
 
 
 def _ordinal(models: Sequence[str], values: Sequence[str]) -> alt.Scale:
@@ -262,36 +255,11 @@ def _legend(models: Sequence[str]) -> alt.Legend:
 
 
 def _spec(chart: alt.LayerChart | alt.FacetChart, subtitle: list[str]) -> dict[str, Any]:
-    properties: dict[str, Any] = {"width": "container", "height": HEIGHT, "background": "transparent"}
+    properties: dict[str, Any] = {"width": "container", "height": HEIGHT}
     if lines := [line for line in subtitle if line]:
         properties["title"] = alt.TitleParams(lines, anchor="start", offset=10, fontSize=12, fontWeight="normal")
-    configured = (
-        chart.properties(autosize=alt.AutoSizeParams(type="fit-x", contains="padding"), **properties)
-        .configure(font="system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif", padding=4)
-        .configure_view(stroke=None)
-        .configure_axis(
-            labelColor="currentColor",
-            titleColor="currentColor",
-            labelFontSize=12,
-            titleFontSize=12,
-            titleFontWeight="normal",
-            titlePadding=10,
-            domainColor="currentColor",
-            domainOpacity=0.4,
-            tickColor="currentColor",
-            tickOpacity=0.4,
-            gridColor="currentColor",
-            gridOpacity=0.12,
-        )
-        .configure_axisX(grid=False, labelFlush=False, labelOverlap=True)
-        .configure_axisY(domain=False, ticks=False, labelPadding=6)
-        .configure_legend(labelColor="currentColor", labelFontSize=13, labelLimit=300, symbolSize=110, symbolOpacity=1)
-        .configure_title(
-            color="currentColor", subtitleColor="currentColor", fontSize=15, subtitleFontSize=12, fontWeight=600
-        )
-    )
-    spec: dict[str, Any] = configured.to_dict()
-    return spec
+    fitted = alt.AutoSizeParams(type="fit-x", contains="padding")
+    return theme.spec(chart, "figure", autosize=fitted, **properties)
 
 
 def _accuracy_caption(shown: Sequence[Score]) -> str:

@@ -1,55 +1,18 @@
-"""Panels as Vega-Lite specifications, drawn into SVG without a browser.
+"""Panels, drawn into SVG without a browser, in the theme of the report's charts.
 
-Text, axes and limits are `currentColor`, so that a drawing follows its page from light to dark. A run has one colour in
-all drawings; lines of one panel differ by dashes, and fine-tuning is fainter than pre-training.
+A run has one colour in all drawings; lines of one panel differ by dashes, and fine-tuning is fainter than pre-training.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import altair as alt
+
+from bertline.report import theme
 from bertline_pipelines.monitoring import expressions, formats
+from bertline_pipelines.monitoring.formats import Answers
 from bertline_pipelines.monitoring.panels import Panel, Query, Style
 from bertline_pipelines.monitoring.queries import Series
-
-Answers = Sequence[tuple[Query, Sequence[Series]]]
-"""A panel's queries with Prometheus' answers."""
-
-DASHES: dict[Style, list[float]] = {"line": [1, 0], "dashed": [5, 3], "points": [1.5, 3], "limit": [7, 4]}
-WIDTHS: dict[Style, float] = {"line": 1.8, "dashed": 1.4, "points": 1.8, "limit": 1.2}
-PHASE_COLORS = ("#7a8794", "#9fb1c4", "#2a9461", "#a45fd0", "#c9a227", "#57616b")
-FAINT = 0.55
-FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
-CONFIG = {
-    "font": FONT,
-    "padding": 2,
-    "view": {"stroke": None},
-    "axis": {
-        "labelColor": "currentColor",
-        "titleColor": "currentColor",
-        "labelFontSize": 11,
-        "titleFontSize": 11,
-        "titleFontWeight": "normal",
-        "domainColor": "currentColor",
-        "domainOpacity": 0.4,
-        "tickColor": "currentColor",
-        "tickOpacity": 0.4,
-        "gridColor": "currentColor",
-        "gridOpacity": 0.12,
-    },
-    "axisX": {"grid": False, "labelFlush": True, "labelOverlap": True},
-    "axisY": {
-        "domain": False,
-        "ticks": False,
-        "labelPadding": 5,
-        "tickCount": 5,
-        # The unit is above its axis, because rotated text is hard to read.
-        "titleAngle": 0,
-        "titleAlign": "right",
-        "titleBaseline": "bottom",
-        "titleX": -5,
-        "titleY": -7,
-    },
-}
 
 
 def lines(
@@ -73,10 +36,12 @@ def lines(
     largest = max(abs(value) for _, found in answers for series in found for _, value in series.points)
     scale = formats.scale(panel.unit, largest)
     rows = [row for query, found in answers for series in found for row in _rows(query, series, step, scale, colors)]
-    alone = {"transform": [{"filter": "datum.alone"}], "mark": {"type": "point", "filled": True, "size": 20}}
-    drawn = {"layer": [*map(_line, DASHES), alone], "encoding": _encoding(rows, span, panel, scale.name)}
-    layers = [drawn, *([_limits(panel, scale)] if panel.thresholds else [])]
-    return _svg({"layer": layers, "data": {"values": rows}}, size)
+    base = _base(rows, span, panel, scale.name)
+    layers = [_line(base, style) for style in theme.DASHES]
+    layers.append(base.transform_filter("datum.alone").mark_point(filled=True, size=20))
+    if panel.thresholds:
+        layers.append(_limits(panel, scale))
+    return _svg(alt.layer(*layers), size)
 
 
 def states(answers: Answers, span: tuple[float, float], step: float, size: tuple[int, int]) -> str:
@@ -86,23 +51,23 @@ def states(answers: Answers, span: tuple[float, float], step: float, size: tuple
         for series in found:
             for begin, end, value in _stretches(series, step):
                 phase = expressions.PHASES[int(value) - 1]
-                rows.append({"row": name(query, series), "begin": _ms(begin), "end": _ms(end), "phase": phase})
+                rows.append({"row": formats.name(query, series), "begin": _ms(begin), "end": _ms(end), "phase": phase})
     # The round that began first is on top.
     order = list(dict.fromkeys(row["row"] for row in sorted(rows, key=lambda row: row["begin"])))
-    mark = {"type": "bar", "height": {"band": 0.7}}
-    encoding = {
-        "x": _time("begin", span),
-        "x2": {"field": "end"},
-        "y": {"field": "row", "type": "nominal", "sort": order, "title": None, "axis": {"labelLimit": 240}},
-        "color": {
-            "field": "phase",
-            "type": "nominal",
-            "scale": {"domain": list(expressions.PHASES), "range": list(PHASE_COLORS)},
-            "legend": None,
-        },
-    }
+    chart = (
+        alt.Chart(alt.InlineData(values=rows))
+        .mark_bar(height=alt.RelativeBandSize(band=0.7))
+        .encode(
+            x=_time("begin", span),
+            x2="end",
+            y=alt.Y("row:N", sort=order, title=None, axis=alt.Axis(labelLimit=240)),
+            color=alt.Color(
+                "phase:N", scale=alt.Scale(domain=list(expressions.PHASES), range=list(theme.AREAS)), legend=None
+            ),
+        )
+    )
     height = max(70, 22 * len(order) + 10)
-    return _svg({"data": {"values": rows}, "mark": mark, "encoding": encoding}, (size[0], height))
+    return _svg(chart, (size[0], height))
 
 
 def rounds(panel: Panel, answers: Answers, colors: Mapping[str, str], size: tuple[int, int]) -> str:
@@ -120,30 +85,20 @@ def rounds(panel: Panel, answers: Answers, colors: Mapping[str, str], size: tupl
                     "color": _color(labels, colors),
                 }
             )
-    x = {
-        "field": "round",
-        "type": "quantitative",
-        "title": "pre-training epochs",
-        "axis": {"values": sorted({row["round"] for row in rows})},
-        "scale": {"zero": False, "padding": 24},
-    }
-    y = {"field": "value", "type": "quantitative", "title": "%", "scale": {"zero": False, "padding": 12}}
-    color = {"field": "color", "type": "nominal", "scale": None}
-    shared = {"x": x, "y": y, "color": color}
-    detail = {"field": "line", "type": "nominal"}
-    shape = {"field": "task", "type": "nominal", "legend": None}
-    line = {"mark": {"type": "line", "strokeWidth": 1.8}, "encoding": shared | {"detail": detail}}
-    points = {
-        "mark": {"type": "point", "filled": True, "size": 70, "opacity": 1},
-        "encoding": shared | {"shape": shape},
-    }
-    return _svg({"data": {"values": rows}, "layer": [line, points]}, size)
-
-
-def name(query: Query, series: Series) -> str:
-    """The name of a series, the same as in Grafana's legend."""
-    first, *others = (series.labels.get(label, "") for label in query.by) if query.by else ("",)
-    return f"{first} · {' '.join(others)}".strip(" ·") if others else first
+    epochs = sorted({row["round"] for row in rows})
+    base = alt.Chart(alt.InlineData(values=rows)).encode(
+        x=alt.X(
+            "round:Q",
+            title="pre-training epochs",
+            axis=alt.Axis(values=epochs),
+            scale=alt.Scale(zero=False, padding=24),
+        ),
+        y=alt.Y("value:Q", title="%", scale=alt.Scale(zero=False, padding=12)),
+        color=alt.Color("color:N", scale=None),
+    )
+    line = base.mark_line(strokeWidth=theme.WIDTHS["line"]).encode(detail="line:N")
+    points = base.mark_point(filled=True, size=70, opacity=1).encode(shape=alt.Shape("task:N", legend=None))
+    return _svg(alt.layer(line, points), size)
 
 
 def _rows(
@@ -152,10 +107,10 @@ def _rows(
     shared = {
         "style": query.style,
         "color": "currentColor" if query.style == "limit" else _color(series.labels, colors),
-        "opacity": 0.7 if query.style == "limit" else FAINT if series.labels.get("stage") == "evaluate" else 1,
+        "opacity": 0.7 if query.style == "limit" else theme.FAINT if series.labels.get("stage") == "evaluate" else 1,
     }
     for number, segment in enumerate(_segments(series.points, step)):
-        line = f"{query.name} {name(query, series)} {series.labels.get('stage', '')} {number}"
+        line = f"{query.name} {formats.name(query, series)} {series.labels.get('stage', '')} {number}"
         for time, value in segment:
             row = {"time": _ms(time), "value": value / scale.size, "line": line, "alone": len(segment) == 1}
             yield shared | row
@@ -172,48 +127,52 @@ def _segments(points: Sequence[tuple[float, float]], step: float) -> Iterator[li
     yield segment
 
 
-def _line(style: Style) -> dict[str, Any]:
-    mark = {"type": "line", "strokeDash": DASHES[style], "strokeWidth": WIDTHS[style]}
-    return {
-        "transform": [{"filter": {"field": "style", "equal": style}}],
-        "mark": mark | {"strokeCap": "round" if style == "points" else "butt"},
-        "encoding": {"detail": {"field": "line", "type": "nominal"}},
-    }
+def _line(base: alt.Chart, style: Style) -> alt.Chart:
+    line: alt.Chart = (
+        base.transform_filter(alt.FieldEqualPredicate(field="style", equal=style))
+        .mark_line(
+            strokeDash=theme.DASHES[style],
+            strokeWidth=theme.WIDTHS[style],
+            strokeCap="round" if style == "points" else "butt",
+        )
+        .encode(detail="line:N")
+    )
+    return line
 
 
-def _encoding(rows: Sequence[Mapping[str, Any]], span: tuple[float, float], panel: Panel, unit: str) -> dict[str, Any]:
-    scale: dict[str, Any] = {"zero": panel.minimum == 0, "nice": True}
-    if panel.unit == "share" and panel.maximum == 1 and any(row["value"] > 50 for row in rows):
-        scale["domain"] = [0, 100]
+def _base(rows: Sequence[dict[str, Any]], span: tuple[float, float], panel: Panel, unit: str) -> alt.Chart:
+    is_high = panel.unit == "share" and panel.maximum == 1 and any(row["value"] > 50 for row in rows)
+    domain = [0, 100] if is_high else alt.Undefined
     largest = max(abs(row["value"]) for row in rows)
-    axis: dict[str, Any] = {"format": ".2~e" if panel.unit == "rate" else ",~f" if largest < 10_000 else "~s"}
-    if panel.unit == "count":
-        axis["tickMinStep"] = 1
-    return {
-        "x": _time("time", span),
-        "y": {"field": "value", "type": "quantitative", "title": unit or None, "scale": scale, "axis": axis},
-        "color": {"field": "color", "type": "nominal", "scale": None},
-        "opacity": {"field": "opacity", "type": "quantitative", "scale": None},
-    }
+    numbers = ".2~e" if panel.unit == "rate" else ",~f" if largest < 10_000 else "~s"
+    axis = alt.Axis(format=numbers, tickMinStep=1 if panel.unit == "count" else alt.Undefined)
+    return alt.Chart(alt.InlineData(values=list(rows))).encode(
+        x=_time("time", span),
+        y=alt.Y(
+            "value:Q",
+            title=unit or None,
+            scale=alt.Scale(zero=panel.minimum == 0, nice=True, domain=domain),
+            axis=axis,
+        ),
+        color=alt.Color("color:N", scale=None),
+        opacity=alt.Opacity("opacity:Q", scale=None),
+    )
 
 
-def _limits(panel: Panel, scale: formats.Scale) -> dict[str, Any]:
+def _limits(panel: Panel, scale: formats.Scale) -> alt.Chart:
     values = [{"at": value / scale.size} for value, _ in panel.thresholds]
-    return {
-        "data": {"values": values},
-        "mark": {"type": "rule", "strokeDash": DASHES["limit"], "opacity": 0.6, "color": "currentColor"},
-        "encoding": {"y": {"field": "at", "type": "quantitative"}},
-    }
+    limits: alt.Chart = (
+        alt.Chart(alt.InlineData(values=values))
+        .mark_rule(strokeDash=theme.DASHES["limit"], opacity=0.6, color="currentColor")
+        .encode(y="at:Q")
+    )
+    return limits
 
 
-def _time(field: str, span: tuple[float, float]) -> dict[str, Any]:
-    return {
-        "field": field,
-        "type": "temporal",
-        "title": None,
-        "scale": {"type": "utc", "domain": [_ms(span[0]), _ms(span[1])]},
-        "axis": {"tickCount": 5, "format": "%H:%M:%S" if span[1] - span[0] < 600 else _day_format(span)},
-    }
+def _time(field: str, span: tuple[float, float]) -> alt.X:
+    labels = "%H:%M:%S" if span[1] - span[0] < 600 else _day_format(span)
+    scale = alt.Scale(type="utc", domain=[_ms(span[0]), _ms(span[1])])
+    return alt.X(f"{field}:T", title=None, scale=scale, axis=alt.Axis(tickCount=5, format=labels))
 
 
 def _day_format(span: tuple[float, float]) -> str:
@@ -239,16 +198,6 @@ def _ms(seconds: float) -> int:
     return round(1000 * seconds)
 
 
-def _svg(spec: dict[str, Any], size: tuple[int, int]) -> str:
-    import vl_convert
-
-    whole = spec | {
-        "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
-        "width": size[0],
-        "height": size[1],
-        "autosize": {"type": "fit", "contains": "padding"},
-        "background": "transparent",
-        "config": CONFIG,
-    }
-    drawn: str = vl_convert.vegalite_to_svg(whole)
-    return drawn
+def _svg(chart: "theme.AnyChart", size: tuple[int, int]) -> str:
+    fitted = alt.AutoSizeParams(type="fit", contains="padding")
+    return theme.svg(theme.spec(chart, "panel", width=size[0], height=size[1], autosize=fitted))

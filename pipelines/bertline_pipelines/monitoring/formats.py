@@ -1,9 +1,14 @@
-"""Values with readable units."""
+"""Values with readable units, and names of series."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bertline_pipelines.monitoring import expressions
-from bertline_pipelines.monitoring.panels import Unit
+from bertline_pipelines.monitoring.panels import Query, Unit
+from bertline_pipelines.monitoring.queries import Series
+
+Answers = Sequence[tuple[Query, Sequence[Series]]]
+"""A panel's queries with Prometheus' answers."""
 
 SCALES: dict[Unit, tuple[tuple[float, str], ...]] = {
     "bytes": ((1, "bytes"), (2**10, "KiB"), (2**20, "MiB"), (2**30, "GiB"), (2**40, "TiB")),
@@ -46,3 +51,9 @@ def text(value: float, unit: Unit) -> str:
     whole = (unit in ("count", "per second", "bytes") and scaled.size == 1) or abs(number) >= 1000
     # A non-breaking space keeps the unit on the line of its number.
     return f"{number:,.{0 if whole else 1}f}\N{NO-BREAK SPACE}{scaled.name}".rstrip()
+
+
+def name(query: Query, series: Series) -> str:
+    """The name of a series, the same as in Grafana's legend."""
+    first, *others = (series.labels.get(label, "") for label in query.by) if query.by else ("",)
+    return f"{first} · {' '.join(others)}".strip(" ·") if others else first

@@ -11,8 +11,9 @@ from typing import Any
 
 import bertline
 from bertline.errors import UserError
-from bertline_pipelines.monitoring import drawings, expressions, formats, panels
-from bertline_pipelines.monitoring.drawings import Answers
+from bertline.report import theme
+from bertline_pipelines.monitoring import expressions, formats, panels
+from bertline_pipelines.monitoring.formats import Answers
 from bertline_pipelines.monitoring.panels import Panel, Query
 from bertline_pipelines.monitoring.queries import Prometheus, Series
 from bertline_pipelines.monitoring.sections import SECTIONS
@@ -101,10 +102,10 @@ def write(
         "version": bertline.__version__,
         "sections": sections,
         "colors": colors,
-        "phases": list(zip(expressions.PHASES, drawings.PHASE_COLORS, strict=True)),
+        "phases": list(zip(expressions.PHASES, theme.AREAS, strict=True)),
         "span": _spoken(window),
         "source": prometheus_url,
-        "dashes": {style: " ".join(map(str, dash)) for style, dash in drawings.DASHES.items()},
+        "dashes": {style: " ".join(map(str, dash)) for style, dash in theme.DASHES.items()},
     }
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(_template().render(facts), encoding="utf-8")
@@ -146,9 +147,7 @@ def _runs(server: Prometheus, experiment: str, window: Window) -> list[str]:
 
 
 def _colors(runs: Sequence[str]) -> dict[str, str]:
-    from bertline.report import charts
-
-    return {run: charts.COLORS[index % len(charts.COLORS)] for index, run in enumerate(runs)}
+    return {run: theme.color(index) for index, run in enumerate(runs)}
 
 
 def _frame(server: Prometheus, experiment: str, panel: Panel, window: Window, colors: dict[str, str]) -> Frame:
@@ -157,12 +156,14 @@ def _frame(server: Prometheus, experiment: str, panel: Panel, window: Window, co
     frame = Frame(panel)
     if not any(query.style != "limit" for query, _ in answers):
         return frame  # a limit without values isn't shown
+    from bertline_pipelines.monitoring import drawings  # with altair, which takes a second
+
     width = round(PAGE_PX * panel.width / 24) - GAP_PX - 24
     size = (width, panel.height * ROW_PX - 40)
     span = (window.start, window.end)
     if panel.kind == "stat":
         values = [
-            (drawings.name(query, series), formats.text(series.value, panel.unit), colors.get(series.labels["run"], ""))
+            (formats.name(query, series), formats.text(series.value, panel.unit), colors.get(series.labels["run"], ""))
             for query, found in answers
             for series in found
         ]
@@ -220,7 +221,7 @@ def _natural(labels: Sequence[str]) -> list[tuple[int, str]]:
 
 def _words(panel: Panel, answers: Answers) -> str:
     said = [
-        f"{' '.join(filter(None, (drawings.name(query, series), query.name)))}: "
+        f"{' '.join(filter(None, (formats.name(query, series), query.name)))}: "
         + formats.text(series.value, query.unit or panel.unit)
         for query, found in answers
         for series in found
