@@ -1,6 +1,6 @@
 # bertline: `make` lists the targets. Each target does its own set-up first.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-real monitoring-demo test test-all test-images check format lock golden dashboards bench bench-corpus peers clean
+.PHONY: help setup demo demo-real monitoring-demo test test-all test-images check format lock golden dashboards bench bench-corpus bench-pretrain peers clean
 
 PEERS := .venv-peers
 PYTHON ?= python3.11
@@ -85,6 +85,9 @@ bench-corpus: $(READY) ## the corpus and vocabulary beside WikiExtractor, gensim
 	@for peer in wikiextractor==3.1.0 gensim==4.4.0 mwparserfromhell==0.7.2 tokenizers==0.23.3; do \
 	  $(BIN)/uv pip install --quiet --python $(PEERS)/bin/python $$peer || echo "$$peer can't be installed"; done
 	@$(BIN)/python tests/bench_corpus.py --peers $(PEERS)/bin/python
+
+bench-pretrain: $(READY) ## CPU seconds of a pre-training step, beside the Model Garden's and, after `make peers`, Hugging Face's
+	@$(BIN)/python tests/bench_pretrain.py --peers $(PEERS)/bin/python
 
 include manifests/kind.mk
 

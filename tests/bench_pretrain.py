@@ -46,11 +46,15 @@ def race(shape: str, arguments: argparse.Namespace) -> dict[str, tuple[float, fl
     for name in CONTENDERS:
         python = arguments.peers if name == "hugging-face" else sys.executable
         if not python or not Path(python).exists():
-            sys.stdout.write(f"{name}: skipped, there is no Python with torch and transformers; --peers names one\n")
+            sys.stdout.write(
+                f"{name}: skipped, there is no Python with torch and transformers: `make peers` makes one\n"
+            )
             continue
         command = [python, __file__, "--threads", str(arguments.threads), "--one", name, shape]
+        # torch's threads would spend CPU seconds on waiting for each other where others use the machine too.
+        environment = os.environ | {"OMP_WAIT_POLICY": "PASSIVE"}
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-        running[name] = subprocess.Popen(command, text=True, **pipes)
+        running[name] = subprocess.Popen(command, text=True, env=environment, **pipes)
     measured: dict[str, list[tuple[float, float]]] = {name: [] for name in running}
     for name in running:
         turn(running[name])  # building and compiling take as long as they take; the first turn isn't counted

@@ -107,6 +107,10 @@ def test_nano_has_the_same_sections_as_the_real_ones():
         ),
         pytest.param("models", {}, ["models", "at least 1"], id="no models"),
         pytest.param("models.2L.heads", 3, ["models.2L", "128", "heads 3"], id="heads that don't divide"),
+        pytest.param(
+            "models.2L.accumulate", 5, ["models.2L", "batch_size", "accumulate 5"], id="parts that do not divide"
+        ),
+        pytest.param("pretrain.precision", "float8", ["pretrain.precision", "bfloat16"], id="a type that is not there"),
         pytest.param("models.2L.max_positions", 32, ["max_positions 32", "64"], id="positions below the length"),
         pytest.param("corpus.max_predictions", 64, ["max_predictions 64", "sequence_length 64"], id="predictions"),
         pytest.param("corpus.masking_rate", 1.5, ["corpus.masking_rate", "1.5"], id="masking rate"),

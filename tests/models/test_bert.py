@@ -12,6 +12,8 @@ from bertline.models.dropouts import Dropout
 from bertline.pretrain.trainer import Trainer
 from support import garden
 
+pytestmark = pytest.mark.usefixtures("tensorflow")  # all of them share its threads
+
 MODEL = Model(layers=2, batch_size=6, hidden=32, heads=4, intermediate=64, max_positions=32, dropout=0.0)
 PIECES = 211
 NONE = Dropout(0.0, 1, 0)
@@ -154,3 +156,62 @@ def test_dropout_scales_what_stays_and_is_the_same_under_xla():
     np.testing.assert_allclose(found.numpy()[kept], (values / 0.75).numpy()[kept], rtol=1e-6)
     compiled = tf.function(dropouts.drop, jit_compile=True)(values, *noise, 0.25)
     np.testing.assert_array_equal(kept, compiled.numpy() != 0)
+
+
+def trained(steps=3, model=MODEL, **options):
+    """Metrics [steps, metrics] and weights after some steps of random examples."""
+    trainer = Trainer(model, Optimizer(), PIECES, next_sentence=True, seed=2, **options)
+    batches = [garden.batch(model.batch_size, 24, PIECES, 5, seed) for seed in range(steps)]
+    chunk = {name: np.stack([batch[name] for batch in batches]) for name in batches[0]}
+    metrics = trainer.train(chunk, np.full(steps, 1e-3, np.float32), 0)
+    return metrics, encoders.arrays(trainer.encoder_variables | trainer.state)
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return trained()
+
+
+def test_a_batch_in_parts_is_the_same_batch(plain):
+    metrics, weights = trained(model=MODEL.model_copy(update={"accumulate": 3}))
+    np.testing.assert_allclose(metrics, plain[0], rtol=1e-5)
+    for name, values in plain[1].items():
+        np.testing.assert_allclose(weights[name], values, atol=2e-5, err_msg=name)
+
+
+def test_parts_draw_masks_of_their_own():
+    model = MODEL.model_copy(update={"accumulate": 2, "dropout": 0.5, "batch_size": 2})
+    same = {name: np.repeat(values, 2, 0) for name, values in garden.batch(1, 24, PIECES, 5).items()}
+    trainer = Trainer(model, Optimizer(), PIECES, next_sentence=True, seed=2)
+    half = Trainer(model.model_copy(update={"accumulate": 1}), Optimizer(), PIECES, next_sentence=True, seed=2)
+    chunk = {name: values[np.newaxis] for name, values in same.items()}
+    alone = {name: values[:, :1] for name, values in chunk.items()}
+    rates = np.zeros(1, np.float32)
+    assert trainer.train(chunk, rates, 0)[0, 0] != pytest.approx(half.train(alone, rates, 0)[0, 0], abs=1e-6)
+
+
+@pytest.mark.parametrize(("precision", "near"), [("bfloat16", 0.02), ("float16", 0.003)])
+def test_short_products_come_near_and_weights_stay_float32(precision, near, plain):
+    metrics, weights = trained(precision=precision)
+    assert not np.array_equal(metrics[:, 0], plain[0][:, 0])
+    np.testing.assert_allclose(metrics[:, 0], plain[0][:, 0], rtol=near)
+    assert {values.dtype for values in weights.values()} == {np.dtype(np.float32)}
+
+
+def test_xla_computes_a_step_as_a_whole(plain):
+    metrics, _ = trained(xla=True)
+    np.testing.assert_allclose(metrics, plain[0], rtol=1e-4)
+
+
+def test_a_loss_scale_that_is_too_large_halves_until_steps_count():
+    from bertline.models.scales import LossScale
+
+    scale = LossScale()
+    norms = [float(scale.adapt(tf.constant(norm))) for norm in (np.inf, np.nan, 1.0)]
+    assert norms == [0.0, 0.0, 1.0]
+    assert float(scale.scale) == 2.0**13
+    scale.scale.assign(1.0)
+    assert np.isnan(float(scale.adapt(tf.constant(np.nan))))  # no scale helps: the loop has to know
+    scale.variables["loss_scale/held"].assign(1999.0)
+    scale.adapt(tf.constant(1.0))
+    assert (float(scale.scale), float(scale.variables["loss_scale/held"])) == (2.0, 0.0)

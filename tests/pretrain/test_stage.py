@@ -137,18 +137,102 @@ def test_sigterm_saves_and_the_next_attempt_gives_the_same_bits(step, config, st
     assert realization.manifest.measurements["lost_steps"] == 0
 
 
-def test_a_damaged_checkpoint_is_named(config, store, monkeypatch):
-    from bertline.pretrain.loop import Loop
+MODES = {
+    "bfloat16 in parts": ({"precision": "bfloat16"}, {"accumulate": 2}, False),
+    "float16": ({"precision": "float16"}, {}, False),
+    "clusters": ({}, {}, True),
+    "xla": ({"xla": True, "precision": "bfloat16"}, {}, False),
+}
 
-    monkeypatch.setattr(Loop, "_end_epoch", _raise_at_once)
-    with pytest.raises(RuntimeError, match="stop"):
-        run(config, store)
-    (path,) = store.root.glob("objects/pretrain/*/rolling/*.safetensors")
+
+@pytest.mark.parametrize(
+    "mode", ["bfloat16 in parts", *(pytest.param(mode, marks=pytest.mark.slow) for mode in [*MODES][1:])]
+)
+def test_every_way_to_compute_resumes_with_the_same_bits(mode, config, store, reference, monkeypatch):
+    from bertline.pretrain import trainer
+
+    options, model, clusters = MODES[mode]
+    if clusters:
+        monkeypatch.setattr(trainer, "COMPILED_FROM", 0)
+        options = {"seed": 5}  # another key than that of the reference without clusters
+    config = config.model_copy(update=options | {"model": config.model.model_copy(update=model)})
+    expected = reference(config)
+    train = trainer.Trainer.train
+
+    def train_then_terminate(self, batch, rates, at):
+        if at in (5, 15):
+            signal.raise_signal(signal.SIGTERM)
+        return train(self, batch, rates, at)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer.Trainer, "train", train_then_terminate)
+        for _ in range(2):
+            with pytest.raises(Stopped, match="saved at step"), signals.handled():
+                run(config, store)
+    assert outcome(run(config, store)) == expected
+
+
+def damage(path):
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    with pytest.raises(DamagedError, match=re.escape(path.name)):
+
+
+def test_the_checkpoint_before_a_damaged_one_is_used_and_two_damaged_ones_are_named(
+    config, store, reference, monkeypatch, capfd
+):
+    from bertline.pretrain.checkpoints import Saver
+    from bertline.pretrain.loop import Loop
+
+    expected, save = reference(config), Saver.save
+    with monkeypatch.context() as patch:
+        patch.setattr(Loop, "_end_epoch", lambda loop, *_: (loop.saver.wait(), _raise_at_once()))
+        patch.setattr(Saver, "save", lambda saver, *given: (save(saver, *given), saver.wait()))
+        with pytest.raises(RuntimeError, match="stop"):
+            run(config, store)
+    older, newest = sorted(store.root.glob("objects/pretrain/*/rolling/*.safetensors"))
+    assert (older.stem, newest.stem) == ("000000005", "000000010")
+    damage(newest)
+    sound = older.read_bytes()
+    damage(older)
+    with pytest.raises(DamagedError, match=re.escape(newest.name)):
         run(config, store)
+    older.write_bytes(sound)
+    assert outcome(run(config, store)) == expected
+    said = capfd.readouterr().out
+    assert "goes on at step 5" in said
+    assert newest.name in said
+
+
+@pytest.fixture
+def spoiled(monkeypatch):
+    """Step 7 of every training has a loss that is no number, and so has its gradient."""
+    from bertline.pretrain.trainer import Trainer
+
+    train = Trainer.train
+
+    def spoil(self, batch, rates, at):
+        if at <= 7 < at + len(rates):
+            weights = batch["masked_lm_weights"].copy()
+            weights[7 - at, 0, 0] = np.nan
+            batch = batch | {"masked_lm_weights": weights}
+        return train(self, batch, rates, at)
+
+    monkeypatch.setattr(Trainer, "train", spoil)
+
+
+def test_a_bad_step_ends_a_round_unless_it_may_be_left_out(config, store, spoiled, tmp_path):
+    with pytest.raises(UserError, match=r"loss isn't finite at step 7 \(.*gradient norm nan.*step 5 is kept.*skip_bad"):
+        run(config, store)
+    patient = config.model_copy(update={"skip_bad_steps": 1})
+    assert patient.derivation().key == config.derivation().key
+    shutil.copytree(store.root, tmp_path / "fresh", ignore=shutil.ignore_patterns("pretrain"))
+    realization = run(patient, store)  # goes on at step 5
+    assert outcome(realization) == outcome(run(patient, connect(str(tmp_path / "fresh"))))
+    assert all(np.isfinite(list(epoch["train"].values())).all() for epoch in realization.manifest.results["epochs"])
+    [*_, last] = attempts.read(store, realization.prefix)
+    [skipped] = [event for event in last.events if event["event"] == "skipped"]
+    assert (skipped["step"], skipped["gradient_norm"]) == (7, "nan")
 
 
 def _raise_at_once(*_):

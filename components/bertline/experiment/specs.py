@@ -28,6 +28,8 @@ from bertline.stage.configs import Count, Operational, Probability, Real, Sectio
 Name = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,39}$")]
 """Part of object names, pod labels and charts: letters, digits, `.`, `_`, `-`, at most 40."""
 
+Precision = Literal["float32", "bfloat16", "float16"]
+
 TaskName = Literal["MNLI-m", "MNLI-mm", "sample-nli"]
 
 MOST_TASKS = 10_000
@@ -86,6 +88,20 @@ class Model(Section):
     """Dropout of hidden states and attention, in pre-training and fine-tuning."""
     initializer_range: Real = Field(0.02, gt=0)
     """Standard deviation of the truncated normal the weights start from."""
+    accumulate: Count = 1
+    """Parts that a pre-training step's batch is computed in, one after the other; must divide `batch_size`. Memory is
+    needed for one part, and a step takes a little longer. The gradient is the whole batch's."""
+
+    @model_validator(mode="after")
+    def _parts_divide(self) -> Self:
+        if self.batch_size % self.accumulate:
+            divisors = [str(parts) for parts in range(1, min(self.batch_size, 64) + 1) if not self.batch_size % parts]
+            said = (
+                f"batch_size {self.batch_size} is not divisible by accumulate {self.accumulate}; accepted: "
+                f"{', '.join(divisors)}"
+            )
+            mistakes.refuse([(("accumulate",), said)])
+        return self
 
     @model_validator(mode="after")
     def _heads_divide(self) -> Self:
@@ -131,6 +147,15 @@ class Pretrain(Section):
     """Joint MLM and NSP loss as in BERT; false trains only MLM."""
     seeds: tuple[TrainingSeed, ...] = Field((1,), min_length=1)
     """One run of every model for each: initial weights, order of the data and dropout are functions of it."""
+    precision: Precision = "float32"
+    """Type of the products. bfloat16: half the memory traffic, and about twice the speed on processors and GPUs that
+    have it; float16 for GPUs that don't, with a loss scale that adapts itself. Weights, optimizer, sums, LayerNorm and
+    losses are float32 in any case."""
+    xla: bool = False
+    """Let XLA compile a step as a whole: for GPUs. On a CPU its products are slower than TensorFlow's."""
+    skip_bad_steps: int = Field(0, ge=0, le=10**9)
+    """Steps of a round at most that may be left out because their loss or gradient isn't finite; one more ends the
+    round, as the first does by default. Not in the key, so a round that ended so can go on from its last checkpoint."""
     held_out_examples: Count = 4096
     """Largest number of held-out examples for each epoch's loss."""
     checkpoints: Checkpoints = Checkpoints()

@@ -1,17 +1,21 @@
 """Rolling checkpoints: what an attempt at pre-training or fine-tuning saves on the way, and the next one goes on from.
 
     rolling/<step>.safetensors   arrays by name
-    rolling/latest.json          written after it: the file's size and checksum, and a document; the commit marker
+    rolling/latest.json          written after it: the file's size and checksum, and a document; the commit marker.
+                                 `earlier` has the same of the one before
 
-A checkpoint counts only if `latest.json` names it.
+A checkpoint counts only if `latest.json` names it. The last two are kept: if the newest is damaged, the one before it
+costs less than to begin again.
 """
 
 import contextlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bertline.errors import BertlineError, DamagedError
+from bertline.process import progress
 from bertline.store import disks, staging
 from bertline.store.objects import NotFoundError, ObjectStore
 from bertline.store.realizations import ROLLING, Build
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 LATEST = "latest.json"
+KEPT = 2
+"""Checkpoints that are in the store, the newest included."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,7 @@ class Checkpoint:
 
 
 def put(build: Build, step: int, values: "Arrays", document: dict[str, Any]) -> int:
-    """Save one in the place of those before it; its size in bytes.
+    """Save one, and delete all but the last `KEPT`; its size in bytes.
 
     Raises:
         OutageError: the store can't be reached.
@@ -51,23 +57,27 @@ def put(build: Build, step: int, values: "Arrays", document: dict[str, Any]) -> 
         file = staging.put(build.impatient, build.prefix, path, name)
     finally:
         path.unlink(missing_ok=True)
-    build.roll(LATEST, {"format": FORMAT, "file": file.model_dump(), "progress": document})
+    # What is at this step or after it was damaged, or the attempt wouldn't be here again.
+    before = [each for each in _entries(_latest(build.impatient, build.prefix)) if each["progress"]["step"] < step]
+    newest, *earlier = [{"file": file.model_dump(), "progress": document}, *before][:KEPT]
+    build.roll(LATEST, {"format": FORMAT, **newest, "earlier": earlier})
+    kept = {f"{build.prefix}{each['file']['path']}" for each in (newest, *earlier)}
     with contextlib.suppress(BertlineError):  # it is saved; those before it go with the next one
         for found in build.impatient.list(f"{build.prefix}{ROLLING}"):
-            if found.name.endswith(".safetensors") and not found.name.endswith(name):
+            if found.name.endswith(".safetensors") and found.name not in kept:
                 build.impatient.delete(found.name)
     return file.size
 
 
 def restore(build: Build) -> Checkpoint | None:
-    """What an earlier attempt left, None if nothing.
+    """The newest one of an earlier attempt that isn't damaged, None if there is none at all.
 
     Raises:
-        DamagedError: its bytes aren't those that were written.
+        DamagedError: the bytes of none are those that were written; it names the newest.
     """
     from bertline.models import encoders
 
-    latest = build.rolling(LATEST)
+    latest = _latest(build.store, build.prefix)
     if latest is None:
         return None
     if latest["format"] != FORMAT:
@@ -75,14 +85,34 @@ def restore(build: Build) -> Checkpoint | None:
             f"{build.store.uri}/{build.prefix}{ROLLING}{LATEST} has format {latest['format']}, "
             f"this version reads {FORMAT}; delete it to begin again"
         )
-    (path,) = staging.fetch(build.store, build.prefix, [File.model_validate(latest["file"])], build.work)
-    return Checkpoint(latest["progress"], encoders.load(path)[0])
+    problem: DamagedError | None = None
+    for entry in _entries(latest):
+        try:
+            (path,) = staging.fetch(build.store, build.prefix, [File.model_validate(entry["file"])], build.work)
+            return Checkpoint(entry["progress"], encoders.load(path)[0])
+        except DamagedError as error:
+            progress.say(f"the checkpoint of step {entry['progress']['step']:,} can't be used: {error}")
+            build.attempt.record("checkpoint-damaged", step=entry["progress"]["step"], message=str(error))
+            problem = problem or error
+    assert problem
+    raise problem
 
 
 def step(store: ObjectStore, prefix: str) -> int | None:
     """Of what attempts at a result left at its place in the store, without TensorFlow; None if they left nothing."""
+    latest = _latest(store, prefix)
+    return int(latest["progress"]["step"]) if latest else None
+
+
+def _latest(store: ObjectStore, prefix: str) -> dict[str, Any] | None:
     try:
-        latest = json.loads(store.get(f"{prefix}{ROLLING}{LATEST}")[0])
+        return dict(json.loads(store.get(f"{prefix}{ROLLING}{LATEST}")[0]))
     except NotFoundError:
         return None
-    return int(latest["progress"]["step"])
+
+
+def _entries(latest: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
+    """File and progress of each checkpoint that there is, the newest first."""
+    if latest:
+        yield {"file": latest["file"], "progress": latest["progress"]}
+        yield from latest.get("earlier", [])

@@ -46,6 +46,8 @@ class Progress:
     """Tokens of this round without padding."""
     waited_s: float = 0.0
     """Seconds of this round that training waited for data."""
+    skipped: list[int] = field(default_factory=list)
+    """Steps of this round that were left out, because their loss or gradient wasn't finite."""
 
 
 @dataclass

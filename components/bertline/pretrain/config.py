@@ -1,11 +1,11 @@
 """What the pretrain stage is asked for."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from pydantic import Field
+from pydantic import Field, SerializationInfo, SerializerFunctionWrapHandler, model_serializer
 
 from bertline.experiment.schedules import Piece
-from bertline.experiment.specs import Checkpoints, Model, Optimizer
+from bertline.experiment.specs import Checkpoints, Model, Optimizer, Precision
 from bertline.stage.configs import Label, StageConfig, TrainingSeed
 from bertline.store.derivations import Key
 
@@ -26,6 +26,9 @@ class PretrainConfig(StageConfig):
     learning_rate: tuple[Piece, ...]
     """The schedule, clipped to this round."""
     next_sentence: bool
+    precision: Precision = "float32"
+    xla: bool = False
+    skip_bad_steps: int = 0
     seed: TrainingSeed
     steps_per_epoch: int = Field(ge=1)
     begin_epoch: int = Field(ge=0)
@@ -38,6 +41,13 @@ class PretrainConfig(StageConfig):
     """What this round starts from; None starts from scratch."""
     checkpoints: Checkpoints
     label: Label
+
+    @model_serializer(mode="wrap")
+    def _patience_not_in_the_key(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> Any:
+        fields = handler(self)
+        if info.context and info.context.get("key"):
+            fields.pop("skip_bad_steps", None)
+        return fields
 
     @property
     def begin_step(self) -> int:

@@ -84,27 +84,47 @@ class Loop:
     def _count(self, chunk: Batch, metrics: np.ndarray[Any, Any], rates: np.ndarray[Any, Any]) -> int:
         """Tokens of the chunk without padding."""
         reached = self.reached
-        bad = np.flatnonzero(~np.isfinite(metrics).all(axis=1))
-        if len(bad):  # nothing good comes after it
-            first = metrics[bad[0]]
-            self.gauges.losses, self.gauges.accuracies = by_kind(self.trainer.named(first))
-            what = "the loss" if not np.isfinite(first[0]) else "the gradient"
-            raise self._diverged(f"{what} isn't finite at", reached.step + int(bad[0]), rates)
         tokens = int(chunk["input_mask"].sum())
         reached.tokens += tokens
-        for row in metrics.astype(np.float64).tolist():  # one by one: the sum doesn't depend on where a chunk ends
+        for number, row in enumerate(metrics.astype(np.float64).tolist()):
+            if not np.isfinite(row).all():
+                self._skip(reached.step + number, metrics[number], rates)
+                continue
+            # One by one: the sum doesn't depend on where a chunk ends.
             reached.sums = [total + value for total, value in zip(reached.sums or [0.0] * len(row), row, strict=True)]
         reached.step += len(metrics)
         return tokens
 
-    def _diverged(self, what: str, step: int, rates: np.ndarray[Any, Any]) -> UserError:
+    def _skip(self, step: int, measured: np.ndarray[Any, Any], rates: np.ndarray[Any, Any]) -> None:
+        """A step whose loss or gradient isn't finite changed no weight. So many may be left out."""
+        what = "the loss" if not np.isfinite(measured[0]) else "the gradient"
+        if len(self.reached.skipped) >= self.config.skip_bad_steps:
+            self.gauges.losses, self.gauges.accuracies = by_kind(self.trainer.named(measured))
+            raise self._diverged(f"{what} isn't finite at", step, rates, float(measured[-1]))
+        self.reached.skipped.append(step)
+        self.build.attempt.record("skipped", step=step, loss=str(measured[0]), gradient_norm=str(measured[-1]))
+        progress.say(
+            f"step {step:,} is left out, {what} isn't finite; that is number {len(self.reached.skipped)} of "
+            f"{self.config.skip_bad_steps} (pretrain.skip_bad_steps)"
+        )
+
+    def _diverged(self, what: str, step: int, rates: np.ndarray[Any, Any], norm: float | None = None) -> UserError:
         rate = float(rates[step - self.config.begin_step])
         self.gauges.await_scrape = True  # the alert needs to see it once
-        self.build.attempt.record("diverged", step=step, learning_rate=rate)
-        kept = ". The last milestone is kept" if self.config.milestone else ""
+        self.saver.wait()  # what is kept was good
+        self.build.attempt.record("diverged", step=step, learning_rate=rate, gradient_norm=str(norm))
+        saved = self.saver.saved_step or self.resumed_at
+        kept = f" The checkpoint of step {saved:,} is kept." if saved > self.config.begin_step else ""
+        kept = kept or (" The last milestone is kept." if self.config.milestone else "")
+        skip = (
+            ""
+            if norm is None
+            else f", or leave such steps out: pretrain.skip_bad_steps, now {self.config.skip_bad_steps}"
+        )
+        gradient = "" if norm is None else f", gradient norm {norm:.3g}"
         return UserError(
-            f"{what} step {step:,} (learning rate {rate:.2e}); lower pretrain.learning_rate.peak or raise its "
-            f"warmup_steps{kept}"
+            f"{what} step {step:,} (learning rate {rate:.2e}{gradient}).{kept} Lower pretrain.learning_rate.peak or "
+            f"raise its warmup_steps{skip}"
         )
 
     def _note(self) -> str:
@@ -135,7 +155,9 @@ class Loop:
         steps, size, length = chunk["input_ids"].shape
         gauges.step = self.reached.step
         gauges.learning_rate = float(rates[self.reached.step - config.begin_step - 1])
-        gauges.losses, gauges.accuracies = by_kind(self.trainer.named(metrics.mean(axis=0)))
+        good = metrics[np.isfinite(metrics).all(axis=1)]
+        if len(good):
+            gauges.losses, gauges.accuracies = by_kind(self.trainer.named(good.mean(axis=0)))
         gauges.count(
             steps=steps,
             sequences=steps * size,
@@ -148,7 +170,10 @@ class Loop:
     def _end_epoch(self, chunk: Batch, rates: np.ndarray[Any, Any]) -> None:
         reached = self.reached
         epoch = reached.step // self.config.steps_per_epoch
-        means = self.trainer.named(np.array(reached.sums) / self.config.steps_per_epoch)
+        if not reached.sums:
+            raise self._diverged("no loss of the epoch was finite up to", reached.step - 1, rates)
+        skipped = sum(step >= reached.step - self.config.steps_per_epoch for step in reached.skipped)
+        means = self.trainer.named(np.array(reached.sums) / (self.config.steps_per_epoch - skipped))
         result: dict[str, Any] = {"epoch": epoch, "step": reached.step, "train": means}
         if self.held_out:
             self.gauges.enter("evaluating")

@@ -77,7 +77,15 @@ def _build(config: PretrainConfig, build: Build, gauges: Gauges) -> Outcome:
     from bertline.pretrain.trainer import Trainer
 
     encoders.use_threads(threads)
-    trainer = Trainer(config.model, config.optimizer, pieces, next_sentence=config.next_sentence, seed=config.seed)
+    trainer = Trainer(
+        config.model,
+        config.optimizer,
+        pieces,
+        next_sentence=config.next_sentence,
+        seed=config.seed,
+        precision=config.precision,
+        xla=config.xla,
+    )
     saved = dict(trainer.encoder_variables) | dict(trainer.state)
     reached = _restore(config, build, milestone, trainer, saved)
     gauges.memory.attach(tf)  # which has its devices by now

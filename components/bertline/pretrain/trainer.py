@@ -16,6 +16,7 @@ from bertline.models.adamw import AdamW
 from bertline.models.bert import Bert
 from bertline.models.dropouts import Dropout
 from bertline.models.encoders import Arrays
+from bertline.models.scales import LossScale
 from bertline.pretrain.inputs import Batch
 
 METRICS = ("loss", "mlm_loss", "mlm_accuracy", "nsp_loss", "nsp_accuracy", "gradient_norm")
@@ -52,7 +53,8 @@ class Trainer:
         # Measured once an epoch, in two shapes: not worth compiling.
         self._measured = Bert(model, weights, tf.as_dtype(precision), compiled=False)
         self._optimizer = AdamW(optimizer, self._trained, compiled=compiled)
-        self.slot_variables = self._optimizer.slots
+        self._scale = LossScale() if precision == "float16" else None
+        self.slot_variables = self._optimizer.slots | (self._scale.variables if self._scale else {})
         self._step = clusters.jitted(self._train_step) if xla else self._train_step
         self._compiles = compiled or xla
         features = {name: tf.TensorSpec([None, None, *shape], kind) for name, (shape, kind) in _FEATURES.items()}
@@ -149,11 +151,45 @@ class Trainer:
 
     def _train_step(self, batch: Mapping[str, Any], rate: Any, step: Any) -> Any:
         """One update. Features [batch, …] → [metrics] float32."""
+        whole = [tf.reduce_sum(batch["masked_lm_weights"]), tf.cast(tf.shape(batch["input_ids"])[0], tf.float32)]
+        sums, gradients = self._gradients(batch, whole, step)
+        norm = self._optimizer.apply(gradients, rate, step)
+        if self._scale:
+            norm = self._scale.adapt(norm)
+        return tf.stack([*self._means(sums), norm])
+
+    def _gradients(self, batch: Mapping[str, Any], whole: list[Any], step: Any) -> tuple[Any, list[Any]]:
+        """`_losses` and the loss' gradient, one part of the batch after the other."""
+        parts = self._model.accumulate
+        if parts == 1:
+            return self._gradients_of_part(batch, whole, step)
+        apart = {
+            name: tf.reshape(values, tf.concat([[parts, -1], tf.shape(values)[1:]], 0))
+            for name, values in batch.items()
+        }
+
+        def add(part: Any, sums: Any, gradients: list[Any]) -> tuple[Any, Any, list[Any]]:
+            features = {
+                name: tf.ensure_shape(values[part], [None, *batch[name].shape[1:]]) for name, values in apart.items()
+            }
+            more, added = self._gradients_of_part(features, whole, step * parts + tf.cast(part, tf.int64))
+            return part + 1, sums + more, [one + other for one, other in zip(gradients, added, strict=True)]
+
+        nothing = [tf.zeros_like(variable) for variable in self._trained.values()]
+        start = (tf.constant(0), tf.zeros([len(_SUMS)]), nothing)
+        return tf.while_loop(lambda part, *_: part < parts, add, start)[1:]  # type: ignore[no-any-return]
+
+    def _gradients_of_part(self, batch: Mapping[str, Any], whole: list[Any], draw: Any) -> tuple[Any, list[Any]]:
+        """Of the share that a part has in the loss of a batch with `whole` predictions and examples."""
+        weights, examples = whole
+        scale = self._scale.scale if self._scale else 1.0
         with tf.GradientTape() as tape:
-            sums = self._losses(self._bert, batch, Dropout(self._model.dropout, self._seed, step))
-            means = self._means(sums)
-        norm = self._optimizer.apply(tape.gradient(means[0], list(self._trained.values())), rate, step)
-        return tf.stack([*means, norm])
+            sums = self._losses(self._bert, batch, Dropout(self._model.dropout, self._seed, draw))
+            share = sums[0] / weights + sums[3] / examples
+            scaled = share * scale  # which is exact: a power of 2
+        gradients = tape.gradient(scaled, list(self._trained.values()))
+        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
+        return sums, [gradient / scale for gradient in gradients] if self._scale else gradients
 
     def _means(self, sums: Any) -> list[Any]:
         """`METRICS` but the norm, from `_SUMS`; a batch always has a masked position, so nothing is divided by 0."""

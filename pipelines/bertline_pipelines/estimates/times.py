@@ -16,6 +16,7 @@ from typing import Any
 
 from bertline.corpus.config import CorpusConfig, CorpusPartConfig
 from bertline.evaluate.config import EvaluateConfig
+from bertline.experiment.specs import Model
 from bertline.models import flops
 from bertline.pretrain.config import PretrainConfig
 from bertline.report.config import ReportConfig
@@ -60,6 +61,14 @@ def of(config: StageConfig, known: EarlierRuns, device: Device) -> Time:
 
 DEMOS = "`make demo` and `make demo-real` on two virtual x86-64 cores"
 
+_SPEEDS = {name: PretrainConfig.model_fields[name].default for name in ("precision", "xla")}
+"""Options that change how fast a round is, with the defaults that older results had."""
+
+
+def _whole(model: dict[str, Any]) -> dict[str, Any]:
+    """An earlier result's model, with the options that it was too early for."""
+    return {name: field.default for name, field in Model.model_fields.items()} | model
+
 
 def _pretrain(config: PretrainConfig, known: EarlierRuns, device: Device) -> Time:
     sequences = float((config.end_step - config.begin_step) * config.model.batch_size)
@@ -68,7 +77,9 @@ def _pretrain(config: PretrainConfig, known: EarlierRuns, device: Device) -> Tim
     alike = [
         earlier
         for earlier in known.earlier(config.STAGE)
-        if all(earlier.config.get(name) == asked[name] for name in ("model", "next_sentence"))
+        if _whole(earlier.config["model"]) == asked["model"]
+        and earlier.config.get("next_sentence") == asked["next_sentence"]
+        and all(earlier.config.get(name, default) == asked[name] for name, default in _SPEEDS.items())
         and known.shapes.get(earlier.inputs.get("corpus", "")) == shape
         and known.pieces in (None, earlier.manifest.results.get("vocabulary_size"))
         and earlier.measured("sequences_per_s") > 0
@@ -101,7 +112,8 @@ def _evaluate(config: EvaluateConfig, known: EarlierRuns, device: Device) -> Tim
     alike = [
         earlier
         for earlier in everything
-        if all(earlier.config.get(name) == asked[name] for name in ("model", "batch_size", "sequence_length"))
+        if _whole(earlier.config["model"]) == asked["model"]
+        and all(earlier.config.get(name) == asked[name] for name in ("batch_size", "sequence_length"))
         and earlier.measured("sequences_per_s") > 0
     ]
     if found := known.closest(alike, device):

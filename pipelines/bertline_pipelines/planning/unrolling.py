@@ -73,6 +73,9 @@ def _run(experiment: Experiment, model: str, seed: int, vocabulary: Node, corpus
                 begin * section.steps_per_epoch, end * section.steps_per_epoch, ends
             ),
             next_sentence=section.next_sentence,
+            precision=section.precision,
+            xla=section.xla,
+            skip_bad_steps=section.skip_bad_steps,
             seed=seed,
             steps_per_epoch=section.steps_per_epoch,
             begin_epoch=begin,
