@@ -1,7 +1,7 @@
-"""URLs as people write them, and what in them is secret.
+"""Checks URLs, and finds secrets in them.
 
-A URL goes into keys, references, compiled pipelines, logs and reports. So none may hold credentials, and what other
-programs say about one is shown by `redacted`.
+A URL is in keys, references, compiled pipelines, logs and reports. So it must not contain credentials, and messages of
+other programs about URLs go through `redacted`.
 """
 
 import re
@@ -16,7 +16,7 @@ _SECRET_NAME = re.compile(
 
 
 def secret(url: str) -> str | None:
-    """What in a URL is a secret, in words that don't repeat it; None if nothing looks like one."""
+    """A description of the secret in a URL; None if there is none."""
     _, _, rest = url.partition("//")
     if "@" in re.split(r"[/?#]", rest, maxsplit=1)[0]:
         return "a user or a password before its host"
@@ -27,19 +27,19 @@ def secret(url: str) -> str | None:
 
 
 def redacted(text: str) -> str:
-    """Text with what looks like credentials in URLs taken out."""
+    """The text without credentials in URLs."""
     text = re.sub(r"//[^\s'\"]*@", "//…@", text)
     text = re.sub(r"[^\s'\"/=@]+:[^\s'\"/@]*@", "…@", text)
     return _PARAMETER.sub(lambda match: f"{match[1]}=…" if _is_secret(match[1]) else match[0], text)
 
 
 def web(url: str) -> str:
-    """An http(s) URL as it can be sent: no blank and no letter beyond ASCII in it.
+    """An http(s) URL, with blanks and non-ASCII characters escaped.
 
-    What can be sent as it is stays as it is, since a URL without checksum is part of a key.
+    A URL that needs no escapes doesn't change, because a URL without checksum is part of a key.
 
     Raises:
-        ValueError: it names no host, or one that can't be.
+        ValueError: the host is missing or invalid.
     """
     match = re.fullmatch(r"(https?)://([^/?#]*)(.*)", url, re.IGNORECASE | re.DOTALL)
     if not match:
@@ -60,10 +60,10 @@ def web(url: str) -> str:
 
 
 def stored(url: str) -> str:
-    """A gs:// or s3:// URL of an object: its name is taken as it is written.
+    """A gs:// or s3:// URL of an object, without changes.
 
     Raises:
-        ValueError: it names no bucket or no object.
+        ValueError: the bucket or the object is missing.
     """
     match = re.fullmatch(r"(gs|s3)://([^/?#\s]+)/(.*[^/])", url, re.IGNORECASE | re.DOTALL)
     if not match:

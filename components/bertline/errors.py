@@ -1,8 +1,8 @@
 """What can go wrong, and the one table of exit codes.
 
-A failure belongs to a family, and the family decides what happens next: a user's mistake is never retried and should
-be found before anything expensive, a transient failure is retried, a preempted attempt is retried and resumes.
-Messages are for people: what was expected, what was found, where, what to do next.
+The kind of a failure decides what happens next: a user's mistake is never retried and should be found before expensive
+work; a transient failure is retried; a preempted attempt is retried and resumes. Messages say what was expected, what
+was found, where, and what to do next.
 """
 
 import enum
@@ -14,15 +14,15 @@ class ExitCode(enum.IntEnum):
 
     OK = 0
     BUG = 1
-    """An exception nobody foresaw; the traceback is in the log."""
+    """An unexpected exception; the traceback is in the log."""
     USER_ERROR = 2
     """Bad input or configuration. Retrying can't help."""
     DAMAGED = 65
-    """Stored bytes aren't those that were written. Retrying can't help, `bertline store verify` tells more."""
+    """Stored bytes aren't those that were written. Retrying can't help; see `bertline store verify`."""
     TRANSIENT = 75
-    """The network, a full disk, another run at work: the same command may succeed later."""
+    """The network, a full disk, another active run: the same command may succeed later."""
     PREEMPTED = 76
-    """Asked to stop in mid-work (SIGTERM, spot node). The next attempt goes on from the last checkpoint."""
+    """Stopped by a signal (SIGTERM, spot node). The next attempt continues from the last checkpoint."""
     INTERRUPTED = 130
     """Ctrl-C. Like preempted, but by the user."""
 
@@ -43,13 +43,13 @@ class UserError(BertlineError):
 
 
 class DamagedError(BertlineError):
-    """An object's size or checksum isn't what its manifest says. Names the object."""
+    """An object's size or checksum differs from its manifest. Names the object."""
 
     exit_code = ExitCode.DAMAGED
 
 
 class TransientError(BertlineError):
-    """Something outside failed that may work the next time."""
+    """A temporary failure outside of this program."""
 
     exit_code = ExitCode.TRANSIENT
 
@@ -60,7 +60,7 @@ class TransientError(BertlineError):
 
 
 class GivenUpError(BertlineError):
-    """An earlier attempt failed for good, so this one didn't begin. Of the same family as that."""
+    """An earlier attempt failed permanently, so this one didn't begin. It has the same exit code."""
 
     def __init__(self, exit_code: ExitCode, message: str) -> None:
         super().__init__(message)

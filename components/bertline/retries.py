@@ -1,6 +1,6 @@
-"""When a request is sent again, and after which pause: one rule for all that is asked over HTTP.
+"""Repeats HTTP requests: when, and after which pause.
 
-The buckets' own clients repeat requests by themselves; Google's takes these pauses, botocore has the same kind of them.
+The buckets' clients repeat requests themselves; Google's uses these pauses, botocore has similar ones.
 """
 
 import random
@@ -21,13 +21,13 @@ class Pauses:
     """Seconds between the tries of one request."""
 
     first_s: float = 0.5
-    """Doubled from failure to failure."""
+    """Seconds of the first pause; each later pause is twice as long."""
     longest_s: float = 10.0
 
     def after(self, failures: int) -> float:
         """The pause after so many failures in a row.
 
-        Up to half of it is left out at random: those who lost a server at one moment mustn't come back at one moment.
+        It is shortened randomly by up to a half, so that clients don't all return at the same time.
         """
         whole = min(self.longest_s, self.first_s * 2.0 ** min(failures - 1, 30))
         return whole * random.uniform(0.5, 1.0)
@@ -37,12 +37,12 @@ PAUSES = Pauses()
 
 
 def may_pass(status: int) -> bool:
-    """Whether an HTTP status tells of something that may be better the next time."""
-    return status in (408, 425, 429) or (status >= 500 and status not in (501, 505))  # these two: never better
+    """Whether an HTTP status is a temporary error."""
+    return status in (408, 425, 429) or (status >= 500 and status not in (501, 505))  # these two are permanent
 
 
 def asked_s(headers: Mapping[str, str]) -> float:
-    """Seconds until the next try, as the server asks by `Retry-After`; 0 if it doesn't, or not in a way that counts."""
+    """Seconds until the next try from the server's `Retry-After`; 0 if it is missing or invalid."""
     try:
         return max(0.0, urllib3.Retry(retry_after_max=10**9).parse_retry_after(headers.get("Retry-After", "")))
     except (urllib3.exceptions.InvalidHeader, ValueError, OverflowError):
@@ -50,10 +50,10 @@ def asked_s(headers: Mapping[str, str]) -> float:
 
 
 def repeated(send: Callable[[], T], attempts: int) -> T:
-    """What `send` returns. It is called again after a TransientError, `attempts` times at most.
+    """Call `send`, again after a TransientError, at most `attempts` times; return its result.
 
     Raises:
-        TransientError: the last one.
+        TransientError: the last error.
     """
     for failures in range(1, attempts):
         try:

@@ -249,7 +249,7 @@ def test_a_pod_gets_from_the_store_what_was_on_the_users_disk(store, tmp_path, e
 def test_a_sample_that_this_python_makes_otherwise_comes_from_the_store(store, elsewhere, tmp_path):
     """As one that another patch release made: other bytes, known by their checksum."""
     other = Source(url="sample:pydoc-topics", sha256=SHA256)
-    with pytest.raises(UserError, match="another version of Python makes other samples"):
+    with pytest.raises(UserError, match="another version of Python generates other samples"):
         other.fetch(elsewhere, store)
     path = tmp_path / "made-elsewhere"
     path.write_bytes(CONTENT)
@@ -272,7 +272,7 @@ def test_a_local_file_is_used_where_it_is_and_a_changed_one_refused(store, tmp_p
 
 def test_a_file_that_is_nowhere_is_told_with_both_places(store, tmp_path, elsewhere):
     missing = Source(url=str(tmp_path / "gone.txt"), sha256=SHA256)
-    with pytest.raises(UserError, match=rf"no file {missing.url} .*sources/{SHA256}; `bertline submit`"):
+    with pytest.raises(UserError, match=rf"no file {missing.url} .*sources/{SHA256}; run `bertline submit`"):
         missing.fetch(elsewhere, store)
     with pytest.raises(UserError, match="there is no file"):
         files.upload([missing], store)

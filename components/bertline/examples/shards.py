@@ -28,7 +28,7 @@ _GZIP_LEVEL = 6
 _GZIP_MAGIC = b"\x1f\x8b"
 
 _ROWS = 2048
-"""Records made at a time. 2,048 rows * about 1.2 KiB = 2.4 MiB: it stays in the cache."""
+"""Records encoded at a time. 2,048 rows * about 1.2 KiB = 2.4 MiB: it stays in the cache."""
 
 Int32s = npt.NDArray[np.int32]
 
@@ -57,7 +57,7 @@ class Instances:
 
     @classmethod
     def zeros(cls, count: int, max_seq_length: int, max_predictions_per_seq: int) -> typing.Self:
-        """So many rows of nothing but zeros."""
+        """Rows of zeros."""
         return cls(
             input_ids=np.zeros((count, max_seq_length), np.int32),
             input_mask=np.zeros((count, max_seq_length), np.int32),
@@ -75,13 +75,13 @@ class Instances:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ShardStats:
-    """What was written."""
+    """A written shard."""
 
     examples: int
     bytes: int
-    """Of the file, compressed if it is."""
+    """Bytes of the file, after compression."""
     sha256: str
-    """Of the file."""
+    """sha256 of the file."""
 
 
 def write(
@@ -91,7 +91,7 @@ def write(
     *,
     feature_names: FeatureNames = "v1",
 ) -> ShardStats:
-    """Writes a shard, replacing what was there. The same instances give the same bytes, however they are divided."""
+    """Write a shard; replaces an existing file. The same instances give the same bytes, for any division."""
     examples = 0
     with path.open("wb") as file:
         digest = _Digest(file)

@@ -1,8 +1,7 @@
-"""The one shuffle: orders that follow from numbers alone, the same bits with every version of numpy.
+"""Shuffles that depend only on numbers, with the same result in every version of numpy.
 
-numpy promises the words of its bit generators for all versions, and nothing of the kind for what is above them, such as
-`Generator.permutation`. So an order is a stable sort by Philox's raw words, whose key is a digest of what the order is
-for.
+numpy guarantees the words of its bit generators for all versions, but not functions such as `Generator.permutation`. So
+an order is a stable sort by Philox's raw words; their key is a digest of the order's purpose and numbers.
 """
 
 import hashlib
@@ -14,11 +13,11 @@ Places = npt.NDArray[np.int64]
 
 
 def shuffled(size: int, purpose: str, *numbers: int) -> Places:
-    """A permutation of range(size) that follows from the arguments alone. Shape [size].
+    """A permutation of range(size) that depends only on the arguments. Shape [size].
 
     Args:
-        size: How many things there are to order.
-        purpose: What the order is for: two purposes have nothing in common.
+        size: Number of things.
+        purpose: Name of the order's purpose; different purposes give independent orders.
         numbers: Seed, epoch and so on, any whole numbers.
     """
     digest = hashlib.sha256(" ".join([purpose, *map(str, numbers)]).encode()).digest()

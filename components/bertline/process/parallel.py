@@ -1,4 +1,4 @@
-"""Many small requests at the same time: what they wait for is a bucket's latency, not a processor."""
+"""Sends many small requests at the same time, to hide a bucket's latency."""
 
 import threading
 from collections import deque
@@ -12,16 +12,15 @@ THREADS = 16
 
 
 def each(function: Callable[[T], R], items: Iterable[T], threads: int = THREADS) -> list[R]:
-    """What `function` returns for each item, in the items' order.
+    """Call `function` for each item; return the results in the items' order.
 
-    After a failure nothing new is begun, what is under way is waited for, and the failure of the first item that has
-    one is raised. A signal waits for nothing: the threads are daemons, so a command that is stopped ends even if the
-    store hangs.
+    After a failure no new call begins; running calls are waited for, and the failure of the first failed item is
+    raised. The threads are daemons, so a command that is stopped ends even if the store hangs.
 
     Args:
         function: Called from several threads.
-        items: Its arguments.
-        threads: How many there are at most.
+        items: The arguments.
+        threads: Number of threads at most.
     """
     waiting = deque(enumerate(items))
     total = len(waiting)

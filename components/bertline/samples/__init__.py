@@ -1,7 +1,7 @@
-"""Sample inputs made on the spot, so that demos, tests and the README need no download.
+"""Generated sample inputs, so that demos, tests and the README need no download.
 
-`sample:pydoc-topics` in an experiment is a small dump, `sample:nli/train` and `sample:nli/dev` are a small task. They
-show that everything works and say nothing about language.
+`sample:pydoc-topics` in an experiment is a small dump, `sample:nli/train` and `sample:nli/dev` are a small task.
+Results on them say nothing about language.
 """
 
 from pathlib import Path
@@ -12,10 +12,10 @@ NAMES = ("pydoc-topics", "nli/train", "nli/dev")
 
 
 def write(name: str, directory: Path) -> Path:
-    """Make a sample in a directory. The same Python writes the same bytes.
+    """Write a sample into a directory. The same version of Python writes the same bytes.
 
     Raises:
-        UserError: there is no such sample; names those there are.
+        UserError: there is no such sample; names the existing ones.
     """
     match name:
         case "pydoc-topics":

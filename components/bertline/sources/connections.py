@@ -1,8 +1,7 @@
-"""How the web is asked, and what its failures mean: something that may pass, or something for the user to do.
+"""HTTP sessions for downloads; divides their errors into temporary ones and ones that the user has to correct.
 
-Logins come from where curl has them, ~/.netrc, or from `BERTLINE_NETRC`, which holds such a file's content: that is
-for pods, whose environment comes from Kubernetes secrets. Proxies and certificates: HTTPS_PROXY, NO_PROXY,
-SSL_CERT_FILE, REQUESTS_CA_BUNDLE.
+Logins come from ~/.netrc, as in curl, or from `BERTLINE_NETRC`, which contains the content of such a file, for pods.
+Proxies and certificates: HTTPS_PROXY, NO_PROXY, SSL_CERT_FILE, REQUESTS_CA_BUNDLE.
 """
 
 import contextlib
@@ -40,7 +39,7 @@ class PassingError(Exception):
 
 @contextlib.contextmanager
 def session() -> Iterator[requests.Session]:
-    """For one download; it keeps cookies and connections from try to try."""
+    """A session for one download; it keeps cookies and connections between tries."""
     with requests.Session() as opened:
         opened.mount("https://", _Adapter())
         if os.environ.get(NETRC):
@@ -49,7 +48,7 @@ def session() -> Iterator[requests.Session]:
 
 
 def refuse(url: str, answer: requests.Response) -> NoReturn:
-    """Raise what an answer without the file means."""
+    """Raise the error for an answer without the file."""
     status = answer.status_code
     said = f"{status} {redacted(str(answer.reason or _phrase(status)))}"
     if retries.may_pass(status):
@@ -62,8 +61,7 @@ def refuse(url: str, answer: requests.Response) -> NoReturn:
             what = f"give a login, {_login(host)}; or download the file and give its path"
         case 403:
             what = (
-                f"the file isn't for everybody: check the URL, give a login, {_login(host)}; or download the file and "
-                "give its path"
+                f"access is denied: check the URL, give a login, {_login(host)}; or download the file and give its path"
             )
         case 404 | 410:
             what = "there is no such file: correct the URL"
@@ -73,7 +71,7 @@ def refuse(url: str, answer: requests.Response) -> NoReturn:
 
 
 def _login(host: str | None) -> str:
-    """How to give one, for people."""
+    """How to give a login, as a part of a message."""
     return (
         f"a line `machine {host} login NAME password PASSWORD` in ~/.netrc, or for pods in a Kubernetes secret that "
         f"the profile's `secrets` names for {NETRC}"
@@ -87,28 +85,28 @@ def _phrase(status: int) -> str:
 
 
 def explain(url: str, error: Exception) -> NoReturn:
-    """Raise what a failed connection means. The libraries' own words name URLs, after redirects also signed ones."""
+    """Raise the error for a failed connection, without the libraries' messages, which may contain signed URLs."""
     causes = list(_causes(error))
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
             raise UserError(
-                f"{url}: the certificate of the server isn't trusted, {cause.verify_message}; SSL_CERT_FILE names a "
-                "file of certificates that are"
+                f"{url}: the certificate of the server isn't trusted, {cause.verify_message}; set SSL_CERT_FILE "
+                "to a file with its certificates"
             ) from error
     if "407" in str(error) and isinstance(error, requests.exceptions.ProxyError):
         raise UserError(
-            f"{url} can't be downloaded: the proxy wants another login (407); "
+            f"{url} can't be downloaded: the proxy requires another login (407); "
             "HTTPS_PROXY=http://NAME:PASSWORD@HOST:PORT in the environment gives one"
         ) from error
     if isinstance(error, requests.TooManyRedirects):
-        raise UserError(f"{url} leads from one address to the next without end; correct the URL") from error
+        raise UserError(f"{url} redirects without end; correct the URL") from error
     if isinstance(error, ValueError) and not isinstance(error, requests.exceptions.InvalidHeader):  # InvalidURL, …
         raise UserError(f"{url} can't be downloaded: {_short(error)}; correct the URL") from error
     last = causes[-1]
     if isinstance(last, TimeoutError | requests.Timeout | urllib3.exceptions.TimeoutError):
-        raise PassingError("the server is silent") from error
+        raise PassingError("the server doesn't answer") from error
     if isinstance(last, urllib3.exceptions.IncompleteRead | http.client.IncompleteRead):
-        raise PassingError("the connection broke off") from error
+        raise PassingError("the connection broke") from error
     reason = (last.strerror if isinstance(last, OSError) else None) or f"{type(last).__name__}: {_short(last)}"
     raise PassingError(f"the connection failed ({reason})") from error
 
@@ -130,7 +128,7 @@ def _short(error: BaseException) -> str:
 
 
 class _Adapter(requests.adapters.HTTPAdapter):
-    """Trusts what this machine trusts, beside what comes with requests."""
+    """Trusts this machine's certificates and those of requests."""
 
     def init_poolmanager(self, *arguments: Any, **options: Any) -> Any:
         return super().init_poolmanager(*arguments, **options, ssl_context=ssl.create_default_context())
@@ -140,7 +138,7 @@ class _Adapter(requests.adapters.HTTPAdapter):
 
 
 class _Logins(requests.auth.AuthBase):
-    """By host, from a netrc's content."""
+    """Logins by host, from the content of a netrc file."""
 
     def __init__(self, content: str) -> None:
         with tempfile.NamedTemporaryFile("w", prefix="bertline-", encoding="utf-8") as file:  # netrc reads only files
@@ -152,7 +150,7 @@ class _Logins(requests.auth.AuthBase):
                 raise UserError(
                     f"{NETRC} isn't a netrc (line {error.lineno}): it has a line "
                     "`machine HOST login NAME password PASSWORD` for each host"
-                ) from None  # the parser's words repeat the content
+                ) from None  # the parser's message contains the content
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         if found := self._found.authenticators(urlsplit(request.url or "").hostname or ""):

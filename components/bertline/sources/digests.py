@@ -1,11 +1,11 @@
-"""Checksums of files on this machine, read once: a dump has 20 GB, and every command asks for its checksum.
+"""Caches checksums of files on this machine: a dump has 20 GB, and every command needs its checksum.
 
     $XDG_CACHE_HOME/bertline/digests/<sha256 of path and algorithm>.json
 
-An entry holds for a file that has the same size, inode, device and times as when it was read. A file that was changed
-within `YOUNG_S` before it was read isn't noted: it may change again without its time telling. Times include that of
-the inode's change, which no program can set back. One entry is one file, put in place by a rename, so any number of
-processes may read and write; a cache that can't be read or written is no cache, and nobody is told.
+An entry is valid while the file has the same size, inode, device and times. A file that was changed within `YOUNG_S`
+before it was read isn't cached, because another change may not change its time. Times include the inode's change time,
+which programs can't set. Each entry is a file that is renamed into place, so any number of processes may read and
+write. A cache that can't be read or written is silently not used.
 """
 
 import contextlib
@@ -23,13 +23,13 @@ from bertline.store import disks
 
 CHUNK = 1 << 20
 WORTH_NOTING = 1 << 20
-"""Bytes; smaller files are read in a millisecond."""
+"""Bytes; smaller files aren't cached, because they are read in a millisecond."""
 WORTH_SHOWING = 256 << 20
 YOUNG_S = 3.0  # FAT counts in 2 s
 
 
 def known(path: Path, algorithm: str) -> str:
-    """The file's digest in hexadecimal, from the cache if it is certain."""
+    """The file's digest in hexadecimal, from the cache if it has a valid entry."""
     path = path.resolve()
     with disks.explained("read", path):
         now = _state(path.stat())
@@ -48,7 +48,7 @@ def known(path: Path, algorithm: str) -> str:
 
 
 def read(path: Path, algorithm: str) -> str:
-    """The same, from the bytes."""
+    """The file's digest in hexadecimal, always from its bytes."""
     digest = hashlib.new(algorithm)
     with disks.explained("read", path), path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
@@ -70,9 +70,9 @@ def _state(found: os.stat_result) -> dict[str, Any]:
 
 
 def _entry(path: Path, algorithm: str) -> Path | None:
-    """Where a file's entry is; None on a machine without a place for it."""
+    """Path of a file's entry; None on a machine without a cache folder."""
     base = os.environ.get("XDG_CACHE_HOME", "")
-    if not os.path.isabs(base):  # as the specification has it
+    if not os.path.isabs(base):  # as the specification says
         try:
             base = str(Path.home() / ".cache")
         except RuntimeError:

@@ -1,7 +1,7 @@
-"""Files from the web. What came counts as whole only where something says so: a length, the end of chunks, a checksum.
+"""Downloads files. A file is complete only if a length, the end of chunks, or a checksum proves it.
 
-A download that breaks off goes on where it was if the server proves that the file is still the same one (`If-Range`,
-with the strong ETag or the date of its last change), and from the beginning otherwise. What may pass (no connection,
+An interrupted download continues if the server proves that the file hasn't changed (`If-Range`, with the strong ETag or
+the date of its last change), else from the beginning. Temporary errors (no connection,
 `retries.may_pass`, an answer that isn't HTTP) is tried again with growing pauses, or when the server says, as long as
 `Patience` lasts; then it is a TransientError. The rest is a UserError that says what to do.
 """
@@ -32,29 +32,29 @@ CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a download is tried. In seconds; each byte beyond those that came before starts it anew."""
+    """How long to try a download, in seconds; each new byte restarts the time."""
 
     lasts_s: float = 60.0
-    """From the first failure to the last try."""
+    """Seconds from the first failure to the last try."""
     pauses: Pauses = PAUSES
     asked_s: float = 300.0
-    """Of pauses that the server asks for (`Retry-After`), all together; they come on top."""
+    """Additional seconds for all pauses that the server asks for (`Retry-After`)."""
     connect_s: float = 10.0
     silence_s: float = 60.0
-    """Between two bytes."""
+    """Seconds between two bytes."""
 
 
 PATIENCE = Patience()
 
 
 def fetch(url: str, path: Path, label: str, checksums: Mapping[str, str], patience: Patience | None = None) -> str:
-    """Download a file; the sha256 of what came.
+    """Download a file; return the sha256 of its bytes.
 
     Args:
-        url: As `addresses.web` returns it.
-        path: Where to.
-        label: For people.
-        checksums: Algorithm of hashlib → hexadecimal digest that the file has to have; may be empty.
+        url: A URL from `addresses.web`.
+        path: The file to write.
+        label: Name in messages.
+        checksums: Algorithm of hashlib → expected hexadecimal digest; may be empty.
         patience: `PATIENCE` by default.
 
     Raises:
@@ -75,7 +75,7 @@ def fetch(url: str, path: Path, label: str, checksums: Mapping[str, str], patien
 
 
 class Tries:
-    """Pauses between tries, and when to give up."""
+    """Pauses between tries, and gives up at last."""
 
     def __init__(self, url: str, patience: Patience) -> None:
         self._url, self._patience = url, patience
@@ -89,7 +89,7 @@ class Tries:
         elapsed = now - self._began - self._asked_s
         self._asked_s += problem.asked_s
         if elapsed >= self._patience.lasts_s or self._asked_s > self._patience.asked_s:
-            asks = f", who asks for a pause of {problem.asked_s:,.0f} s" if problem.asked_s else ""
+            asks = f", which asks for a pause of {problem.asked_s:,.0f} s" if problem.asked_s else ""
             raise TransientError(
                 f"can't download {self._url} now: {problem}{asks}; tried for {now - self._began:,.0f} s; run the same "
                 "command again later"
@@ -98,19 +98,19 @@ class Tries:
         pause = max(problem.asked_s, min(self._patience.pauses.after(self._failures), self._patience.lasts_s - elapsed))
         if pause >= 1:
             progress.say(
-                f"the download from {urlsplit(self._url).hostname} goes on in {pause:,.0f} s, because {problem}"
+                f"the download from {urlsplit(self._url).hostname} continues in {pause:,.0f} s, because {problem}"
             )
         time.sleep(pause)
         signals.check()
 
 
 class _Download:
-    """One file: what has come of it, and which state of it that is."""
+    """The download of one file, and the state of the file on the server."""
 
     def __init__(self, url: str, path: Path, label: str, checksums: Mapping[str, str]) -> None:
         self._url, self._path, self._label, self._checksums = url, path, label, checksums
         self.farthest = 0
-        """The most bytes that a try got."""
+        """The largest number of bytes of any try."""
         self._doubted = ""
         self._restart()
 
@@ -119,10 +119,10 @@ class _Download:
         self._received = 0
         self._total: int | None = None
         self._validator: tuple[str, str] | None = None
-        self._is_proven = True  # that all came, and of one state of the file
+        self._is_proven = True  # that the file is complete, and of one state
 
     def attempt(self, session: requests.Session, timeout_s: tuple[float, float]) -> None:
-        """Ask for what is missing, and check the whole."""
+        """Request the missing bytes, and check the whole file."""
         with self._answer(session, timeout_s) as answer:
             self._begin(answer)
             with (
@@ -143,7 +143,7 @@ class _Download:
     @contextlib.contextmanager
     def _answer(self, session: requests.Session, timeout_s: tuple[float, float]) -> Iterator[requests.Response]:
         headers = {"Accept-Encoding": "identity", "User-Agent": f"bertline/{bertline.__version__}"}
-        # Without a validator only a checksum can tell whether the rest belongs to what is there.
+        # Without a validator only a checksum can prove that the rest belongs to the first bytes.
         if self._received and (self._validator or self._checksums):
             headers["Range"] = f"bytes={self._received}-"
             if self._validator:
@@ -158,13 +158,13 @@ class _Download:
             yield answer
 
     def _begin(self, answer: requests.Response) -> None:
-        """Decide from the head whether it is the rest, or the whole, or nothing."""
+        """Decide from the headers whether the answer is the rest, the whole file, or neither."""
         asked = "Range" in answer.request.headers
         if answer.status_code == 416 and asked:
             self._restart()
-            raise PassingError("the server has no more of the file than came, and it isn't whole")
+            raise PassingError("the server has no more bytes, but the file isn't complete")
         if answer.status_code == 206 and not asked:
-            raise PassingError("the server sent a part of the file, unasked")
+            raise PassingError("the server sent only a part of the file")
         if answer.status_code not in (200, 206):
             connections.refuse(self._url, answer)
         length = answer.headers.get("Content-Length", "").strip()
@@ -181,17 +181,17 @@ class _Download:
         self._is_proven = bool(length) or answer.raw.chunked
 
     def _go_on(self, answer: requests.Response) -> None:
-        """Accept a rest if it is that of the same state of the file."""
+        """Accept the rest if it is of the same state of the file."""
         match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", "").strip())
         total = int(match[2]) if match and match[2] != "*" else None
         changed = match is None or int(match[1]) != self._received or len({total, self._total} - {None}) > 1
         if self._validator:
             name, value = self._validator
-            # Who sends an ETag with the whole has to send it with a part; the date may be left out.
+            # A server that sends an ETag with the whole file must send it with a part too; the date is optional.
             changed = changed or answer.headers.get(name, "" if name == "ETag" else value) != value
         if changed:
             self._restart()
-            raise PassingError("the file has changed on the server while it was downloaded")
+            raise PassingError("the file changed on the server during the download")
         self._total = self._total or total
         self._is_proven = self._validator is not None and self._total is not None
 
@@ -201,7 +201,7 @@ class _Download:
             yield file
 
     def _pieces(self, answer: requests.Response) -> Iterator[bytes]:
-        """The bytes as they are sent, whatever Content-Encoding says."""
+        """The bytes as sent, without decoding Content-Encoding."""
         try:
             yield from answer.raw.stream(CHUNK, decode_content=False)
         except connections.BROKEN as error:
@@ -212,14 +212,14 @@ class _Download:
             raise PassingError(f"only {self._received:,} of {self._total:,} bytes came")
         encoding = answer.headers.get("Content-Encoding", "identity").strip().lower()
         packed = "" if encoding == "identity" else f"it was sent with Content-Encoding: {encoding}, unasked"
-        torn = "" if self._is_proven else "it came without a length, so a file that broke off looks like a whole one"
+        torn = "" if self._is_proven else "it came without a length, so it may be incomplete"
         found = self.digests["sha256"].hexdigest()
         for name, expected in self._checksums.items():
             if (digest := self.digests[name].hexdigest()) != expected:
                 if not self._is_proven and found != self._doubted:
-                    self._doubted = found  # the same bytes a second time would be the file
+                    self._doubted = found  # if the same bytes come again, they are the file
                     self._restart()
-                    raise PassingError(f"what came isn't the file that the checksum names, but {name} {digest}")
+                    raise PassingError(f"the file has the wrong checksum, {name} {digest}")
                 raise UserError(
                     f"{self._url} isn't the expected file: {name} should be {expected}, is {digest}; "
                     + "".join(f"{doubt}; " for doubt in (torn, packed) if doubt)
@@ -228,7 +228,7 @@ class _Download:
         if self._checksums:
             return
         advice = (
-            f"{self._received:,} bytes came; if these are the file, say so by its checksum, "
+            f"{self._received:,} bytes came; if the file is right, write its checksum, "
             f"{{url: {self._url}, sha256: {found}}}; or download it and give its path"
         )
         if packed and encoding.endswith("bzip2") and urlsplit(self._url).path.endswith(".bz2"):
@@ -238,14 +238,14 @@ class _Download:
 
 
 def validator(answer: requests.Response) -> tuple[str, str] | None:
-    """Header and value by which the server can tell that a file is still the same, byte for byte."""
+    """Header and value by which the server can prove that a file hasn't changed."""
     etag = answer.headers.get("ETag", "")
-    if etag.startswith('"'):  # W/"…" is one that several states share
+    if etag.startswith('"'):  # several states may share a weak one, W/"…"
         return "ETag", etag
     changed = answer.headers.get("Last-Modified", "")
     try:
         age = parsedate_to_datetime(answer.headers.get("Date", "")) - parsedate_to_datetime(changed)
     except (ValueError, TypeError):
         return None
-    # Of two changes within one second, the date tells only one.
+    # The date can't distinguish two changes within one second.
     return ("Last-Modified", changed) if age.total_seconds() >= 1 else None

@@ -1,18 +1,17 @@
-"""Files that come from outside: dumps, vocabularies, task files. Identified by checksum where there is one.
+"""Input files: dumps, vocabularies, task files. Identified by checksum, if they have one.
 
     dump: enwiki.xml.bz2                          a path, relative to the experiment file
     dump: {url: https://…, sha1: 852dfec9…}       downloaded and checked, see `bertline.sources.downloads`
     dump: gs://bucket/enwiki.xml.bz2              or s3://: an object, see `bertline.store`
     train: {url: MNLI.zip, member: MNLI/train.tsv}   out of an archive, see `bertline.sources.archives`
-    dump: sample:pydoc-topics                     made here, see `bertline.samples`
+    dump: sample:pydoc-topics                     generated, see `bertline.samples`
 
-A source's *identity* is its checksum; the URL is only where it was found. So a file may move, or be read from a mirror,
-without anything being built again. Without a checksum the URL has to serve as identity; `bertline validate` says so,
-the checksum of what came is in the manifest of what was made of it, and giving that one, or the right one, makes a new
-identity.
+A source's *identity* is its checksum; the URL only says where it is. So a file may move, or be read from a mirror, and
+nothing is built again. Without a checksum the URL is the identity. `bertline validate` warns about this, and the
+result's manifest has the checksum of the download. Adding a checksum makes a new identity.
 
-A pod doesn't see the disk that a path is on, and its Python may make other samples. So `upload` copies what is on this
-machine into the store (`bertline.store.mirrors`) before anything runs elsewhere, and `Source.fetch` finds it there.
+A pod can't read this machine's disk, and its Python may generate other samples. So `upload` copies local files into the
+store (`bertline.store.mirrors`) before a run elsewhere, and `Source.fetch` reads them there.
 """
 
 import re
@@ -54,11 +53,11 @@ class Obtained:
 
     path: Path
     sha256: str | None
-    """Of what came, for a URL without checksum: the same URL may bring something else another time."""
+    """sha256 of the download of a URL without checksum, because the URL's content may change."""
 
 
 class Source(BaseModel):
-    """One file from outside."""
+    """One input file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -92,7 +91,7 @@ class Source(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _from_string(cls, value: Any, info: ValidationInfo) -> Any:
-        """A bare string is a URL; a relative path counts from the experiment's folder."""
+        """Read a string as a URL; a relative path is relative to the experiment's folder."""
         value = {"url": value} if isinstance(value, str) else value
         if not isinstance(value, dict) or not isinstance(value.get("url"), str):
             return value
@@ -103,9 +102,9 @@ class Source(BaseModel):
             case "http" | "https" | "gs" | "s3":
                 if secret := addresses.secret(url):
                     raise ValueError(
-                        f"there is {secret}, in this URL, and it would be in keys, logs and reports; download the file "
-                        "and give its path (`bertline submit` puts it into the store for pods). A user and password "
-                        'can also be given beside the URL, see README, "Files from the web"'
+                        f"this URL contains {secret}, which would be in keys, logs and reports; download the file "
+                        "and give its path (`bertline submit` copies it into the store for pods). For a user and "
+                        'password beside the URL see README, "Files from the web"'
                     )
                 return value | {"url": addresses.web(url) if scheme.startswith("http") else addresses.stored(url)}
             case "sample":
@@ -125,42 +124,42 @@ class Source(BaseModel):
 
     @model_serializer(mode="wrap")
     def _identity(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> Any:
-        """In a key only the identity counts."""
+        """Write only the identity into a key."""
         return self.identity if info.context and info.context.get("key") else handler(self)
 
     @property
     def identity(self) -> str:
-        """What the source is, as opposed to where it is."""
+        """The checksum, or the URL without one."""
         whole = f"sha256:{self.sha256}" if self.sha256 else f"sha1:{self.sha1}" if self.sha1 else self.url
         return f"{whole}#{self.member}" if self.member else whole
 
     @property
     def is_local(self) -> bool:
-        """True for a path."""
+        """True if it is a path."""
         return not urlsplit(self.url).scheme
 
     @property
     def is_sample(self) -> bool:
-        """True if it is made on the spot."""
+        """True if it is generated."""
         return self.url.startswith("sample:")
 
     @property
     def name(self) -> str:
-        """For people."""
+        """Name in messages."""
         if self.is_local or self.is_sample:
             return self.url.rstrip("/").rpartition("/")[2]
         parts = urlsplit(self.url)
         return unquote(parts.path.rstrip("/").rpartition("/")[2]) or parts.netloc
 
     def by_name(self) -> "Source":
-        """The source without this machine's folder: pods and readers know a file by its name and checksum."""
+        """The source without this machine's folder, only with name and checksum."""
         return self.model_copy(update={"url": self.name}) if self.is_local else self
 
     def pinned(self) -> "Source":
         """The source with its sha256, for those that can be read without a download.
 
         Raises:
-            UserError: a path that isn't there, or an unknown sample.
+            UserError: a path that doesn't exist, or an unknown sample.
         """
         if self.sha256 or not (self.is_local or self.is_sample):
             return self
@@ -169,24 +168,24 @@ class Source(BaseModel):
             return self.model_copy(update={"sha256": digest(self._local(Path(directory)), "sha256")})
 
     def look(self, directory: Path) -> Path:
-        """The file that is on this machine, or the sample: the right one, as far as a look at its times can tell.
+        """The local file or the sample, checked with cached checksums.
 
         Raises:
-            UserError: it isn't there, or isn't the file that the checksum names.
+            UserError: it doesn't exist or has another checksum.
         """
         path = self._local(directory)
         self._compare(path, digests.known if self.is_local else digests.read)
         return self._member(path, directory) if self.member else path
 
     def ranged(self, store: ObjectStore) -> "RangedFile | None":
-        """The file elsewhere, of which parts can be read; None if it is on this machine or hasn't parts.
+        """The remote file, if parts of it can be read; else None, also for a local file.
 
         Args:
-            store: Its copy of the file is taken, if it has one.
+            store: If it has a copy of the file, the copy is used.
 
         Raises:
-            UserError: it isn't there or not for us.
-            TransientError: it was tried for a while.
+            UserError: the file doesn't exist or access is denied.
+            TransientError: the server failed repeatedly.
         """
         from bertline.sources import ranges  # the HTTP library takes 0.1 s to import
 
@@ -197,7 +196,7 @@ class Source(BaseModel):
         return None if self.is_local else ranges.look(self.url)
 
     def fetch(self, directory: Path, store: ObjectStore | None = None) -> Path:
-        """Where `obtain` has it."""
+        """The path from `obtain`."""
         return self.obtain(directory, store).path
 
     def obtain(self, directory: Path, store: ObjectStore | None = None, *, archives: Path | None = None) -> Obtained:
@@ -224,7 +223,7 @@ class Source(BaseModel):
             if self.is_local:
                 raise UserError(
                     f"there is no file {self.url} on this machine, and no copy of it in the store, "
-                    f"{store.uri}/{mirrors.ROOT}{self.sha256}; `bertline submit` puts one there, from the machine that "
+                    f"{store.uri}/{mirrors.ROOT}{self.sha256}; run `bertline submit` on the machine that "
                     "has the file"
                 )
         if not (self.is_local or self.is_sample):
@@ -253,8 +252,8 @@ class Source(BaseModel):
                 raise UserError(
                     f"{self.url} isn't the expected file: {algorithm} should be {expected}, is {found}; "
                     + (
-                        "another version of Python makes other samples: use the one that made the plan, or "
-                        "`bertline submit`, which puts its sample into the store"
+                        "another version of Python generates other samples: use the version of the plan, or "
+                        "`bertline submit`, which copies its sample into the store"
                         if self.is_sample
                         else "correct the checksum in the experiment or the file"
                     )
@@ -270,7 +269,7 @@ class Source(BaseModel):
         try:
             is_there = path.is_file()
         except OSError as error:  # a name that is too long, a folder that can't be entered
-            raise UserError(f"can't look at {str(path)!r:.200}: {error.strerror}") from error
+            raise UserError(f"can't read {str(path)!r:.200}: {error.strerror}") from error
         if not is_there:
             found = f"{path} is a folder" if path.is_dir() else f"there is no file {path}"
             raise UserError(f"{found}; give the path of an existing file, or a URL")
@@ -293,7 +292,7 @@ class Source(BaseModel):
         return Obtained(path, sha256)
 
     def _copy_object(self, path: Path) -> str:
-        """From a bucket; the sha256 of what came."""
+        """Copy an object from a bucket; return the sha256 of its bytes."""
         from bertline.sources import ranges
 
         store, name = ranges.place(self.url)
@@ -325,20 +324,19 @@ def _archive(whole: Source, directory: Path, store: ObjectStore | None) -> Obtai
 
 
 def measurements(*obtained: tuple[Source, Obtained]) -> dict[str, Any]:
-    """What manifests keep: the sha256 of what came from URLs without checksum, if there are any."""
+    """The sha256 of downloads of URLs without checksum, for manifests."""
     came = {source.url: each.sha256 for source, each in obtained if each.sha256}
     return {"downloads": came} if came else {}
 
 
 def upload(sources: Iterable[Source], store: ObjectStore) -> list[Source]:
-    """Copy what is on this machine into a store, for pods; those that had to be copied.
+    """Copy local files into a store, for pods; return the copied sources.
 
-    Pinned paths and samples (see `Source.pinned`) are; URLs are not, a pod reads them itself. What the store has
-    already isn't read again. Write the experiment's reference first (`bertline.store.references`): what nothing refers
-    to is garbage.
+    This copies pinned paths and samples (see `Source.pinned`) that the store doesn't have. Pods download URLs
+    themselves. Write the experiment's reference first (`bertline.store.references`); otherwise the copies are garbage.
 
     Raises:
-        UserError: a path isn't there and the store hasn't it either, or the file has changed since it was pinned.
+        UserError: a path doesn't exist, neither here nor in the store, or the file changed after it was pinned.
     """
     copied = []
     for source in dict.fromkeys(sources):

@@ -1,18 +1,18 @@
-"""Parts of files elsewhere: who needs a slice of a dump fetches that slice's bytes and no others.
+"""Reads parts of remote files, so that a slice of a dump needs only its own bytes.
 
-    https://…, http://…        ranges, of a server that has them
+    https://…, http://…        ranges, if the server supports them
     gs://…, s3://…             ranges of an object
 
-Parts are worth something only if all are of one state of the file. So the first who looks at it (`look`) learns its
-size and what tells that state from others, and each part that anybody fetches has to come from that state:
+All parts must come from the same state of the file. So the first process (`look`) records the file's size and an
+identifier of its state, and every part must come from this state:
 
     ETag, if it is a strong one    `If-Match` and `If-Range` with each range, and compared with the answer's
     Last-Modified                  `If-Unmodified-Since`, and compared; only if it was changed more than a second ago
-    generation, of gs://           the only one that is asked for
+    generation, of gs://           part of each request
     ETag, of s3://                 `If-Match`
 
-A server without any of these, or without ranges, has no parts: such a file is downloaded whole, see
-`bertline.sources.files`. A state that is gone is the user's to decide about: nothing tells which of the two is meant.
+If a server has none of these, or no ranges, the whole file is downloaded, see `bertline.sources.files`. If the state
+has changed, the user has to decide which one is right.
 """
 
 import contextlib
@@ -43,53 +43,53 @@ from bertline.store import backends
 from bertline.store.objects import ConflictError, NotFoundError, ObjectStore
 
 HEAD = 1 << 16
-"""Bytes of a file that the look at it brings along."""
+"""Bytes of a file that `look` reads."""
 STEP = 4 << 20
-"""Bytes of one request, while a slice is read."""
+"""Bytes of one request while a slice is read."""
 CONNECTIONS = 2
 """Of one machine to one host. Wikimedia has said that it takes no more of an address."""
 KEPT = 4 << 20
-"""Bytes that are kept behind the place that is read: bz2 blocks are looked for first, and then read again."""
+"""Bytes kept before the current position: bz2 blocks are first searched and then read again."""
 
 
 class Fetcher(Protocol):
-    """Gets bytes of one state of one file."""
+    """Reads bytes of one state of a file."""
 
     def fetch(self, begin: int, end: int) -> bytes:
-        """Bytes [begin, end), which are there.
+        """Bytes [begin, end), which exist.
 
         Raises:
-            UserError: the file isn't in that state any more, or isn't for us.
-            TransientError: it was tried for a while.
+            UserError: the file's state has changed, or access is denied.
+            TransientError: the server failed repeatedly.
         """
 
     def close(self) -> None:
-        """End connections."""
+        """Close connections."""
 
 
 @dataclass(frozen=True)
 class RangedFile:
-    """A file elsewhere in one state. It goes to other processes."""
+    """A remote file in one state; can be sent to other processes."""
 
     url: str
     size: int
     state: str
-    """What tells this state from others, and how: `ETag "5f3-62a"`, `generation 1712`."""
+    """Identifier of the state: `ETag "5f3-62a"`, `generation 1712`."""
     head: bytes = field(repr=False)
-    """Its first bytes, `HEAD` of them or all."""
+    """Its first bytes, `HEAD` at most."""
 
     def __str__(self) -> str:
         return self.url
 
     def open(self, begin: int = 0, end: int = 0) -> "Reader":
-        """A file to read, of which bytes [begin, end) will be read one after the other, and not much else."""
+        """Open the file; mainly for reading bytes [begin, end) in order."""
         return Reader(self, _Web(self) if _is_web(self.url) else _Object(self), begin, end)
 
     def changed(self, found: str) -> UserError:
-        """What to raise if it isn't in that state.
+        """The error for a changed state.
 
         Args:
-            found: What is there now.
+            found: The current state.
         """
         return UserError(
             f"{self.url} has changed while it was read in parts: they have to be of {self.size:,} bytes with "
@@ -100,27 +100,27 @@ class RangedFile:
 
 
 def look(url: str) -> RangedFile | None:
-    """A file as it is now; None if it can't be read in parts.
+    """The current state of a file; None if it can't be read in parts.
 
     Args:
         url: http(s)://, gs:// or s3://.
 
     Raises:
-        UserError: it isn't there or not for us.
-        TransientError: it was tried for a while.
+        UserError: the file doesn't exist or access is denied.
+        TransientError: the server failed repeatedly.
     """
     return _look_at_web(url) if _is_web(url) else _look_at_object(url)
 
 
 class Reader:
-    """A file as far as `bertline.wikipedia.blocks` needs one. In its slice it fetches more than it is asked for."""
+    """A file for `bertline.wikipedia.blocks`; within its slice it reads ahead."""
 
     def __init__(self, file: RangedFile, fetcher: Fetcher, begin: int, end: int) -> None:
         self._file, self._fetcher = file, fetcher
         self._slice = begin, end
         self._position = 0
         self._buffer, self._begin = b"", 0
-        """What was fetched last, and where that begins."""
+        """The last fetched bytes, and their position."""
 
     def __enter__(self) -> Self:
         return self
@@ -131,13 +131,13 @@ class Reader:
         self._fetcher.close()
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """As of any file."""
+        """Like `io.IOBase.seek`."""
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._file.size}[whence]
         self._position = base + offset
         return self._position
 
     def read(self, size: int = -1) -> bytes:
-        """As of any file."""
+        """Like `io.RawIOBase.read`."""
         begin = self._position
         end = min(self._file.size, begin + size) if size >= 0 else self._file.size
         self._position = max(begin, end)
@@ -218,7 +218,7 @@ def _pieces(url: str, answer: requests.Response, length: int) -> Iterator[bytes]
 
 
 def _is_packed(answer: requests.Response) -> bool:
-    """If the server says that what it sends isn't the file itself; some say so of each .bz2, which is only its kind."""
+    """True if the answer is encoded. Some servers wrongly declare each .bz2 file as encoded."""
     encoding = answer.headers.get("Content-Encoding", "identity").strip().lower()
     return encoding != "identity" and not encoding.endswith("bzip2")
 
@@ -277,8 +277,8 @@ class _Web:
         return bytes(content)
 
     def _part(self, begin: int, end: int) -> Iterator[bytes]:
-        """What comes of [begin, end), from its beginning."""
-        # With If-Range a server may leave out the date, by which we would see that it didn't heed it.
+        """The bytes of [begin, end) that the server sends."""
+        # With If-Range a server may omit the date, by which we check that it didn't ignore the condition.
         etag = {"If-Match": self._value, "If-Range": self._value}
         condition = etag if self._validator == "ETag" else {"If-Unmodified-Since": self._value}
         headers = {"Range": f"bytes={begin}-{end - 1}"} | condition
@@ -298,7 +298,7 @@ class _Web:
             raise self._file.changed(f"one with {self._validator} {found}")
         match = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", "").strip())
         if answer.status_code == 200 or not match or int(match[1]) != begin:
-            raise PassingError("the server sent something else than the part it was asked for")
+            raise PassingError("the server sent another part than the requested one")
         if int(match[3]) != self._file.size:
             raise self._file.changed(f"one of {int(match[3]):,} bytes")
 
@@ -323,19 +323,19 @@ def place(url: str) -> tuple[ObjectStore, str]:
 
 @functools.lru_cache(maxsize=4)
 def _bucket(uri: str) -> ObjectStore:
-    """One connection a process."""
+    """The store of a bucket, one per process."""
     return backends.connect(uri)
 
 
 class _Object:
-    """Ranges of an object in a bucket; the store's client tries again what may pass."""
+    """Ranges of an object in a bucket; the store's client repeats requests after temporary errors."""
 
     def __init__(self, file: RangedFile) -> None:
         self._file = file
         self._store, self._name = place(file.url)
 
     def close(self) -> None:
-        """Others may use the connection."""
+        """Do nothing, because others use the connection."""
 
     def fetch(self, begin: int, end: int) -> bytes:
         try:

@@ -1,1 +1,1 @@
-"""What every stage has in common: its configuration and how it is started."""
+"""What all stages share: configurations and entry points."""

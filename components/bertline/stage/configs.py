@@ -1,4 +1,4 @@
-"""What a stage's configuration has in common: from its fields follow the derivation and so the key."""
+"""The base of stages' configurations, from which derivations and keys are computed."""
 
 import math
 import struct
@@ -25,31 +25,31 @@ def _held_by_float32(value: float) -> float:
     except OverflowError:
         held = math.inf
     if held == math.inf or (value and not held) or value < 1 <= held:
-        raise ValueError(f"TensorFlow has 32 bits for it, in which {value!r} is {held:g}")
+        raise ValueError(f"TensorFlow uses 32 bits, in which {value!r} is {held:g}")
     return value
 
 
 Real = Annotated[float, AfterValidator(_held_by_float32)]
-"""A number that TensorFlow computes with: neither infinite, nor 0, nor 1 only by rounding."""
+"""A number for TensorFlow: finite, and not rounded to 0, 1 or infinity by float32."""
 
 Count = Annotated[int, Field(ge=1, le=10**9)]
-"""How many of something. What is above is a typing error, and beyond the integers of some library."""
+"""A number of things. Larger values are typing errors, and too large for some library."""
 
 TrainingSeed = Annotated[int, Field(ge=0, lt=2**47)]
-"""The key of dropout's generators has 64 bits, 16 of which tell layers apart and one of which is the sign."""
+"""A seed. The key of dropout's generators has 64 bits: 16 for the layer, one for the sign, 47 for the seed."""
 
 
 Probability = Annotated[Real, Field(ge=0, le=1)]
 
 
 class Section(BaseModel):
-    """A part of the experiment: frozen, nothing unknown in it."""
+    """A part of the experiment: frozen, without unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class Operational(BaseModel):
-    """Settings that change how a stage runs and never what it makes: they aren't part of the key."""
+    """Settings that change how a stage runs but not its result; they aren't part of the key."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -59,32 +59,32 @@ class Operational(BaseModel):
 
 
 class Label(Operational):
-    """Whose work it is, for people: metrics, logs."""
+    """Names of the run, for metrics and logs."""
 
     experiment: str
     run: str
-    """Model and seed, as `6L` or `6L-seed2`."""
+    """Model and seed, for example `6L` or `6L-seed2`."""
     model: str
     epoch: int
-    """At which the round ends."""
+    """Last epoch of the round."""
 
 
 class StageConfig(BaseModel):
-    """Base of `CorpusConfig`, `PretrainConfig` and the others. JSON in and out: that is how it reaches a pod."""
+    """Base of `CorpusConfig`, `PretrainConfig` and the others. It is sent to pods as JSON."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
     STAGE: ClassVar[str]
-    """The stage's name, as in architecture and store."""
+    """The stage's name in the store."""
     ALGORITHM_VERSION: ClassVar[int]
-    """Raised when the same config would give another result."""
+    """Raise this when the same config gives another result."""
     INPUTS: ClassVar[tuple[str, ...]]
     """The fields that hold keys of other realizations (None if absent)."""
 
     def derivation(self) -> Derivation:
-        """What this configuration asks for.
+        """The derivation of this configuration.
 
-        Everything counts but `Operational` fields, the place of sources, and fields that have their default.
+        It contains all fields except `Operational` ones, paths of sources, and fields with their default value.
         """
         inputs = {name: key for name in self.INPUTS if (key := getattr(self, name)) is not None}
         return Derivation(self.STAGE, self.ALGORITHM_VERSION, self._config(lean=True), inputs, self._config(lean=False))

@@ -1,6 +1,6 @@
-"""How a component is started: `python -m bertline.<component> --store URI --config JSON`, or as a KFP task.
+"""Starts a component: `python -m bertline.<component> --store URI --config JSON`, or as a KFP task.
 
-Both end here: parse the configuration, run the stage, turn failures into a sentence and an exit code.
+It parses the configuration, runs the stage, and turns failures into a message and an exit code.
 """
 
 import argparse
@@ -36,13 +36,13 @@ PARENT, LOCK = "BERTLINE_PARENT", "BERTLINE_LOCK"
 """Pid of the `bertline run` that this task belongs to, and the file that is locked while its scratch is in use."""
 
 ORPHAN_S = 60.0
-"""Seconds that a task gets to save itself when that run is gone."""
+"""Seconds that a task has to save when its run has ended."""
 
 _endings: list[Callable[[ExitCode], None]] = []
 
 
 def at_end(ending: Callable[[ExitCode], None]) -> None:
-    """Have something done when the task has ended, however it did, and before its process does."""
+    """Register a function that is called at the end of the task, after success or failure."""
     if ending not in _endings:
         _endings.append(ending)
 
@@ -52,7 +52,7 @@ def main(config_type: type[Config], run: Run[Config], argv: Sequence[str] | None
     parser = argparse.ArgumentParser(
         prog=f"python -m bertline.{config_type.STAGE}",
         description=(config_type.__doc__ or "").split("\n\n")[0],
-        epilog="Exit codes: bertline/errors.py. What is finished already isn't done again.",
+        epilog="Exit codes: bertline/errors.py. Finished results aren't made again.",
     )
     parser.add_argument(
         "--store", required=True, help="root of the store: file:///dir, gs://bucket/prefix or s3://bucket/prefix"
@@ -69,10 +69,10 @@ def main(config_type: type[Config], run: Run[Config], argv: Sequence[str] | None
 
 
 def task(config_type: type[Config], run: Run[Config], store: str, config: str) -> str:
-    """Body of a KFP task: like `main`; the keys of what was realized, separated by spaces.
+    """Body of a KFP task: like `main`; returns the keys of the results, separated by spaces.
 
     Raises:
-        SystemExit: with the exit code of the failure's family; KFP's executor passes it on.
+        SystemExit: with the failure's exit code, which KFP's executor passes on.
     """
     _end_with_parent()
     code = _attempt(config_type, run, store, config)
@@ -98,7 +98,7 @@ def _ended(config_type: type[Config], run: Run[Config], store: str, config: str)
                     manifest = run(each, connected).manifest
                     sys.stdout.write(f"{each.STAGE} {manifest.key}: {counted(len(manifest.files), 'file')}\n")
             finally:
-                signals.postpone()  # all that is left is to tell how it ended
+                signals.postpone()  # only the report of the end is left
         except (BertlineError, signals.Stopped) as error:
             return _failed(error)
         except Exception as error:  # noqa: BLE001 - the last resort: a traceback for the log, an exit code for the caller
@@ -123,14 +123,14 @@ def _failed(error: BertlineError | signals.Stopped) -> ExitCode:
 
 
 def _end_with_parent() -> None:
-    """Save and end when the `bertline run` that started this task is gone, even by kill -9: nobody reads the result.
+    """Save and end when the `bertline run` that started this task has ended, even by kill -9.
 
-    The next run, which may begin at once, waits for the lease and leaves the scratch alone while this process has it.
+    The next run may begin at once; it waits for the lease and keeps the scratch folder while this process locks it.
     """
     parent = int(os.environ.get(PARENT, 0))
     if not parent:
         return
-    with contextlib.suppress(OSError):  # a disk without locks, where nothing is swept either
+    with contextlib.suppress(OSError):  # a disk without locks, on which nothing is removed
         fcntl.flock(os.open(os.environ[LOCK], os.O_RDONLY), fcntl.LOCK_SH | fcntl.LOCK_NB)
 
     def watch() -> None:
@@ -146,6 +146,6 @@ def _end_with_parent() -> None:
 def _lives(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except (ProcessLookupError, PermissionError):  # a pid that another user has by now
+    except (ProcessLookupError, PermissionError):  # the pid now belongs to another user
         return False
     return True

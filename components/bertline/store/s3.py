@@ -1,21 +1,21 @@
-"""`s3://`: a prefix in a bucket of Amazon S3, or of a server that speaks its protocol at `AWS_ENDPOINT_URL`.
+"""`s3://`: a prefix in a bucket of Amazon S3, or of a server with its protocol at `AWS_ENDPOINT_URL`.
 
-The client is botocore, AWS's own and what boto3 is made of: unlike obstore it shows us every request, its conditions
-and its repetitions, and what boto3 adds (threads and buffers for big files) is done here with memory that we count.
+The client is botocore, AWS's own, on which boto3 is built. Unlike obstore it lets us control every request, its
+conditions and its retries. What boto3 adds (threads and buffers for big files) is done here with limited memory.
 Credentials, region and endpoint come from the environment as AWS documents it: AWS_ACCESS_KEY_ID,
 AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL or AWS_ENDPOINT_URL_S3, or what a pod's service account provides.
 
-Conditional writes are the server's `If-None-Match: *` and `If-Match`. Some servers don't keep them, and the store rests
-on them, so a process tries them out before its first one (`races`) and refuses a server that lets two writers win.
+Conditional writes are the server's `If-None-Match: *` and `If-Match`. Some servers don't keep them. So each process
+tests them before its first conditional write (`races`) and refuses a server on which two writers succeed.
 
-An ETag is a digest of the content, so equal contents have equal ETags. Therefore every write carries a random token in
-the object's metadata, and a version is ETag and token. The token tells two things apart: our own write, whose answer
-was lost, from a rival's; and a state from a later one of equal content. The second is looked up just before the write,
-not atomically with it: S3 has no condition on metadata. So two writers who at one moment replace an object by the very
-content that it has may both win; what is replaced here (leases) differs from write to write.
+An ETag is a digest of the content, so equal contents have equal ETags. So every write has a random token in the
+object's metadata, and a version is ETag and token. The token distinguishes our own write, if its answer was lost, from
+another writer's, and a state from a later one with equal content. The second check happens just before the write, not
+atomically, because S3 has no condition on metadata. So if two writers replace an object by its own content at the same
+time, both may succeed; leases, the only objects replaced here, differ in every write.
 
-Every request has a timeout and is repeated up to `ATTEMPTS` times; what still fails then is an OutageError. Big files
-go up in parts, each repeated by itself, and come down in one stream that is taken up where it broke off.
+Every request has a timeout and is sent up to `ATTEMPTS` times; then it is an OutageError. Big files are uploaded in
+parts, each with its own retries, and downloaded in one stream, which is resumed if it breaks.
 """
 
 import contextlib
@@ -40,25 +40,25 @@ from bertline.store import disks, races, s3_errors
 from bertline.store.objects import ConflictError, NotFoundError, OutageError, Progress, Stat, Version, no_progress
 
 TOKEN = "bertline-write"
-REGION = "us-east-1"  # what servers other than AWS's expect, if anything
+REGION = "us-east-1"  # for servers other than AWS's
 CHUNK = 8 << 20  # of an upload; 8 threads hold 64 MiB
 PIECE = 1 << 20  # of a download
 PARTS = 10_000  # the protocol's limit
 TIMEOUT_S = (10, 30)  # to connect, and between two bytes
-ATTEMPTS = 7  # with the client's growing pauses, which are drawn, 10 to 40 s if the answer comes at once
+ATTEMPTS = 7  # with the client's random pauses 10 to 40 s, if answers come at once
 HASTY_TIMEOUT_S = (5, 5)
 HASTY_ATTEMPTS = 2
 PROBE = ".probe-"
 UPLOAD = ".upload-"
 
 _atomic: set[tuple[str, str]] = set()
-"""Endpoints and buckets that were found to let one writer win."""
+"""Endpoints and buckets that passed the test of conditional writes."""
 _probing = threading.Lock()
 _loader = botocore.loaders.create_loader()  # keeps the descriptions of AWS's services, read in 0.15 s
 
 
 class S3Store:
-    """An `ObjectStore` in a bucket. The bucket must exist; who runs must list it, and get, put and delete objects."""
+    """An `ObjectStore` in a bucket. The bucket must exist; list, get, put and delete must be allowed."""
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class S3Store:
                 with contextlib.closing(answer["Body"]) as body:
                     try:
                         return body.read(), _version(answer)
-                    except BROKEN_OFF:  # the client repeats only what fails before the first byte
+                    except BROKEN_OFF:  # the client only repeats failures before the first byte
                         if tries >= self._attempts:
                             raise
                 time.sleep(retries.PAUSES.after(tries))
@@ -110,7 +110,7 @@ class S3Store:
                 try:
                     asked = f"bytes={begin + len(content)}-{end - 1}"
                     answer = self._client().get_object(**self._at(name), **condition, Range=asked)
-                    condition = {"IfMatch": answer["ETag"]}  # or two states would be mixed
+                    condition = {"IfMatch": answer["ETag"]}  # otherwise two states could be mixed
                     with contextlib.closing(answer["Body"]) as body:
                         for piece in body.iter_chunks(PIECE):
                             content += piece
@@ -138,7 +138,7 @@ class S3Store:
         yield from sorted(found, key=lambda stat: stat.name)
 
     def leftovers(self) -> Iterator[Stat]:
-        """Probes, and the parts of unfinished uploads: they are paid for, and a bucket keeps them for ever."""
+        """Test objects, and parts of unfinished uploads, which cost money and stay in the bucket for ever."""
         yield from self._list(PROBE)
         with self._sentences(""):
             client = self._client()
@@ -216,7 +216,7 @@ class S3Store:
             return self._hasty
 
     def __getstate__(self) -> dict[str, Any]:
-        """Connections and locks stay in their process."""
+        """Leave out connections and locks, which can't leave their process."""
         return {**self.__dict__, "_lock": None, "_connected": None, "_hasty": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -246,8 +246,8 @@ class S3Store:
             return self._client().head_object(**self._at(name))
         except boto.ClientError as error:
             if not self._is_known or s3_errors.status_of(error) != 404:
-                # A missing bucket and a missing object look the same, and so do no permission and a wrong clock, since
-                # this answer has no body. A listing's has one.
+                # This answer has no body, so a missing bucket looks like a missing object, and a wrong clock like a
+                # missing permission. A listing's answer has a body.
                 self._client().list_objects_v2(Bucket=self._name, MaxKeys=1)
                 self._is_known = True
             if s3_errors.status_of(error) != 404:
@@ -270,7 +270,7 @@ class S3Store:
                     if s3_errors.status_of(error) == 409 and tries < self._attempts:
                         time.sleep(retries.PAUSES.after(tries))  # AWS: another is writing just now
                         continue
-                    # It may have been made by an earlier try, of which only the answer was lost.
+                    # An earlier try may have made it, if only its answer was lost.
                     found = self._head(name)
                     if found is not None and found["Metadata"].get(TOKEN) == token:
                         return _version(found)
@@ -292,7 +292,7 @@ class S3Store:
             client.complete_multipart_upload(**place, MultipartUpload={"Parts": parts})
         except BaseException as error:
             if isinstance(error, boto.ClientError) and s3_errors.code(error) == "NoSuchUpload":
-                # Either somebody cleaned up, or an earlier try completed it, of which only the answer was lost.
+                # Either another process cleaned up, or an earlier try completed it and only its answer was lost.
                 found = self._head(name)
                 if found is not None and found["Metadata"].get(TOKEN) == token:
                     return
@@ -304,7 +304,7 @@ class S3Store:
         self._client().abort_multipart_upload(**self._at(name), UploadId=upload)
 
     def _pieces(self, name: str, etag: str, offset: int) -> Iterator[bytes]:
-        """Content from an offset; of the state that has this ETag, even if somebody overwrites the object."""
+        """Content from an offset, of the state with this ETag, even if the object is overwritten."""
         answer = self._client().get_object(**self._at(name), IfMatch=etag, Range=f"bytes={offset}-")
         with contextlib.closing(answer["Body"]) as body:
             yield from body.iter_chunks(PIECE)
@@ -313,7 +313,7 @@ class S3Store:
         return {"Bucket": self._name, "Key": self._prefix + name}
 
     def _client(self) -> Any:
-        """One client a process: sockets must not be shared with a forked child."""
+        """One client for each process, because a forked child must not share sockets."""
         with self._lock:
             if self._connected is None or self._connected[0] != os.getpid():
                 session = botocore.session.Session()
@@ -324,11 +324,11 @@ class S3Store:
                     read_timeout=read_s,
                     retries={"mode": "standard", "total_max_attempts": self._attempts},
                     max_pool_connections=16,  # staging's threads, the lease's, and the probe's
-                    # Newer checksums than many servers know. What is read is compared with its manifest anyway.
+                    # Many servers don't know newer checksums; manifests have checksums anyway.
                     request_checksum_calculation="when_required",
                     response_checksum_validation="when_required",
                 )
-                # The client itself looks for AWS_DEFAULT_REGION only.
+                # The client itself only reads AWS_DEFAULT_REGION.
                 region = os.environ.get("AWS_REGION") or session.get_config_variable("region") or REGION
                 try:
                     client = session.create_client("s3", region_name=region, config=config)
@@ -340,10 +340,10 @@ class S3Store:
             return self._connected[1]
 
     def _check_server(self) -> None:
-        """Refuse a server that lets two writers win. Asked once a process."""
+        """Refuse a server on which two writers succeed; tested once per process."""
         client = self._client()
         bucket = (str(client.meta.endpoint_url), self._name)
-        if bucket in _atomic:  # and keep off the lock: a child forked just now would wait for it for ever
+        if bucket in _atomic:  # without the lock, on which a child forked just now would wait for ever
             return
         with _probing:
             if bucket not in _atomic:
@@ -379,7 +379,7 @@ def _token() -> str:
 
 
 def _size(answer: Any) -> int:
-    """Of the whole object of which the answer is a part."""
+    """Size of the whole object, from an answer with a part of it."""
     return int(answer["ContentRange"].rpartition("/")[2]) if "ContentRange" in answer else 0
 
 

@@ -1,7 +1,7 @@
-"""What an S3 server's refusals mean, as sentences that say what to do.
+"""An S3 server's errors as sentences that say what to do.
 
-A status of 403 alone doesn't say that a permission is missing: servers also answer it to a wrong clock, an expired
-session and a bucket that is full. The code in the answer's body tells these apart.
+A status of 403 can mean a missing permission, a wrong clock, an expired session or a full bucket. The code in the
+answer's body distinguishes them.
 """
 
 import datetime
@@ -27,16 +27,16 @@ FULL = re.compile(r"quota|storage ?full|insufficient ?(storage|capacity)|storage
 
 
 def explain(error: boto.ClientError, uri: str, bucket: str, where: str) -> BertlineError:
-    """The error to raise instead of one of the server's.
+    """The error to raise in place of botocore's.
 
     Args:
-        error: What botocore raised.
-        uri: Of the store.
-        bucket: Its name.
+        error: Botocore's error.
+        uri: URI of the store.
+        bucket: Name of the bucket.
         where: URI of the object.
     """
     named, status, said = code(error), status_of(error), short(error)
-    # An answer without a body, as to HEAD, has no code; the client then puts the status in its place.
+    # An answer without a body, for example to HEAD, has no code; then the client uses the status.
     key = "" if named.isdecimal() else named
     if named == "NoSuchBucket":
         return UserError(
@@ -44,7 +44,7 @@ def explain(error: boto.ClientError, uri: str, bucket: str, where: str) -> Bertl
             "name"
         )
     if named == "NoSuchUpload":
-        return OutageError(f"the upload of {where} was broken off")
+        return OutageError(f"the upload of {where} was interrupted")
     if key in SESSION:
         return UserError(
             f"the session of the credentials for {uri} has ended or isn't valid: {said}; sign in again and set "
@@ -62,8 +62,8 @@ def explain(error: boto.ClientError, uri: str, bucket: str, where: str) -> Bertl
         return UserError(f"{where} was refused: {said}; set AWS_REGION to the bucket's region")
     if FULL.search(key) or status == 507 or (status == 403 and FULL.search(said)):
         return OutageError(
-            f"bucket {bucket!r} takes no more ({where}): {said}; raise its quota or delete what isn't needed "
-            "(`bertline store gc` lists it)"
+            f"bucket {bucket!r} takes no more ({where}): {said}; raise its quota, or delete unneeded objects "
+            "(`bertline store gc` lists them)"
         )
     if status >= 500 or status == 429 or key in PASSING or THROTTLED.search(key):
         return OutageError(f"can't reach {where} now: {said}")
@@ -85,17 +85,17 @@ def overwritten(where: str) -> TransientError:
 
 
 def code(error: boto.ClientError) -> str:
-    """The server's name for what is wrong; the status where the answer has no body."""
+    """The server's error code; the status if the answer has no body."""
     return str(error.response.get("Error", {}).get("Code") or "")
 
 
 def status_of(error: boto.ClientError) -> int:
-    """HTTP status, 0 if there is none."""
+    """HTTP status; 0 if there is none."""
     return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
 def short(error: Exception) -> str:
-    """One line, without what a password in a URL would be."""
+    """The error on one line, without passwords in URLs."""
     text = str(error)
     if isinstance(error, boto.ClientError):
         text = f"{code(error)}: {error.response.get('Error', {}).get('Message', '')}"
@@ -103,7 +103,7 @@ def short(error: Exception) -> str:
 
 
 def _clocks(error: boto.ClientError) -> str:
-    """What to do about them, with the difference as far as the answer tells it."""
+    """What to do about a wrong clock, with the difference if the answer contains it."""
     again = "set this machine's clock (NTP does it by itself)"
     headers: dict[str, Any] = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     now = datetime.datetime.now(datetime.UTC)

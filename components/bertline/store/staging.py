@@ -29,14 +29,14 @@ class File(BaseModel):
     @field_validator("path")
     @classmethod
     def _stays_inside(cls, path: str) -> str:
-        # A manifest comes from a bucket that others may write to, and its paths are joined to local directories.
+        # Others may write to the bucket of a manifest, and its paths are joined to local directories.
         if not path or path.startswith("/") or ".." in path.split("/"):
             raise ValueError(f"{path!r} leads out of its realization")
         return path
 
 
 def checksum(path: Path, advance: Progress = no_progress) -> str:
-    """sha256 of a file, streamed: memory doesn't depend on its size."""
+    """sha256 of a file, read in parts."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(CHUNK):
@@ -46,7 +46,7 @@ def checksum(path: Path, advance: Progress = no_progress) -> str:
 
 
 def put(store: ObjectStore, prefix: str, path: Path, name: str) -> File:
-    """Upload one file; its entry for the manifest."""
+    """Upload one file; return its entry for the manifest."""
     file = File(path=name, size=path.stat().st_size, sha256=checksum(path))
     store.upload(path, f"{prefix}{name}")
     return file
@@ -60,7 +60,7 @@ def send(store: ObjectStore, prefix: str, directory: Path, names: Sequence[str])
 def fetch(
     store: ObjectStore, prefix: str, files: Sequence[File], directory: Path, *, label: str | None = None
 ) -> list[Path]:
-    """Local, verified files in the order asked for; see `Realization.stage`."""
+    """Local verified files, in the order of `files`; see `Realization.stage`."""
     with progress.bar(label, sum(file.size for file in files), "B") as advance:
         return parallel.each(lambda file: _fetch(store, prefix, file, directory, advance), files, THREADS)
 
@@ -68,7 +68,7 @@ def fetch(
 def damages(
     store: ObjectStore, prefix: str, files: Sequence[File], directory: Path, advance: Progress = no_progress
 ) -> list[str]:
-    """Read files and throw them away; a sentence for each that isn't what its entry says."""
+    """Read files; a sentence for each that differs from its entry."""
 
     def examine(file: File) -> str | None:
         path = directory / file.path
