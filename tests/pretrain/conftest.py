@@ -12,6 +12,33 @@ def _with_tensorflow(tensorflow):
 
 
 @pytest.fixture(scope="session")
+def kept_trainers():
+    """By their arguments: what trainers consist of, and their weights when they were new."""
+    return {}
+
+
+@pytest.fixture(autouse=True)
+def _trainers_are_traced_once(_with_tensorflow, kept_trainers, monkeypatch):
+    """A trainer is traced for seconds. Those of the same arguments share that, and begin with the same weights."""
+    from bertline.models import encoders
+    from bertline.pretrain.trainer import Trainer
+
+    build = Trainer.__init__
+
+    def build_or_share(self, *arguments, **options):
+        key = (arguments, tuple(sorted(options.items())))
+        if key not in kept_trainers:
+            build(self, *arguments, **options)
+            kept_trainers[key] = vars(self).copy(), encoders.arrays(self.encoder_variables | self.state)
+        parts, weights = kept_trainers[key]
+        vars(self).update(parts)
+        for name, variable in (self.encoder_variables | self.state).items():
+            variable.assign(weights[name])
+
+    monkeypatch.setattr(Trainer, "__init__", build_or_share)
+
+
+@pytest.fixture(scope="session")
 def corpus(tmp_path_factory):
     """A store with a vocabulary and a corpus of 150 + 20 examples; its URI and the two keys."""
     store = connect(str(tmp_path_factory.mktemp("store")))
