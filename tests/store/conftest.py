@@ -177,7 +177,7 @@ def _serving(proxy: Proxy) -> Iterator[Proxy]:
     yield proxy
     gc.collect()  # what is to be said about sockets is said here, and not in a test of somebody else
     proxy.shutdown()
-    proxy.serverclose_store()
+    proxy.server_close()
     thread.join()
 
 

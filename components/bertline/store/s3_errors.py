@@ -12,6 +12,7 @@ from typing import Any
 from botocore import exceptions as boto
 
 from bertline.addresses import redacted
+from bertline import retries
 from bertline.errors import BertlineError, TransientError, UserError
 from bertline.store.objects import ConflictError, NotFoundError, OutageError
 
@@ -65,7 +66,7 @@ def explain(error: boto.ClientError, uri: str, bucket: str, where: str) -> Bertl
             f"bucket {bucket!r} takes no more ({where}): {said}; raise its quota, or delete unneeded objects "
             "(`bertline store gc` lists them)"
         )
-    if status >= 500 or status == 429 or key in PASSING or THROTTLED.search(key):
+    if retries.may_pass(status) or key in PASSING or THROTTLED.search(key):
         return OutageError(f"can't reach {where} now: {said}")
     if status == 404:
         return NotFoundError(f"{where} is not there")
