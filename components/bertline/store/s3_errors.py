@@ -11,8 +11,8 @@ from typing import Any
 
 from botocore import exceptions as boto
 
-from bertline.addresses import redacted
 from bertline import retries
+from bertline.addresses import redacted
 from bertline.errors import BertlineError, TransientError, UserError
 from bertline.store.objects import ConflictError, NotFoundError, OutageError
 
