@@ -121,7 +121,7 @@ def test_the_list_names_states_and_the_command_once(work, logs):
         (["--task", "3L"], 2, "--task 3L fits several: 3L-pretrain-1, 3L-evaluate-1-MNLI-m, 3L-pretrain-2"),
         (["--task", "9L"], 2, "there is no task 9L; there are vocabulary, corpus, 3L-pretrain-1"),
         (["--task", "corpus"], 75, "task corpus has printed nothing yet; -f waits for it"),
-        (["--task", "corpus", "-f", "--attempt", "1"], 2, "give one of them"),
+        (["--task", "corpus", "-f", "--attempt", "1"], 2, "give only one of them"),
         (["-f"], 2, "no task runs; say with --task for which one to wait: vocabulary, corpus"),
     ],
 )

@@ -122,7 +122,7 @@ def test_money_needs_a_gpu_and_names_its_currency(bertline, tmp_path):
     assert "none of these tasks has a GPU" in without.stdout
     assert "0.00" not in without.stdout
     l4 = bertline("plan", path, "--profile", "gke-l4", "--price", "1.20")
-    assert "USD, at 1.2 USD for an hour" in l4.stdout
+    assert "USD, at 1.2 USD an hour" in l4.stdout
     a100 = bertline("plan", path, "--profile", "gke-a100-spot", "--price", "1.20", "--currency", "EUR", "--json")
     document = json.loads(a100.stdout)["estimate"]
     assert document["currency"] == "EUR"

@@ -154,7 +154,7 @@ def test_damage_is_told_and_stops_nothing_else(finished, run, tmp_path, capsys):
     assert files(tmp_path / "here") == [name for name in RESULTS if name not in gone]
     printed = capsys.readouterr()
     assert len(json.loads(printed.out)["damages"]) == 2  # the one document, also of a failure
-    for said in (f"{damaged} is damaged", "vocab.txt is missing", "2 files can't be had"):
+    for said in (f"{damaged} is damaged", "vocab.txt is missing", "2 files can't be downloaded"):
         assert said in printed.err
 
 

@@ -6,9 +6,8 @@ import time
 import pytest
 
 from bertline.errors import TransientError, UserError
-from bertline_pipelines.cluster import connections as cluster_logins
+from bertline_pipelines.cluster import connections, reader
 from bertline_pipelines.cluster import nodes as machines
-from bertline_pipelines.cluster import reader
 from bertline_pipelines.cluster.connections import ForbiddenError, MissingError, Permission
 from support import kubernetes_api
 from support.kubernetes_api import node, pod
@@ -87,7 +86,7 @@ def test_failures_that_stay_are_transient(api, connected):
     api.failures = [500] * 99
     with pytest.raises(TransientError, match=r"answers 500: etcdserver: request timed out; try again later"):
         connected.pods(NS, run_id="run-1")
-    assert len(api.failures) == 99 - cluster_logins.ATTEMPTS
+    assert len(api.failures) == 99 - connections.ATTEMPTS
 
 
 def test_a_refusal_names_what_is_missing_and_isnt_repeated(api, connected):

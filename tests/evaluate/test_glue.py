@@ -101,7 +101,7 @@ def test_rows_without_a_label_are_dropped_and_counted_but_keep_their_number(tmp_
         pytest.param(HEADER + "0\ta\tb\n", ["line 2", "3 fields", "4 columns"], id="too few fields"),
         pytest.param(HEADER + "0\ta\tb\tneutral\n1\ta\tb\tc\tneutral\n", ["line 3", "5 fields"], id="too many fields"),
         pytest.param(HEADER.encode("utf-16"), ["UTF-16", "UTF-8"], id="UTF-16"),
-        pytest.param(gzip.compress(HEADER.encode())[:-9], ["gzip", "cut off"], id="half a gzip file"),
+        pytest.param(gzip.compress(HEADER.encode())[:-9], ["gzip", "incomplete"], id="half a gzip file"),
         pytest.param(
             HEADER + "0\ta\tb\tNeutral\n", ["line 2", "'Neutral'", "contradiction, entailment, neutral"], id="label"
         ),

@@ -124,7 +124,7 @@ def test_one_that_breaks_off_for_ever_is_no_matter_of_certificates(certificate, 
     [
         ("answer", False, "doesn't prove that it is the cluster"),
         ("client", True, "doesn't accept the kubeconfig's certificate"),
-        ("plain", True, "can't be talked to by https"),
+        ("plain", True, "doesn't speak https"),
     ],
 )
 def test_what_trying_again_cannot_help_is_said_at_once(certificate, log_in, behaviour, trusted, words):

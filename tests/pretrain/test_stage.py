@@ -202,7 +202,7 @@ def test_the_checkpoint_before_a_damaged_one_is_used_and_two_damaged_ones_are_na
     older.write_bytes(sound)
     assert outcome(run(config, store)) == expected
     said = capfd.readouterr().out
-    assert "goes on at step 5" in said
+    assert "continuing at step 5" in said
     assert newest.name in said
 
 

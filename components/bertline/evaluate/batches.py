@@ -1,8 +1,7 @@
-"""Pairs as token ids, and batches of pairs of about one length.
+"""Pairs as token ids, and batches of pairs of similar length.
 
-MNLI's pairs have 38 pieces on average and 290 at most. A batch is as long as its longest pair, so batches are made of
-neighbours in length: within a window of shuffled examples, so that an epoch stays a shuffle. All randomness follows
-from (seed, epoch), see `shuffles`.
+MNLI's pairs have 38 pieces on average and 290 at most. A batch is as long as its longest pair, so batches have pairs
+of similar length, sorted within a window of shuffled examples. All randomness depends on (seed, epoch), see `shuffles`.
 """
 
 import dataclasses
@@ -21,8 +20,8 @@ WINDOW = 50
 """Batches that are sorted by length together: enough that lengths are nearly equal (MNLI: 3 % padding)."""
 
 ROUND_UP = 8
-"""Batches are padded to a multiple of this: a few shapes instead of a hundred, and what a GPU's matrix units
-like. On MNLI it makes the 3 % of padding 11 %."""
+"""Batches are padded to a multiple of this: this gives few shapes, and suits a GPU's matrix units. On MNLI padding
+grows from 3 % to 11 %."""
 
 CHUNK = 10_000
 """Pairs that are tokenized at a time: token lists of Python integers are ten times the arrays they end in."""
@@ -53,7 +52,7 @@ class Pairs:
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """What the encoder takes, each [batch, length] int32, and the labels, [batch] int32."""
+    """The encoder's inputs, each [batch, length] int32, and the labels, [batch] int32."""
 
     word_ids: Ints
     mask: Ints
@@ -86,13 +85,13 @@ def encode(examples: Sequence[Example], tokenizer: Tokenizer, sequence_length: i
 
 
 def _kept(first: int, second: int, room: int) -> tuple[int, int]:
-    """Tokens to keep of two sides: as if the longer one lost its last (of equal ones the second) until both fit."""
+    """Tokens to keep of both sides: the longer side (if equal, the second) loses tokens until both fit."""
     kept = min(first, max(room - second, (room + 1) // 2))
     return kept, min(second, room - kept)
 
 
 def choice(size: int, at_most: int | None, seed: int) -> Places:
-    """Places of `at_most` examples, in the file's order; all of them for None. Shape [min(size, at_most)]."""
+    """Places of `at_most` random examples, in the file's order; None means all. Shape [min(size, at_most)]."""
     return np.sort(shuffled(size, "choice", seed, 0)[:at_most])
 
 
@@ -107,7 +106,7 @@ def epoch(lengths: Places, batch_size: int, seed: int, number: int) -> list[Plac
 
 
 def by_length(lengths: Places, batch_size: int) -> list[Places]:
-    """Batches of all examples from the longest to the shortest: if memory doesn't suffice, it shows at once."""
+    """Batches of all examples from the longest to the shortest, so that too little memory is found at once."""
     return _cut(np.argsort(-lengths, kind="stable"), batch_size)
 
 

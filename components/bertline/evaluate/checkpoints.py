@@ -1,7 +1,7 @@
-"""What a fine-tuning saves on the way: weights, optimizer slots and the step, see `bertline.models.rolling`.
+"""Checkpoints of a fine-tuning: weights, optimizer slots and the step, see `bertline.models.rolling`.
 
-At a stop, and every ten minutes, because a pod that is killed has no time left for it. In the training thread: that is
-little beside ten minutes of work. What can't be saved is told, and training goes on.
+It saves at a stop, and every ten minutes, because a killed pod has no time to save. It saves in the training thread,
+which takes little time. If saving fails, a message says so, and training continues.
 """
 
 import time
@@ -17,36 +17,36 @@ EVERY_S = 600.0
 
 
 class Keeper:
-    """Keeps what one fine-tuning has reached."""
+    """Saves and restores the state of one fine-tuning."""
 
     def __init__(self, build: Build, task: str, now: Callable[[], float] = time.monotonic) -> None:
         self._build, self._task, self._now = build, task, now
         self._variables: Mapping[str, Any] = {}
         self._checkpoint = rolling.restore(build)
         self.saved = int(self._checkpoint.document["step"]) if self._checkpoint else 0
-        """Steps that are done in the last checkpoint."""
+        """Step of the last checkpoint."""
         self._saved_at = now()
 
     def restore(self, variables: Mapping[str, Any]) -> int:
-        """Set these variables as an earlier attempt left them, and save them from now on; `saved`."""
+        """Restore these variables from an earlier attempt, and save them from now on; return `saved`."""
         self._variables = variables
         from bertline.models import encoders
 
         if self._checkpoint:
             encoders.assign(variables, self._checkpoint.values, "the rolling checkpoint")
-            self._checkpoint = None  # its memory
-            progress.say(f"goes on at step {self.saved:,}")
+            self._checkpoint = None  # free its memory
+            progress.say(f"continuing at step {self.saved:,}")
             self._build.attempt.record("resume", step=self.saved)
         return self.saved
 
     def look(self, step: int) -> None:
-        """After each step: save if it is time, or if the process is told to stop.
+        """Call this after each step: saves if it is time or a signal came.
 
         Raises:
-            Stopped: told to stop; says what is saved.
+            Stopped: a signal came; the message says what is saved.
             TransientError: another attempt has taken over.
         """
-        signals.postpone()  # there is something to save
+        signals.postpone()  # a checkpoint can be saved
         self._build.check()
         stop = signals.told_to_stop()
         problem = None
@@ -57,15 +57,15 @@ class Keeper:
             raise signals.Stopped(f"told to stop{failed}; {where(self._task, self.saved)}; the same command continues")
 
     def _save(self, step: int) -> Exception | None:
-        """Save it, or say why that failed."""
+        """Save a checkpoint; return the error if that fails."""
         from bertline.models import encoders
 
         begun = time.monotonic()
         self._saved_at = self._now()
         try:
             size = rolling.put(self._build, step, encoders.arrays(self._variables), {"step": step})
-        except Exception as error:  # noqa: BLE001 - whatever it is, training is worth more than a checkpoint
-            progress.say(f"the checkpoint of step {step:,} can't be saved now, training goes on: {error}")
+        except Exception as error:  # noqa: BLE001 - no error of a checkpoint may end training
+            progress.say(f"the checkpoint of step {step:,} can't be saved now, training continues: {error}")
             self._build.attempt.record("checkpoint-failed", step=step, message=str(error))
             return error
         self.saved = step
@@ -75,7 +75,5 @@ class Keeper:
 
 
 def where(task: str, saved: int) -> str:
-    """What is kept of a fine-tuning, as a sentence's part."""
-    return (
-        f"saved at step {saved:,}" if saved else f"this fine-tuning on {task} begins again, what is before it is kept"
-    )
+    """What is saved of a fine-tuning, as a part of a message."""
+    return f"saved at step {saved:,}" if saved else f"this fine-tuning on {task} begins again, earlier results are kept"

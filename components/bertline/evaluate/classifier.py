@@ -1,7 +1,7 @@
 """The milestone's encoder with a head, its fine-tuning, and its logits.
 
-Nothing here draws from a global generator: the head's first weights and dropout follow from the seed, the order of the
-examples too (`batches`). So a seed gives the same bits in a process of its own and after another seed's run.
+No global generator is used: the head's first weights, dropout and the order of the examples (`batches`) depend only on
+the seed. So a seed gives the same bits in a new process and after another seed's run.
 """
 
 import dataclasses
@@ -27,13 +27,13 @@ from bertline.metrics.gauges import Gauges
 from bertline.models import encoders, flops
 
 UNDECAYED = (r"(bias|gamma|beta):0$",)
-"""What AdamW's decay leaves alone, as expressions that the variables' names are searched for."""
+"""Patterns of variables' names without weight decay."""
 
 LOOK_STEPS = 100
-"""Between two looks at the loss: each makes the host wait for the device."""
+"""Steps between two reads of the loss, for which the host waits for the device."""
 
 PREDICTION_BATCH = 64
-"""Not the experiment's: a batch's size may touch a logit's last bit, and no figure should depend on such a setting."""
+"""A fixed size, because a batch's size may change a logit's last bit, and results shouldn't depend on that."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,25 +50,25 @@ class Classifier:
 
 @dataclasses.dataclass(frozen=True)
 class Pace:
-    """How fast a fine-tuning went."""
+    """Speed of a fine-tuning."""
 
     sequences: int
-    """Counted from the second step on: the first one waits for TensorFlow to trace and plan."""
+    """Sequences from the second step on, because TensorFlow traces during the first one."""
     seconds: float
 
     @property
     def sequences_per_s(self) -> float | None:
-        """None if there was no second step."""
+        """Sequences a second; None if there was no second step."""
         return self.sequences / self.seconds if self.sequences else None
 
 
 def build(model: Model, vocabulary_size: int, classes: int, seed: int) -> Classifier:
-    """The head has its first weights, the encoder hasn't: assign a milestone's.
+    """Build a classifier; only the head is initialized: assign a milestone's weights to the encoder.
 
-    Dropout comes once, before the projection, as in BERT. `BertClassifier` by itself would drop out twice, before its
+    Dropout is applied once, before the projection, as in BERT. `BertClassifier` itself would apply it twice, before its
     head and in it.
     """
-    tf_keras.backend.clear_session()  # else the second model of a process has other layer names, so other first weights
+    tf_keras.backend.clear_session()  # otherwise a process' second model gets other layer names and other first weights
     encoder = encoders.build(model, vocabulary_size)
     head = layers.ClassificationHead(
         inner_dim=0, num_classes=classes, dropout_rate=model.dropout, name="sentence_prediction"
@@ -95,20 +95,20 @@ def fine_tune(
     gauges: Gauges | None = None,
     keeper: Keeper | None = None,
 ) -> Pace:
-    """`config.epochs` passes over the pairs, from where `keeper` knows of an earlier attempt.
+    """Train for `config.epochs` passes over the pairs, continuing from `keeper`'s checkpoint.
 
-    Calls `advance` after each step, and tells `gauges` of it.
+    Calls `advance` after each step, and updates `gauges`.
 
     Raises:
-        UserError: the loss became infinite or no number.
-        Stopped: told to stop; says what is saved.
+        UserError: the loss became NaN or infinite.
+        Stopped: a signal came; the message says what is saved.
     """
     orders = [batches.epoch(pairs.lengths, config.batch_size, config.seed, number) for number in range(config.epochs)]
     steps = sum(map(len, orders))
     optimizer = optimizer_of(config, steps)
     train, losses = _train_step(classifier, optimizer, config.seed)
     resumed = keeper.restore(_state(classifier, optimizer)) if keeper else 0
-    optimizer.iterations.assign(resumed)  # rates, bias correction and dropout follow from it
+    optimizer.iterations.assign(resumed)  # learning rate, bias correction and dropout depend on it
     show = _Show(gauges, classifier, config, resumed, steps) if gauges else None
     sequences, since, first = 0, time.perf_counter(), True
     begun, done, seen = since, 0, (resumed, 0.0)
@@ -133,7 +133,7 @@ def fine_tune(
                 show.step(batch, ended - begun, assembled - begun)
             begun = ended
             if done % LOOK_STEPS == 0 or place == len(order):
-                total = float(losses.numpy())  # of all steps, so it stays no number once it is none
+                total = float(losses.numpy())  # a sum over all steps, so it stays NaN
                 if show:
                     show.loss((total - seen[1]) / (done - seen[0]))
                 if not np.isfinite(total):
@@ -149,7 +149,7 @@ def fine_tune(
 
 
 def _state(classifier: Classifier, optimizer: Any) -> dict[str, Any]:
-    """The variables that a fine-tuning goes on from, by name; the optimizer's step is the caller's."""
+    """Name → variable of a fine-tuning's state, without the optimizer's step."""
     weights = encoders.named(classifier.network.trainable_variables)
     slots = {
         f"{slot}/{name}": optimizer.get_slot(variable, slot)
@@ -160,7 +160,7 @@ def _state(classifier: Classifier, optimizer: Any) -> dict[str, Any]:
 
 
 class _Show:
-    """Tells the metrics of a fine-tuning."""
+    """Updates the metrics of a fine-tuning."""
 
     def __init__(
         self, gauges: Gauges, classifier: Classifier, config: EvaluateConfig, resumed: int, steps: int
@@ -177,7 +177,7 @@ class _Show:
         gauges.parameters = classifier.network.count_params()
 
     def step(self, batch: Batch, seconds: float, waited_s: float) -> None:
-        """One is done. The first one's time isn't training's: TensorFlow traced and planned."""
+        """Count a step. The time of the first one isn't counted, because TensorFlow traces."""
         gauges, done = self._figures, self._figures.step or 0
         first = done == self._resumed
         size, length = batch.word_ids.shape
@@ -194,17 +194,17 @@ class _Show:
             gauges.enter("training")
 
     def loss(self, mean: float) -> None:
-        """Of the last steps."""
+        """Set the mean loss of the last steps."""
         self._figures.losses = {"total": mean}
-        self._figures.await_scrape = not np.isfinite(mean)  # the alert needs to see it once
+        self._figures.await_scrape = not np.isfinite(mean)  # the alert needs one scrape of it
 
     def epoch(self, number: int) -> None:
-        """One is done."""
+        """Count an epoch."""
         self._figures.epoch = number
 
 
 def optimizer_of(config: EvaluateConfig, steps: int) -> Any:
-    """Model Garden's AdamW, as BERT used it: the whole gradient's norm is clipped, not all variables are decayed."""
+    """Model Garden's AdamW as in BERT: the whole gradient's norm is clipped; some variables have no weight decay."""
     rates = tf.constant(learning_rates(config.learning_rate, config.warmup_share, steps))  # [steps]
     optimizer: Any = legacy_adamw.AdamWeightDecay(
         learning_rate=lambda: tf.gather(rates, optimizer.iterations),
@@ -223,7 +223,7 @@ def _train_step(classifier: Classifier, optimizer: Any, seed: int) -> tuple[Any,
     network, variables = classifier.network, classifier.network.trainable_variables
     generators = encoders.generators([network])
     losses = tf.Variable(0.0, trainable=False, name="losses")
-    optimizer._create_all_weights(variables)  # else the first step makes them, and TensorFlow traces the step twice
+    optimizer._create_all_weights(variables)  # otherwise the first step creates them, and TensorFlow traces twice
 
     def train(word_ids: tf.Tensor, mask: tf.Tensor, type_ids: tf.Tensor, labels: tf.Tensor) -> None:
         encoders.seed_generators(generators, seed, optimizer.iterations)

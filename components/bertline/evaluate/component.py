@@ -5,7 +5,7 @@ from kfp import dsl
 
 @dsl.component(base_image="bertline-evaluate", install_kfp_package=False)
 def evaluate(store: str, config: str) -> str:
-    """The fine-tunings of one milestone on one task. Returns its key; several keys if `config` is a list."""
+    """Fine-tune one milestone on one task. Returns the evaluation's key; several keys if `config` is a list."""
     from bertline.evaluate.config import EvaluateConfig
     from bertline.evaluate.stage import run
     from bertline.stage.entrypoints import task

@@ -1,4 +1,4 @@
-"""What the evaluate stage is asked for."""
+"""The configuration of the evaluate stage."""
 
 from typing import ClassVar
 

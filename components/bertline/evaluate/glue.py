@@ -1,11 +1,11 @@
 """GLUE's MNLI files: tab-separated, a header, plain or gzip.
 
-GLUE's own files know no quoting: a quote in a sentence is a quote. Spreadsheets and pandas put fields that hold quotes
-into quotes and double those. A file is taken for theirs if all of it keeps to their rule, and a quote in it is doubled
-or its header is quoted.
+GLUE's own files have no quoting: a quote in a sentence is a quote. Spreadsheets and pandas quote fields with quotes,
+and double the quotes. A file is read by these rules if all of it follows them, and it has a doubled quote or a quoted
+header.
 
-Read strictly, since a misread file gives a plausible accuracy. Columns are found by name; what isn't as it should be is
-refused with its line. The row's label is kept as a place in `LABELS`, and the premise always comes first.
+Files are read strictly, because a misread file gives a plausible accuracy. Columns are found by name; an invalid row is
+refused with its line number. A label is stored as its index in `LABELS`; the premise always comes first.
 """
 
 import codecs
@@ -30,7 +30,7 @@ LABELS = ("contradiction", "entailment", "neutral")
 """Label ids are places in here."""
 
 NO_LABEL = "-"
-"""What MNLI writes where its annotators found no majority. Such rows count for nothing, as in the published figures."""
+"""MNLI's label of rows without a majority of annotators. They are left out, as in published results."""
 
 PREMISE, HYPOTHESIS, LABEL = "sentence1", "sentence2", "gold_label"
 
@@ -40,7 +40,7 @@ class Example:
     """One labelled pair."""
 
     index: int
-    """Row of the file, from 0, rows without a label included: GLUE's own `index` column counts so."""
+    """Row of the file, from 0, counting rows without a label, like GLUE's own column `index`."""
     premise: str
     hypothesis: str
     label: int
@@ -49,7 +49,7 @@ class Example:
 
 @dataclasses.dataclass(frozen=True)
 class Examples:
-    """What a file holds."""
+    """The content of a file."""
 
     examples: tuple[Example, ...]
     dropped: int
@@ -99,9 +99,9 @@ def _columns(path: Path, header: list[str]) -> tuple[int, ...]:
 
 
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Line numbers from 1 and fields; blank lines hold none.
+    """Line numbers from 1, and fields, without blank lines.
 
-    A line ends at LF or CRLF alone: sentences may hold other Unicode line ends.
+    A line ends only at LF or CRLF, because sentences may contain other Unicode line ends.
     """
     text = _text(path)
     if '"' in text and _is_quoted(text):
@@ -123,7 +123,7 @@ def _text(path: Path) -> str:
         try:
             content = gzip.decompress(content)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise UserError(f"{path} is a gzip file that is damaged or cut off ({error}); get it again") from error
+            raise UserError(f"{path} is a damaged or incomplete gzip file ({error}); download it again") from error
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise UserError(f"{path} is UTF-16, which spreadsheets call Unicode text; save it as UTF-8")
     try:

@@ -4,7 +4,7 @@ Results: see `EvaluateConfig`; they follow from the key. Measurements: `seconds`
 (fine-tuning, from the second step on), and those of memory, see `metrics.memories.Memory.settle`; the host's is of the
 whole process.
 
-What can be wrong with the input is found first, in a second or two; only then TensorFlow is imported.
+The input is checked first, in one or two seconds; only then TensorFlow is imported.
 """
 
 import functools
@@ -39,7 +39,7 @@ def run(config: EvaluateConfig, store: ObjectStore) -> Realization:
     """The evaluation: found, or made.
 
     Raises:
-        UserError: a task file isn't in its format, the milestone has another vocabulary, or fine-tuning diverges.
+        UserError: a task file has a wrong format, the milestone has another vocabulary, or fine-tuning diverges.
     """
     derivation = config.derivation()
     gauges = tasks.begin(config.STAGE, config.label, derivation.key, config.task)
@@ -67,7 +67,7 @@ def _build(config: EvaluateConfig, gauges: Gauges, build: Build) -> Outcome:
     _write(build.payload / "predictions.tsv", dev.examples, predictions)
     correct = int((predictions == testing.labels).sum())
     gauges.evaluation_accuracies[str(config.seed)] = correct / len(testing)
-    gauges.await_scrape = True  # it comes at the very end
+    gauges.await_scrape = True  # the accuracy comes at the very end
     progress.say(f"{config.task}: {correct / len(testing):.1%} of {len(testing):,} right (seed {config.seed})")
     confusion = _confusion(testing.labels, predictions)  # [gold, predicted]
     if warning := _warning(confusion):
@@ -89,7 +89,7 @@ def _build(config: EvaluateConfig, gauges: Gauges, build: Build) -> Outcome:
 
 
 def _tokenizer(config: EvaluateConfig, milestone: Realization, build: Build) -> wordpiece.Tokenizer:
-    """Of the vocabulary that the milestone was pre-trained with."""
+    """The tokenizer of the milestone's vocabulary."""
     realization = realizations.require(build.store, "vocabulary", config.vocabulary)
     [path] = realization.stage(["vocab.txt"], build.work / "vocabulary")
     vocabulary = wordpiece.read(path)
@@ -103,7 +103,7 @@ def _tokenizer(config: EvaluateConfig, milestone: Realization, build: Build) -> 
 
 
 def _obtain(source: Source, directory: Path, store: ObjectStore) -> Obtained:
-    directory.mkdir()  # one each: two files of one name mustn't meet
+    directory.mkdir()  # one folder for each, because two files may have the same name
     return source.obtain(directory, store, archives=directory.parent / "archives")
 
 
@@ -124,7 +124,7 @@ def _fine_tune(
     training: Pairs,
     testing: Pairs,
 ) -> tuple[Ints, float, "Pace"]:
-    """Predicted labels of the testing pairs [pairs], their loss, and how fast training was."""
+    """Predicted labels of the testing pairs [pairs], their loss, and the speed of training."""
     gauges.enter("starting")
     import tensorflow as tf
 
@@ -133,7 +133,7 @@ def _fine_tune(
 
     encoders.use_threads(processors.threads())
     if tf.config.list_physical_devices("GPU"):
-        tf.config.experimental.reset_memory_stats("GPU:0")  # an earlier seed of this process may have needed more
+        tf.config.experimental.reset_memory_stats("GPU:0")  # an earlier seed in this process may have used more
     gauges.memory.attach(tf)
 
     model = classifier.build(config.model, vocabulary_size, len(glue.LABELS), config.seed)
@@ -158,22 +158,22 @@ def _fine_tune(
         logits = classifier.logits(model, testing, config.sequence_length, batch)  # [pairs, classes]
     predictions = logits.argmax(axis=1).astype(np.int32)  # [pairs]
     loss = classifier.mean_cross_entropy(logits, testing.labels)
-    if not np.isfinite(loss):  # the last step may have been the one too many
+    if not np.isfinite(loss):  # the last step may have diverged
         raise UserError(
-            f"fine-tuning on {config.task} diverged: after step {steps:,}, the last one, the model's answers are no "
-            f"numbers; lower evaluate.learning_rate, which is {config.learning_rate}"
+            f"fine-tuning on {config.task} diverged: after step {steps:,}, the last one, the loss "
+            f"is NaN or infinite; lower evaluate.learning_rate, which is {config.learning_rate}"
         )
     return predictions, loss, pace
 
 
 def _confusion(labels: Ints, predictions: Ints) -> Ints:
-    """How many examples of each class [gold] were taken for which [predicted]: [classes, classes]."""
+    """Number of examples for each gold class and predicted class: [gold classes, predicted classes]."""
     classes = len(glue.LABELS)
     return np.bincount(labels * classes + predictions, minlength=classes**2).reshape(classes, classes).astype(np.int32)
 
 
 def _warning(confusion: Ints) -> str:
-    """What makes an accuracy worth nothing, whatever its value; empty if nothing does."""
+    """A warning if the accuracy says nothing about the model; else empty."""
     predicted, correct, examples = confusion.sum(axis=0), int(np.trace(confusion)), int(confusion.sum())
     majority = int(confusion.sum(axis=1).max())
     if np.count_nonzero(predicted) == 1:

@@ -1,9 +1,9 @@
-"""What a pretrain attempt saves on the way, so that a kill costs minutes: see `bertline.models.rolling`.
+"""Checkpoints of a pretrain attempt, so that a kill costs only minutes: see `bertline.models.rolling`.
 
-A checkpoint's arrays are weights of encoder and heads and optimizer slots, its document is `Progress`. Files are
-written and uploaded by a thread: training waits only for the copy of the variables to host memory. What can't be saved
-now, because the store can't be reached or the disk is full, is tried again for as long as it takes, or until there is a
-newer one: that takes its place. So at most two copies are in memory, one that waits and one that is being written.
+A checkpoint's arrays are the weights of encoder and heads, and the optimizer slots; its document is `Progress`. A
+thread writes and uploads the files; training waits only for the copy of the variables to host memory. If a checkpoint
+can't be saved, because the store can't be reached or the disk is full, the thread tries again until it succeeds or a
+newer checkpoint replaces it. So at most two copies are in memory: one that waits and one that is being written.
 """
 
 import math
@@ -23,25 +23,25 @@ from bertline.store.objects import OutageError
 from bertline.store.realizations import Build
 
 AGAIN_S = 5.0
-"""Seconds from a try that failed to the next one, unless there is a newer checkpoint before."""
+"""Seconds from a failed try to the next one, unless a newer checkpoint comes first."""
 STOP_S = 30.0
-"""Seconds that an attempt which was told to stop waits for its checkpoint to be saved."""
+"""Seconds that a stopped attempt waits for its checkpoint."""
 
 
 @dataclass
 class Progress:
-    """What an attempt has reached beside the weights. All JSON."""
+    """An attempt's progress, besides the weights, as JSON values."""
 
     step: int
     """Steps done, over the whole run."""
     wall_clock_s: float
     """Seconds of training, over the whole run: no start-up, checkpoints, measuring or staging."""
     epochs: list[dict[str, Any]] = field(default_factory=list)
-    """Results of this round's epochs that are done."""
+    """Results of this round's finished epochs."""
     epoch_wall_clock_s: list[float] = field(default_factory=list)
-    """`wall_clock_s` at the end of each of them."""
+    """`wall_clock_s` at the end of each of these epochs."""
     sums: list[float] = field(default_factory=list)
-    """Metrics summed over the steps of the epoch at work; Python floats, so JSON keeps every bit."""
+    """Sums of metrics over the steps of the current epoch; Python floats, so JSON keeps every bit."""
     tokens: int = 0
     """Tokens of this round without padding."""
     waited_s: float = 0.0
@@ -52,10 +52,10 @@ class Progress:
 
 @dataclass
 class _Job:
-    """One checkpoint to be saved."""
+    """A checkpoint to save."""
 
     document: dict[str, Any]
-    """`Progress`, as it was."""
+    """A copy of `Progress`."""
     values: Arrays
     tries: int = 0
 
@@ -82,18 +82,18 @@ class Saver:
         self._thread = threading.Thread(target=self._run, name="checkpoint", daemon=True)
         self._thread.start()
         self.paused_s = 0.0
-        """Seconds that training stood still for checkpoints."""
+        """Seconds that training waited for checkpoints."""
         self.saved_step: int | None = None
-        """Of the last checkpoint that is up; None if this attempt has saved none."""
+        """Step of the last saved checkpoint; None if this attempt has saved none."""
         self.problem: Exception | None = None
-        """Why the last try failed, None if it didn't."""
+        """Why the last try failed; None if it didn't."""
 
     def due(self, step: int) -> bool:
         """True at a multiple of `every_steps`, or `every_minutes` after the last one."""
         return step % self._policy.every_steps == 0 or self._now() - self._saved_at >= 60 * self._policy.every_minutes
 
     def save(self, reached: Progress, values: Mapping[str, Any]) -> None:
-        """Copy `values` (variables) now, write and upload them in the background, in the place of what still waits."""
+        """Copy `values` (variables) now, and save them in the background; replaces a waiting checkpoint."""
         begun = self._now()
         self._figures.enter("saving")
         with self._changed:
@@ -108,7 +108,7 @@ class Saver:
         self._figures.enter("training")
 
     def wait(self, patience_s: float = STOP_S) -> bool:
-        """Until the newest one is saved: True. False if that fails or takes too long; `problem` may tell why."""
+        """Wait until the newest checkpoint is saved; False if that fails or takes too long, see `problem`."""
         with self._changed:
             self.problem = None
             self._changed.notify_all()  # don't wait for the next try
@@ -117,7 +117,7 @@ class Saver:
             return not self._gave_up
 
     def close(self) -> None:
-        """End the thread; a checkpoint that isn't saved by then isn't needed any more, or was waited for."""
+        """End the thread; an unsaved checkpoint isn't needed any more."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -148,17 +148,17 @@ class Saver:
                     self._changed.wait(AGAIN_S)
 
     def _write(self, job: _Job) -> Exception | None:
-        """Save it, or say why that failed."""
+        """Save a checkpoint; return the error if that fails."""
         begun, gauges, counts = time.monotonic(), self._figures, self._figures.counts
         try:
             size = rolling.put(self._build, job.step, job.values, job.document)
-        except Exception as error:  # noqa: BLE001 - whatever it is, training is worth more than a checkpoint
+        except Exception as error:  # noqa: BLE001 - no error of a checkpoint may end training
             counts.checkpoint_failures = 1 + (counts.checkpoint_failures or 0)
             self._tell(job, error)
             return error
         if self._said_at > -math.inf:
             self._said_at = -math.inf
-            progress.say(f"the checkpoint of step {job.step:,} is saved; the one before it couldn't be for a while")
+            progress.say(f"the checkpoint of step {job.step:,} is saved; earlier ones failed")
         seconds = time.monotonic() - begun
         gauges.checkpoint_seconds, gauges.checkpoint_bytes, gauges.checkpoint_saved_at = seconds, size, time.time()
         counts.checkpoints = 1 + (counts.checkpoints or 0)
@@ -172,11 +172,11 @@ class Saver:
         return None
 
     def _tell(self, job: _Job, error: Exception) -> None:
-        """Of a failure: at once the first time, and then every minute."""
+        """Report a failure at once, then every minute."""
         job.tries += 1
         if job.tries == 1:
             self._build.attempt.record("checkpoint-failed", step=job.step, message=str(error))
         if time.monotonic() - self._said_at >= outages.SAY_S:
             self._said_at = time.monotonic()
             said = error.said if isinstance(error, OutageError) else str(error) or type(error).__name__
-            progress.say(f"the checkpoint of step {job.step:,} can't be saved now, training goes on: {said}")
+            progress.say(f"the checkpoint of step {job.step:,} can't be saved now, training continues: {said}")

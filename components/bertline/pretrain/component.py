@@ -5,7 +5,7 @@ from kfp import dsl
 
 @dsl.component(base_image="bertline-pretrain", install_kfp_package=False)
 def pretrain(store: str, config: str) -> str:
-    """One round of one model. Returns its key; several keys if `config` is a list."""
+    """Train one round of one model. Returns its key; several keys if `config` is a list."""
     from bertline.pretrain.config import PretrainConfig
     from bertline.pretrain.stage import run
     from bertline.stage.entrypoints import task

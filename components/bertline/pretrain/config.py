@@ -1,4 +1,4 @@
-"""What the pretrain stage is asked for."""
+"""The configuration of the pretrain stage."""
 
 from typing import Any, ClassVar
 
@@ -11,10 +11,10 @@ from bertline.store.derivations import Key
 
 
 class PretrainConfig(StageConfig):
-    """One round: epochs `begin_epoch` (exclusive) to `end_epoch` of one model, from the milestone before.
+    """One round: epochs `begin_epoch` (exclusive) to `end_epoch` of one model, from the previous milestone.
 
-    Payload: `encoder.safetensors` (weights by variable name, what evaluation needs) and `state.safetensors` (heads and
-    optimizer: with the encoder, all that the next round needs). Results and measurements: see `pretrain.stage`.
+    Payload: `encoder.safetensors` (weights by variable name, for evaluation) and `state.safetensors` (heads and
+    optimizer, for the next round). Results and measurements: see `pretrain.stage`.
     """
 
     STAGE: ClassVar[str] = "pretrain"
@@ -32,13 +32,13 @@ class PretrainConfig(StageConfig):
     seed: TrainingSeed
     steps_per_epoch: int = Field(ge=1)
     begin_epoch: int = Field(ge=0)
-    """Epochs that the milestone before has; 0 starts from scratch."""
+    """Epochs of the previous milestone; 0 starts from scratch."""
     end_epoch: int = Field(ge=1)
     held_out_examples: int
     corpus: Key
     vocabulary: Key
     milestone: Key | None
-    """What this round starts from; None starts from scratch."""
+    """Key of the previous milestone; None starts from scratch."""
     checkpoints: Checkpoints
     label: Label
 
@@ -56,5 +56,5 @@ class PretrainConfig(StageConfig):
 
     @property
     def end_step(self) -> int:
-        """Steps that are done when the round is."""
+        """Number of steps at the end of the round."""
         return self.end_epoch * self.steps_per_epoch

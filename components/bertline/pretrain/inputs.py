@@ -1,12 +1,12 @@
-"""The order in which a run sees its examples, as a function of (seed, position): nothing of it is stored.
+"""The order of a run's examples, a function of (seed, position) that needs no stored state.
 
-    position   how many examples came before: step * batch_size
+    position   number of earlier examples: step * batch_size
     pass       one time over all examples; pass p visits the shards in an order that follows from (seed, p)
     shard      its examples come in an order that follows from (seed, p, shard), see `shuffles`
 
-Batches run on over the ends of shards and passes: no example is dropped. To start at a position one computes the pass
-and the place in it and reads one shard; what came before isn't read. Neighbours in a shard are strangers already:
-documents are spread over shards by hash and instances are shuffled within each.
+Batches continue across the ends of shards and passes, so no example is dropped. To start at a position, compute the
+pass and the place in it, and read one shard; earlier ones aren't read. Neighbours in a shard are unrelated, because a
+hash assigns documents to shards and instances are shuffled within each.
 """
 
 import queue
@@ -72,7 +72,7 @@ def chunks(order: Order, read: Read, batch_size: int, steps: Sequence[int]) -> I
         parts = []
         for number, shard, first, last in order.pieces(begin * batch_size, (end - begin) * batch_size):
             if held is None or held[0] != (number, shard):
-                held = None  # before the next one is read: one shard at a time
+                held = None  # before the next one is read, so that only one shard is in memory
                 permutation = order.permutation(number, shard)
                 held = (number, shard), {name: values[permutation] for name, values in read(shard).items()}
             parts.append({name: values[first:last] for name, values in held[1].items()})
@@ -85,7 +85,7 @@ def chunks(order: Order, read: Read, batch_size: int, steps: Sequence[int]) -> I
 
 
 def ahead(batches: Iterator[Batch], depth: int = 2) -> Generator[Batch, None, None]:
-    """The same, made by a thread up to `depth` ahead, so that training needn't wait. Closing it ends the thread."""
+    """Make batches in a thread, up to `depth` ahead, so that training doesn't wait. Closing ends the thread."""
     waiting: queue.Queue[Batch | BaseException | None] = queue.Queue(depth)
     closed = threading.Event()
 
@@ -104,7 +104,7 @@ def ahead(batches: Iterator[Batch], depth: int = 2) -> Generator[Batch, None, No
                 if closed.is_set():
                     return
             put(None)
-        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+        except BaseException as error:  # noqa: BLE001 - raised again by the consumer
             put(error)
 
     thread = threading.Thread(target=produce, name="inputs", daemon=True)

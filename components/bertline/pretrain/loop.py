@@ -17,12 +17,12 @@ from bertline.process import progress, signals
 from bertline.store.realizations import Build
 
 ALIVE_S = 15.0
-"""Seconds between two signs of life in the attempt's log."""
+"""Seconds between two updates of the step in the attempt's log."""
 
 
 @dataclass
 class Loop:
-    """One attempt at a round. `run` changes `reached` until it is at the round's end."""
+    """One attempt at a round. `run` advances `reached` to the round's end."""
 
     config: PretrainConfig
     build: Build
@@ -30,7 +30,7 @@ class Loop:
     reached: Progress
     saver: Saver
     saved: Mapping[str, Any]
-    """Variables that a checkpoint holds, by name."""
+    """Name → variable of a checkpoint."""
     held_out: list[Batch]
     gauges: Gauges
     _noted: tuple[int, float] = (0, 0.0)
@@ -43,8 +43,8 @@ class Loop:
         """Train on chunks of several steps, see `bounds`.
 
         Raises:
-            Stopped: told to stop; a checkpoint was saved.
-            UserError: the loss isn't finite any more.
+            Stopped: a signal came; a checkpoint was saved.
+            UserError: the loss isn't finite.
             TransientError: another attempt has taken over.
         """
         config, reached, gauges = self.config, self.reached, self.gauges
@@ -60,7 +60,7 @@ class Loop:
                 if not prepared:  # tracing is start-up, not training
                     self.trainer.prepare(chunk)
                     prepared = begun = time.perf_counter()
-                    signals.postpone()  # from here on there is something to save
+                    signals.postpone()  # from now on a checkpoint can be saved
                     gauges.enter("training")
                 waited_s = time.perf_counter() - begun
                 metrics = self.trainer.train(chunk, _of(chunk, rates, reached.step - config.begin_step), reached.step)
@@ -128,7 +128,7 @@ class Loop:
         )
 
     def _note(self) -> str:
-        """For the log's lines: as the last call of several steps was, and how fast since the last line."""
+        """Text for a log line: values of the last call, and the speed since the last line."""
         gauges, counts = self.gauges, self.gauges.counts
         if not gauges.losses or gauges.learning_rate is None:
             return ""
@@ -150,7 +150,7 @@ class Loop:
         seconds: float,
         waited_s: float,
     ) -> None:
-        """What the metrics show: a few assignments, nothing that waits."""
+        """Assign the values for the metrics; never waits."""
         gauges, config = self.gauges, self.config
         steps, size, length = chunk["input_ids"].shape
         gauges.step = self.reached.step
@@ -180,7 +180,7 @@ class Loop:
             result["held_out"] = self.trainer.measure(self.held_out)
             self.gauges.held_out_losses, self.gauges.held_out_accuracies = by_kind(result["held_out"])
             self.gauges.enter("training")
-        # Each loss is that of the step before its own update, so the last update was not looked at yet.
+        # Each loss is measured before the step's update, so the last update hasn't been checked yet.
         after = result.get("held_out") or self.trainer.measure([{name: values[-1] for name, values in chunk.items()}])
         if not np.isfinite(after["loss"]):
             self.gauges.losses, self.gauges.accuracies = by_kind(after)
@@ -215,7 +215,7 @@ def by_kind(named: Mapping[str, float]) -> tuple[dict[str, float], dict[str, flo
 
 
 def bounds(config: PretrainConfig, step: int, size: int) -> list[int]:
-    """Where calls of at most `size` steps end, from `step` on: at ends of epochs and at checkpoints too."""
+    """Ends of calls of at most `size` steps, from `step` on; calls also end at epochs and checkpoints."""
     found = [step]
     while step < config.end_step:
         ends = [step - step % every + every for every in (config.steps_per_epoch, config.checkpoints.every_steps)]
@@ -225,7 +225,7 @@ def bounds(config: PretrainConfig, step: int, size: int) -> list[int]:
 
 
 def learning_rates(config: PretrainConfig) -> np.ndarray[Any, Any]:
-    """Of each of the round's steps: [steps] float32."""
+    """Learning rate of each of the round's steps: [steps] float32."""
     return np.array(
         [piece.at(step) for piece in config.learning_rate for step in range(piece.begin, piece.end)], np.float32
     )

@@ -35,15 +35,15 @@ if TYPE_CHECKING:
     from bertline.pretrain.trainer import Trainer
 
 ENCODER, STATE = "encoder.safetensors", "state.safetensors"
-STEPS_A_CALL = {"cpu": 10, "gpu": 100}  # steps between two looks at the clock; the bits don't depend on it
+STEPS_A_CALL = {"cpu": 10, "gpu": 100}  # steps per call; the bits don't depend on it
 
 
 def run(config: PretrainConfig, store: ObjectStore) -> Realization:
-    """The milestone at `config.end_epoch`: found, or trained from where an earlier attempt left off.
+    """The milestone at `config.end_epoch`: found, or trained, continuing an earlier attempt.
 
     Raises:
-        UserError: the batch is larger than the corpus, the milestone is another architecture's.
-        Stopped: told to stop; a checkpoint was saved.
+        UserError: the batch is larger than the corpus, or the milestone has another architecture.
+        Stopped: a signal came; a checkpoint was saved.
     """
     derivation = config.derivation()
     gauges = tasks.begin(config.STAGE, config.label, derivation.key)
@@ -88,7 +88,7 @@ def _build(config: PretrainConfig, build: Build, gauges: Gauges) -> Outcome:
     )
     saved = dict(trainer.encoder_variables) | dict(trainer.state)
     reached = _restore(config, build, milestone, trainer, saved)
-    gauges.memory.attach(tf)  # which has its devices by now
+    gauges.memory.attach(tf)  # TensorFlow has found its devices
     gauges.step, gauges.parameters = reached.step, trainer.parameters()["total"]
     gauges.epoch = reached.step // config.steps_per_epoch
     steps = bounds(config, reached.step, _steps_a_call())
@@ -131,7 +131,7 @@ def _build(config: PretrainConfig, build: Build, gauges: Gauges) -> Outcome:
 def _restore(
     config: PretrainConfig, build: Build, milestone: Realization | None, trainer: "Trainer", saved: dict[str, Any]
 ) -> "Progress":
-    """Where to begin: a rolling checkpoint of this round, else the milestone before it, else from scratch."""
+    """Restore a rolling checkpoint of this round, else the previous milestone, else start from scratch."""
     from bertline.models import encoders
     from bertline.pretrain import checkpoints
 
@@ -139,7 +139,7 @@ def _restore(
     if checkpoint:
         encoders.assign(saved, checkpoint.values, "the rolling checkpoint")
         reached = checkpoints.Progress(**checkpoint.document)
-        progress.say(f"goes on at step {reached.step:,}")
+        progress.say(f"continuing at step {reached.step:,}")
         build.attempt.record("resume", step=reached.step)
     else:
         reached = checkpoints.Progress(config.begin_step, _wall_clock(milestone))
@@ -160,7 +160,7 @@ def _shards(corpus: Realization, kind: str) -> dict[str, int]:
 
 
 def _held_out(config: PretrainConfig, corpus: Realization, build: Build) -> list[Batch]:
-    """Batches of held-out examples: as many as asked for, the same share of each shard."""
+    """Batches with the configured number of held-out examples, the same share of each shard."""
     counts = _shards(corpus, "held-out-")
     share = -(-config.held_out_examples // max(1, len(counts)))
     read = (_features(path) for path in corpus.stage(counts, build.work))
@@ -176,7 +176,7 @@ def _held_out(config: PretrainConfig, corpus: Realization, build: Build) -> list
 
 
 def _features(path: Path) -> Batch:
-    """All examples of a shard as the trainer takes them."""
+    """All examples of a shard, as features for the trainer."""
     examples = shards.read(path)
     return {name: getattr(examples, name) for name in shards.Instances.__dataclass_fields__}
 
@@ -188,7 +188,7 @@ def _steps_a_call() -> int:
 
 
 def _introduce(config: PretrainConfig, build: Build, gauges: Gauges) -> None:
-    """What the metrics can show before anything is trained, earlier attempts at the round included."""
+    """Set the metrics that are known before training, with those of earlier attempts."""
     gauges.first_step, gauges.last_step = config.begin_step, config.end_step
     gauges.batch_size, gauges.attempt = config.model.batch_size, build.attempt.number
     earlier = _earlier(build)
@@ -197,7 +197,7 @@ def _introduce(config: PretrainConfig, build: Build, gauges: Gauges) -> None:
 
 
 def _earlier(build: Build) -> list[RecordedAttempt]:
-    """The attempts at this round before this one, as far as they can be read: nothing but figures are made of them."""
+    """Earlier attempts at this round; unreadable ones are left out, because they are only used for metrics."""
     found = []
     for number in attempts.numbers(build.store, build.prefix):
         if number < build.attempt.number:
@@ -207,10 +207,10 @@ def _earlier(build: Build) -> list[RecordedAttempt]:
 
 
 def _lost(earlier: Iterable[RecordedAttempt], begin_step: int, begin_s: float) -> dict[str, Any]:
-    """Training that earlier attempts did and that had to be done again: what came after their last checkpoint.
+    """Training of earlier attempts after their last checkpoints, which had to be repeated.
 
-    As far as their events tell: what a killed attempt did since it last said how far it is isn't known. Seconds are of
-    training alone, as `Progress.wall_clock_s` counts them, which goes on where the checkpoint was.
+    It is computed from their events, so a killed attempt's work after its last event isn't included. Seconds are of
+    training only, like `Progress.wall_clock_s`.
     """
     steps, seconds, kept, kept_s = 0, 0.0, begin_step, begin_s
     for each in earlier:

@@ -1,7 +1,7 @@
 """The model in training: encoder, MLM and NSP heads, AdamW, and many steps in one call.
 
-Everything random is a function of (seed, step): initial weights of the seed, dropout of (seed, step, place). So
-weights, optimizer slots and the step are the whole state, and a resumed run is the same run.
+All randomness is a function of (seed, step): initial weights of the seed, dropout of (seed, step, place). So weights,
+optimizer slots and the step are the whole state, and a resumed run gives the same result.
 """
 
 from collections.abc import Mapping
@@ -23,8 +23,8 @@ METRICS = ("loss", "mlm_loss", "mlm_accuracy", "nsp_loss", "nsp_accuracy", "grad
 """What a step measures, in this order: means over its batch, and the norm of the gradient before it is clipped."""
 
 COMPILED_FROM = 4096
-"""`batch_size · hidden` from which XLA compiles what is between the products. That takes 5 CPU seconds an attempt, and
-saves a tenth of a second in a step of 16,384, so it is nothing for models of tests and demonstrations."""
+"""Least `batch_size · hidden` for compiling the work between products by XLA. Compiling takes 5 CPU seconds per attempt
+and saves a tenth of a second in a step of 16,384, so it isn't worth it for the models of tests and demos."""
 
 
 class Trainer:
@@ -46,7 +46,7 @@ class Trainer:
         self.head_variables = bert.variables(bert.head_shapes(model, vocabulary_size, next_sentence=next_sentence))
         weights = self.encoder_variables | self.head_variables
         encoders.initialize(weights, model.initializer_range, seed)
-        # Nothing trains the pooler but NSP.
+        # Only NSP trains the pooler.
         self._trained = {name: weights[name] for name in weights if next_sentence or not name.startswith("pooler")}
         compiled = not xla and model.batch_size * model.hidden >= COMPILED_FROM
         self._bert = Bert(model, weights, tf.as_dtype(precision), compiled)
@@ -79,7 +79,7 @@ class Trainer:
     def prepare(self, batch: Batch) -> None:
         """Trace and compile, so that time measured afterwards is training's.
 
-        XLA compiles what it meets, so a step is taken, and taken back.
+        XLA compiles on first use, so this takes a step and undoes it.
         """
         count = int(self._compiles)
         kept = encoders.arrays(self.encoder_variables | self.state) if count else {}
@@ -104,7 +104,7 @@ class Trainer:
         return self.named(np.array(self._means(sums)))
 
     def named(self, metrics: np.ndarray[Any, Any]) -> dict[str, float]:
-        """Losses and accuracies by name; those of NSP only where it is trained."""
+        """Losses and accuracies by name; those of NSP only if it is trained."""
         values = {name: float(value) for name, value in zip(METRICS, metrics, strict=False)}
         return {
             name: value
@@ -114,7 +114,7 @@ class Trainer:
 
     @property
     def state(self) -> dict[str, tf.Variable]:
-        """What has to be saved beside the encoder: heads and optimizer slots. The step is the caller's."""
+        """Variables to save besides the encoder: heads and optimizer slots, without the step."""
         return self.head_variables | self.slot_variables
 
     def _losses(self, model: Bert, batch: Mapping[str, Any], dropout: Dropout) -> Any:

@@ -1,7 +1,7 @@
-"""A connection to a cluster's API: logging in, time-outs, repetitions, and refusals as sentences.
+"""A connection to a cluster's API: login, timeouts, retries, and refusals as sentences.
 
-Kubernetes' own client finds the cluster and logs in; requests go through it one by one. It takes two seconds to import,
-hence at `log_in`.
+Kubernetes' own client finds the cluster and logs in, and sends the requests. `log_in` imports it, because that takes
+two seconds.
 """
 
 import json
@@ -23,7 +23,7 @@ PAGE = 500
 
 
 class ForbiddenError(UserError):
-    """The account may not do that. Names what is missing."""
+    """The account may not do this; names the missing permission."""
 
 
 class MissingError(UserError):
@@ -32,7 +32,7 @@ class MissingError(UserError):
 
 @dataclass(frozen=True)
 class Permission:
-    """Something that an account may or may not do."""
+    """A permission that an account may have."""
 
     verb: str
     resource: str
@@ -45,7 +45,7 @@ class Permission:
         return f"{self.verb} {self.resource}{f'.{self.group}' if self.group else ''}"
 
     def check(self, namespace: str) -> str:
-        """The command that asks for it."""
+        """The command that checks the permission."""
         name, _, part = self.resource.partition("/")
         name += f".{self.group}" if self.group else ""
         return (
@@ -57,11 +57,11 @@ class Permission:
 def log_in(
     context: str | None = None, *, attempts: int = ATTEMPTS, timeout_s: tuple[float, float] = TIMEOUT_S
 ) -> "Connection":
-    """Log in to the cluster of kubectl's context, or to the one that this pod runs in.
+    """Log in to the cluster of kubectl's context, or to this pod's cluster.
 
     Args:
-        context: Of the kubeconfig; its current one where None.
-        attempts: How often a request is sent at most.
+        context: A context of the kubeconfig; None means the current one.
+        attempts: A request is sent at most so often.
         timeout_s: Seconds to connect, and seconds without a byte.
 
     Raises:
@@ -97,14 +97,14 @@ class Connection:
 
     def __init__(self, api: Any, context: str, *, attempts: int, timeout_s: tuple[float, float]) -> None:
         self.context = context
-        """kubectl's, where one was given."""
+        """kubectl's context, if one was given."""
         self.host: str = api.configuration.host
         self._api = api
         self._attempts = attempts
         self._timeout_s = timeout_s
 
     def close(self) -> None:
-        """Close what is open; a later request opens it again."""
+        """Close connections; a later request opens new ones."""
         self._api.rest_client.pool_manager.clear()
 
     def ask(
@@ -113,17 +113,17 @@ class Connection:
         """One JSON document.
 
         Args:
-            path: Of the API.
-            permission: What it takes, for the refusal.
-            namespace: Where; empty for the whole cluster.
-            body: To POST; GET where None.
+            path: A path of the API.
+            permission: The needed permission, for the error message.
+            namespace: The namespace; empty means the whole cluster.
+            body: Body of a POST; None means GET.
             **query: Parameters.
 
         Raises:
-            ForbiddenError: the account may not.
-            MissingError: it isn't there.
-            UserError: the login isn't accepted, or this is no Kubernetes.
-            TransientError: no answer, whatever we tried.
+            ForbiddenError: the account may not do this.
+            MissingError: there is no such object.
+            UserError: the login isn't accepted, or the server isn't Kubernetes.
+            TransientError: no answer after all attempts.
         """
         response = self.send(path, permission, namespace, query, body=body)
         try:
@@ -153,7 +153,7 @@ class Connection:
         return True
 
     def may(self, permission: Permission, namespace: str) -> bool:
-        """Whether the account has a permission; everybody may ask that of himself."""
+        """Whether our account has a permission; every account may ask this."""
         name, _, part = permission.resource.partition("/")
         wanted = {"verb": permission.verb, "group": permission.group, "resource": name, "subresource": part}
         if permission.namespaced:
@@ -177,15 +177,15 @@ class Connection:
         body: Any = None,
         silence_s: float | None = None,
     ) -> urllib3.BaseHTTPResponse:
-        """One request, repeated while the failure may pass.
+        """Send a request, again after temporary errors.
 
         Args:
-            path: Of the API.
-            permission: What it takes, for the refusal.
-            namespace: Where; empty for the whole cluster.
+            path: A path of the API.
+            permission: The needed permission, for the error message.
+            namespace: The namespace; empty means the whole cluster.
             query: Parameters.
-            body: To POST; GET where None.
-            silence_s: For an answer that is read bit by bit: seconds without a byte. It isn't read here then.
+            body: Body of a POST; None means GET.
+            silence_s: For a streamed answer: seconds without a byte. The caller reads such an answer.
         """
         from kubernetes.client import ApiException
 
@@ -209,7 +209,7 @@ class Connection:
                 raise self._refusal(error, permission, namespace) from error
             except urllib3.exceptions.HTTPError as error:
                 raise TransientError(
-                    f"Kubernetes at {self.host} doesn't answer ({_short(error)}): is the cluster up? "
+                    f"Kubernetes at {self.host} doesn't answer ({_short(error)}): check that the cluster runs: "
                     f"`kubectl{self._flag} cluster-info` asks the same"
                 ) from error
 
@@ -220,7 +220,7 @@ class Connection:
         return f" --context {self.context}" if self.context else ""
 
     def _refusal(self, error: Any, permission: Permission, namespace: str) -> BertlineError:
-        """What an answer that is none means."""
+        """The error for a refused request."""
         message = _message(error)
         if error.status == 0:
             return self._without_tls(error, message)
@@ -245,7 +245,7 @@ class Connection:
         return UserError(f"Kubernetes at {self.host} refuses to {permission}{where} ({error.status}): {message}")
 
     def _without_tls(self, error: Any, message: str) -> BertlineError:
-        """What a failed handshake means: it comes without a status."""
+        """The error for a failed TLS handshake, which has no status."""
         match tls.fault(error):
             case tls.Fault.CERTIFICATE:
                 return UserError(
@@ -259,7 +259,7 @@ class Connection:
                 )
             case tls.Fault.SETTINGS:
                 return UserError(
-                    f"{self.host} can't be talked to by https ({message}); compare the server and the certificates in "
+                    f"{self.host} doesn't speak https ({message}); compare the server and the certificates in "
                     "`kubectl config view`"
                 )
         return TransientError(
@@ -269,7 +269,7 @@ class Connection:
 
 
 def _message(error: Any) -> str:
-    """What the API says, from the Status object that it sends."""
+    """The message in the API's Status object."""
     try:
         said = json.loads(error.body)["message"]
     except (ValueError, TypeError, KeyError):

@@ -1,4 +1,4 @@
-"""What a store tells of work like that which is missing: manifests, and what they were asked for."""
+"""Earlier results in a store, as a basis of estimates: manifests and their derivations."""
 
 import json
 import tempfile
@@ -22,15 +22,15 @@ from bertline_pipelines.estimates.devices import GPUS, Device
 from bertline_pipelines.planning.plans import Plan
 
 RECENT = 200
-"""Manifests of one stage to learn from, the newest: what was measured long ago on other machines tells little."""
+"""The newest manifests of a stage that are used; old measurements from other machines say little."""
 
 
 @dataclass(frozen=True)
 class Earlier:
-    """A realization that is done, to learn from."""
+    """A finished realization."""
 
     config: dict[str, Any]
-    """As in the key, with every field."""
+    """The configuration with every field."""
     inputs: dict[str, str]
     manifest: Manifest
 
@@ -41,17 +41,17 @@ class Earlier:
 
     @property
     def gpu(self) -> str:
-        """Which of `devices.GPUS` it was made with."""
+        """Its GPU, a key of `devices.GPUS`."""
         return devices.model(str(self.manifest.provenance.get("gpu") or ""))
 
     @property
     def processor(self) -> str:
-        """Where it was made."""
+        """Its processor."""
         return str(self.manifest.provenance.get("processor") or "an unnamed processor")
 
     @property
     def where(self) -> str:
-        """The same, for people."""
+        """Its GPU or processor, as text."""
         if not self.is_gpu:
             return self.processor
         return str(self.manifest.provenance.get("gpu") or f"an unnamed GPU beside {self.processor}")
@@ -74,7 +74,7 @@ class Earlier:
 
 @dataclass
 class EarlierRuns:
-    """What the store tells, read when it is asked for."""
+    """Earlier results of a store, read on first use."""
 
     plan: Plan
     store: ObjectStore | None
@@ -82,13 +82,13 @@ class EarlierRuns:
     _read: dict[str, list[Earlier]] = field(default_factory=dict)
 
     def earlier(self, stage: str) -> list[Earlier]:
-        """What is done of a stage, the newest first."""
+        """Finished results of a stage, the newest first."""
         if stage not in self._read:
             self._read[stage] = _all(self.store, stage) if self.store else []
         return self._read[stage]
 
     def closest(self, found: Iterable[Earlier], device: Device) -> list[Earlier]:
-        """Those measured on the right kind of device, on the very model if some were."""
+        """Results from the same kind of device; only from the same model, if there are some."""
         right = [earlier for earlier in found if earlier.is_gpu == (device.gpu is not None)]
         if device.gpu is None:
             return [each for each in right if each.processor == device.processor] or right
@@ -97,7 +97,7 @@ class EarlierRuns:
         return [each for each in right if each.gpu == device.gpu] or [each for each in right if each.gpu in GPUS]
 
     def took(self, earlier: Earlier) -> float | None:
-        """Seconds from the start of the attempt that made it to its end; None if several had a share in it."""
+        """Duration of its attempt in seconds; None if several attempts made it."""
         manifest = earlier.manifest
         if manifest.key not in self._took:
             self._took[manifest.key] = _attempt(self.store, manifest) if self.store else None
@@ -105,7 +105,7 @@ class EarlierRuns:
 
     @cached_property
     def pieces(self) -> int | None:
-        """Size of the vocabulary; None if it isn't known before it is made."""
+        """Size of the vocabulary; None means not known yet."""
         config = self.plan.graph.configs(VocabularyConfig)[0]
         if self.store and (found := realizations.find(self.store, config.STAGE, config.derivation().key)):
             return found.manifest.results.get("pieces")
@@ -116,7 +116,7 @@ class EarlierRuns:
 
     @cached_property
     def shapes(self) -> dict[str, tuple[int, int]]:
-        """Sequence length and predictions of a corpus, by key: a milestone knows only its corpus' key."""
+        """Key of a corpus → (sequence length, predictions); a milestone has only its corpus' key."""
         ours = self.plan.graph.configs(CorpusConfig)[0]
         found = {earlier.manifest.key: earlier.config["corpus"] for earlier in self.earlier("corpus")}
         found[ours.derivation().key] = ours.corpus.model_dump(mode="json")
@@ -134,7 +134,7 @@ def _all(store: ObjectStore, stage: str) -> list[Earlier]:
             asked = json.loads(store.get(f"{place}{realizations.DERIVATION}")[0])
             return Earlier(dict(asked["resolved"]), dict(asked["inputs"]), manifest)
         except (BertlineError, ValueError, KeyError, TypeError):
-            return None  # damaged ones are for `bertline store verify`; there is nothing to learn from them
+            return None  # `bertline store verify` reports damaged ones
 
     return list(filter(None, parallel.each(earlier, [found.name for found in newest])))
 
