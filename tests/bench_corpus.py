@@ -2,7 +2,7 @@
 
 Each contender is a process of its own, from its start to its end. They take turns, so that a machine which others use
 too slows all of them alike; medians of the turns. CPU seconds are user and system time of the process and all its
-children, and tell more than the clock on such a machine. Memory is the peak of the whole tree, sampled every 20 ms,
+children, and tell more than the clock on such a machine. Memory is the peak of the whole tree, sampled every 100 ms,
 with what processes share counted once (PSS).
 
 Input: 206 pages of real English Wikipedia, several times under other page ids, and prose of featured articles, once;
@@ -175,7 +175,7 @@ def run(contender: Contender, folder: Path) -> None:
             if pid:
                 break
             most = max(most, memory(psutil.Process(process.pid)))
-            time.sleep(0.02)
+            time.sleep(0.1)
         wall = time.perf_counter() - begun
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
