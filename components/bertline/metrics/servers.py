@@ -1,8 +1,8 @@
 """HTTP for metrics and health: prometheus_client's WSGI app with /healthz beside it, on a few threads.
 
-However many clients there are, training loses little: `THREADS` of them are served at a time, one more is accepted
-every `PAUSE_S`, its time is over after `DEADLINE_S`, and a page of metrics is made at most once in `FRESH_S`. Whoever
-comes in a storm waits in the kernel's queue, which costs nothing here.
+Any number of clients costs training little: `THREADS` clients are served at a time, one more is accepted every
+`PAUSE_S` and closed after `DEADLINE_S`, and a page of metrics is made at most once in `FRESH_S`. Other clients wait in
+the kernel's queue, which costs nothing.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ DEADLINE_S = 5.0
 PAUSE_S = 0.01
 FRESH_S = 1.0
 LOOK_S = 0.05
-"""Between two looks whether a page was sent."""
+"""Seconds between two checks whether a page was sent."""
 QUEUE = 128
 
 
@@ -43,7 +43,7 @@ class Page:
     headers: tuple[tuple[str, str], ...]
     body: bytes
     made_at: float | None = None
-    """Of metrics: when, on the monotonic clock."""
+    """When the metrics were made, by the monotonic clock; None for other pages."""
 
 
 class Pages:
@@ -53,31 +53,31 @@ class Pages:
         self._app, self._find = make_wsgi_app(registry, disable_compression=True), find
         self._lock = threading.Lock()
         self._made: dict[str, Page] = {}
-        """By content type."""
+        """Content type → page."""
         self._seen_at: float | None = None
-        """When the newest metrics that somebody has were made; None if nobody has any."""
+        """When the newest sent metrics were made; None if none were sent."""
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterator[bytes]:
         """Answer one request."""
         try:
             page = self._page(environ)
-        except Exception as error:  # noqa: BLE001 - a page that can't be made ends neither server nor training
+        except Exception as error:  # noqa: BLE001 - no error of a page may end server or training
             page = _page("500 Internal Server Error", "text/plain; charset=utf-8", f"{error!r}\n".encode())
         start_response(page.status, [*page.headers, ("Content-Length", str(len(page.body)))])
         yield page.body
-        # The server comes back for more after it has sent this.
+        # The server asks for the next part after it has sent this one.
         if page.made_at is not None:
             self._seen_at = max(page.made_at, self._seen_at or page.made_at)
 
     def wait_until_seen(self, seconds: float, told: threading.Event) -> None:
-        """Until somebody has the metrics as they are now; not at all if nobody ever had any.
+        """Wait until the current metrics were scraped; returns at once if no metrics were ever scraped.
 
         Args:
-            seconds: At most.
-            told: Ends it.
+            seconds: Wait so long at most.
+            told: Ends the wait.
         """
         now = time.monotonic()
-        self._made = {}  # what was made before isn't what is wanted
+        self._made = {}  # forget older pages
         while self._seen_at is not None and self._seen_at < now and time.monotonic() < now + seconds:
             if told.wait(LOOK_S):
                 return
@@ -98,7 +98,7 @@ class Pages:
             return made
 
     def _metrics(self, environ: "WSGIEnvironment", made_at: float | None = None) -> Page:
-        """What prometheus_client answers."""
+        """The answer of prometheus_client."""
         heads: list[tuple[str, list[tuple[str, str]]]] = []
         body = b"".join(self._app(environ, lambda status, headers: heads.append((status, headers))))
         ((status, headers),) = heads
@@ -126,7 +126,7 @@ def _page(status: str, kind: str, body: bytes) -> Page:
 
 
 class Server(WSGIServer):
-    """Listens as soon as it is made. Raises OSError if it can't."""
+    """Listens from its creation; raises OSError if it can't."""
 
     request_queue_size = QUEUE
 
@@ -141,7 +141,7 @@ class Server(WSGIServer):
             thread.start()
 
     def server_bind(self) -> None:
-        """Without the name of this machine, for which others ask a name server."""
+        """Bind without looking up this machine's name."""
         socketserver.TCPServer.server_bind(self)
         host, self.server_port = self.server_address[:2]
         self.server_name = str(host)
@@ -150,30 +150,30 @@ class Server(WSGIServer):
     def close(self) -> None:
         """Stop listening."""
         self._closed = True
-        self.socket.shutdown(socket.SHUT_RDWR)  # which wakes the thread that accepts
+        self.socket.shutdown(socket.SHUT_RDWR)  # wakes the accepting thread
         for thread in self._threads:
             thread.join()
         self.server_close()
 
     def _serve(self) -> None:
-        """One client after the other; each of the threads does that."""
+        """Serve one client after the other; runs in each thread."""
         while True:
             with self._accepting:
                 if self._closed:
                     return
                 try:
                     connection, address = self.get_request()
-                except OSError:  # it is gone already, or this process has too many files open
+                except OSError:  # the client has left, or this process has too many open files
                     continue
                 finally:
                     time.sleep(PAUSE_S)
-            with contextlib.suppress(Exception):  # a client's trouble is its own
+            with contextlib.suppress(Exception):  # an error of a client must not affect others
                 self.finish_request(connection, address)
             self.shutdown_request(connection)
 
 
 class _Handler(WSGIRequestHandler):
-    """Of one request; says nothing in the task's log."""
+    """Handles one request; writes nothing into the task's log."""
 
     def setup(self) -> None:
         super().setup()
@@ -184,7 +184,7 @@ class _Handler(WSGIRequestHandler):
 
 
 class _Received(io.RawIOBase):
-    """What a client sends until `DEADLINE_S` are over, byte by byte or at once."""
+    """The bytes that a client sends within `DEADLINE_S`."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection, self._until = connection, time.monotonic() + DEADLINE_S

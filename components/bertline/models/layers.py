@@ -3,9 +3,9 @@
 Sources: official/nlp/modeling/layers/transformer_encoder_block.py, layers/masked_lm.py and networks/bert_encoder.py of
 tf-models-official 2.20; MultiHeadAttention of tf_keras; Vaswani et al. 2017; Devlin et al. 2018.
 
-Activations lie flat, [rows, width] with rows = batch · length, so that a product over them is one product of two
-matrices. Products take and give the type that they are told, and sum in float32; sums, LayerNorm, softmax, losses and
-what runs along the residual are float32. `rows` and `columns` after an activation are `Dropout.noise` for it.
+Activations are flat, [rows, width] with rows = batch · length, so that a product over them is one product of two
+matrices. Products have inputs and outputs of the given type and sum in float32; sums, LayerNorm, softmax, losses and
+the residual are float32. `rows` and `columns` after an activation are `Dropout.noise` for it.
 """
 
 import math
@@ -17,7 +17,7 @@ from bertline.models import dropouts
 from bertline.models.clusters import fused, jitted
 
 EPSILON = 1e-12  # of LayerNorm, as in BERT
-ABSENT = -1e9  # is added to the score of a padded position, as Keras does
+ABSENT = -1e9  # added to the score of a padded position, as in Keras
 
 
 def product(values: Any, kernel: Any, compute: Any) -> Any:
@@ -41,7 +41,7 @@ def embed(
 
 @fused
 def split_heads(values: Any, bias: Any, like: Any, *, heads: int, parts: int) -> list[Any]:
-    """Add the bias, and lay out each of `parts` projections as attention's products want it.
+    """Add the bias, and transpose each of `parts` projections for attention's products.
 
     Shapes: values [rows, parts · hidden], bias [parts · hidden], like [batch, length] (for its shape alone) →
     `parts` times [batch, heads, length, hidden / heads].
@@ -91,9 +91,9 @@ def activate_and_norm(values: Any, bias: Any, gamma: Any, beta: Any) -> Any:
 def predict(logits: Any, bias: Any, ids: Any, weights: Any, *, compiled: bool) -> tuple[Any, Any]:
     """Cross-entropy in nats, and the number of right predictions, each a sum weighted by `weights`.
 
-    Of several largest logits each counts as the predicted one. Shapes: logits [rows, pieces], bias [pieces], ids and
-    weights [rows] → two scalars. On the way back the softmax comes from the logarithms of the sums: the largest
-    activation of the model isn't summed up again.
+    If several logits are the largest, each counts as predicted. Shapes: logits [rows, pieces], bias [pieces], ids and
+    weights [rows] → two scalars. The gradient computes the softmax from the logarithms of the sums, so the
+    model's largest activation isn't summed again.
     """
 
     def operation(logits: Any, bias: Any) -> Any:
@@ -141,6 +141,6 @@ def _normal(values: Any, gamma: Any, beta: Any) -> Any:
 
 
 def _gelu(values: Any) -> Any:
-    """The approximation by tanh, as the Model Garden takes it (Hendrycks and Gimpel 2016, section 2)."""
+    """The approximation by tanh, as in the Model Garden (Hendrycks and Gimpel 2016, section 2)."""
     inner = math.sqrt(2 / math.pi) * values * (1 + 0.044715 * tf.square(values))
     return 0.5 * values * (1 + tf.tanh(inner))

@@ -1,11 +1,10 @@
-"""Rolling checkpoints: what an attempt at pre-training or fine-tuning saves on the way, and the next one goes on from.
+"""Rolling checkpoints of pre-training and fine-tuning, from which the next attempt continues.
 
     rolling/<step>.safetensors   arrays by name
-    rolling/latest.json          written after it: the file's size and checksum, and a document; the commit marker.
-                                 `earlier` has the same of the one before
+    rolling/latest.json          written after it, the commit marker: the file's size and checksum, and a document.
+                                 `earlier` has the same for the previous checkpoint
 
-A checkpoint counts only if `latest.json` names it. The last two are kept: if the newest is damaged, the one before it
-costs less than to begin again.
+A checkpoint is valid only if `latest.json` names it. The last two are kept, in case the newest one is damaged.
 """
 
 import contextlib
@@ -27,20 +26,20 @@ if TYPE_CHECKING:
 FORMAT = 1
 LATEST = "latest.json"
 KEPT = 2
-"""Checkpoints that are in the store, the newest included."""
+"""Number of checkpoints in the store."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A restored one."""
+    """A restored checkpoint."""
 
     document: dict[str, Any]
-    """What has been reached beside the arrays."""
+    """The progress besides the arrays."""
     values: "Arrays"
 
 
 def put(build: Build, step: int, values: "Arrays", document: dict[str, Any]) -> int:
-    """Save one, and delete all but the last `KEPT`; its size in bytes.
+    """Save a checkpoint, and delete all but the last `KEPT`; return its size in bytes.
 
     Raises:
         OutageError: the store can't be reached.
@@ -57,12 +56,12 @@ def put(build: Build, step: int, values: "Arrays", document: dict[str, Any]) -> 
         file = staging.put(build.impatient, build.prefix, path, name)
     finally:
         path.unlink(missing_ok=True)
-    # What is at this step or after it was damaged, or the attempt wouldn't be here again.
+    # A checkpoint at this step or later must be damaged; otherwise the attempt wouldn't have come here again.
     before = [each for each in _entries(_latest(build.impatient, build.prefix)) if each["progress"]["step"] < step]
     newest, *earlier = [{"file": file.model_dump(), "progress": document}, *before][:KEPT]
     build.roll(LATEST, {"format": FORMAT, **newest, "earlier": earlier})
     kept = {f"{build.prefix}{each['file']['path']}" for each in (newest, *earlier)}
-    with contextlib.suppress(BertlineError):  # it is saved; those before it go with the next one
+    with contextlib.suppress(BertlineError):  # it is saved; the next one deletes older ones
         for found in build.impatient.list(f"{build.prefix}{ROLLING}"):
             if found.name.endswith(".safetensors") and found.name not in kept:
                 build.impatient.delete(found.name)
@@ -70,10 +69,10 @@ def put(build: Build, step: int, values: "Arrays", document: dict[str, Any]) -> 
 
 
 def restore(build: Build) -> Checkpoint | None:
-    """The newest one of an earlier attempt that isn't damaged, None if there is none at all.
+    """The newest undamaged checkpoint of an earlier attempt; None if there is no checkpoint.
 
     Raises:
-        DamagedError: the bytes of none are those that were written; it names the newest.
+        DamagedError: all checkpoints are damaged; names the newest.
     """
     from bertline.models import encoders
 
@@ -99,7 +98,7 @@ def restore(build: Build) -> Checkpoint | None:
 
 
 def step(store: ObjectStore, prefix: str) -> int | None:
-    """Of what attempts at a result left at its place in the store, without TensorFlow; None if they left nothing."""
+    """Step of the newest checkpoint of a result, without TensorFlow; None if there is none."""
     latest = _latest(store, prefix)
     return int(latest["progress"]["step"]) if latest else None
 
@@ -112,7 +111,7 @@ def _latest(store: ObjectStore, prefix: str) -> dict[str, Any] | None:
 
 
 def _entries(latest: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
-    """File and progress of each checkpoint that there is, the newest first."""
+    """File and progress of each checkpoint, the newest first."""
     if latest:
         yield {"file": latest["file"], "progress": latest["progress"]}
         yield from latest.get("earlier", [])

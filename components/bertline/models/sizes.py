@@ -1,13 +1,13 @@
-"""How large a model and its checkpoints are, from shapes alone: no TensorFlow, nothing built."""
+"""Sizes of a model and its checkpoints, computed from shapes without TensorFlow."""
 
 from bertline.experiment.specs import Model
 
 FLOAT = 4
-"""Bytes of one float32, which all weights and optimizer slots are."""
+"""Bytes of a float32; all weights and optimizer slots have this type."""
 
 
 def parameters(model: Model, pieces: int, *, next_sentence: bool = True) -> dict[str, int]:
-    """Numbers of weights, as `pretrain` counts them, from shapes alone.
+    """Numbers of weights, counted as in `pretrain`.
 
     For 6 layers of BERT-Mini's width and 30,522 pieces: 12,750,080 in the encoder and 97,340 in the heads.
     """
@@ -27,8 +27,8 @@ def parameters(model: Model, pieces: int, *, next_sentence: bool = True) -> dict
 
 
 def checkpoint_bytes(model: Model, pieces: int, *, next_sentence: bool = True) -> int:
-    """Size of a milestone, and of a rolling checkpoint: weights, and AdamW's two slots for each that is trained."""
+    """Bytes of a milestone or a rolling checkpoint: weights, and AdamW's two slots for each trained weight."""
     total = parameters(model, pieces, next_sentence=next_sentence)["total"]
-    pooler = model.hidden * model.hidden + model.hidden  # next sentences alone train it
+    pooler = model.hidden * model.hidden + model.hidden  # only NSP trains it
     trained = total if next_sentence else total - pooler
     return FLOAT * (total + 2 * trained)

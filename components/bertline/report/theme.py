@@ -1,8 +1,8 @@
-"""The look of all charts, in the report and on the monitoring page; `templates/report.css` is that of both pages.
+"""The theme of all charts, in the report and on the monitoring page; `templates/report.css` is the style of both pages.
 
 Text, axes and limits are `currentColor`, so that a chart follows its page from light to dark. The models' colours have
-a contrast of at least 3:1 with both backgrounds. In the report every model has a shape of its own too, for readers who
-don't see colours or print without.
+a contrast of at least 3:1 with both backgrounds. In the report every model also has its own shape, for readers who
+don't see colours.
 """
 
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,14 +16,14 @@ Line = Literal["line", "dashed", "points", "limit"]
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif"
 COLORS = ("#2f7fd1", "#d9660f", "#2a9461", "#a45fd0", "#d64a5f", "#8a7a1f", "#17909e", "#c2559c")
-"""Of models and runs; the ninth has the first one's."""
+"""Colours of models and runs; the ninth one has the first colour again."""
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "triangle-left")
 AREAS = ("#7a8794", "#9fb1c4", "#2a9461", "#a45fd0", "#c9a227", "#57616b")
-"""Colours of areas that lie side by side, such as a task's phases."""
+"""Colours of adjacent areas, such as a task's phases."""
 DASHES: dict[Line, list[float]] = {"line": [1, 0], "dashed": [5, 3], "points": [1.5, 3], "limit": [7, 4]}
 WIDTHS: dict[Line, float] = {"line": 1.8, "dashed": 1.4, "points": 1.8, "limit": 1.2}
 FAINT = 0.55
-"""Opacity of what stands behind."""
+"""Opacity of elements in the background."""
 
 Size = Literal["figure", "panel"]
 """A figure has the page's width, a panel a part of it."""
@@ -87,8 +87,8 @@ def spec(chart: "AnyChart", size: Size, **properties: Any) -> dict[str, Any]:
 
     Args:
         chart: The chart.
-        size: Of its text.
-        **properties: Of the whole chart, such as width and height.
+        size: Size of its text.
+        **properties: Properties of the whole chart, such as width and height.
     """
     made: dict[str, Any] = chart.properties(background="transparent", **properties).to_dict()
     return made | {"config": config(size)}

@@ -1,7 +1,6 @@
-"""What becomes of a dump's first articles, by the code of the stages: prose, sentences, pieces, examples.
+"""Processes a dump's first articles with the stages' code: prose, sentences, pieces, examples.
 
-Only the beginning of the dump is read. The templates whose text isn't known are counted, and [UNK] too, in more
-articles than are shown.
+Only the beginning of the dump is read. Unknown templates and [UNK] are counted in more articles than are shown.
 """
 
 import itertools
@@ -25,21 +24,21 @@ from bertline.wikipedia import dumps, extraction
 from bertline.wikipedia.pages import Page
 
 MOST = 64 << 20
-"""Bytes of a dump in which articles are looked for."""
+"""Bytes of a dump in which to look for articles."""
 
 ARTICLES = 200
-"""From the dump's beginning, in which templates and [UNK] are counted: a second or two."""
+"""Number of articles in which templates and [UNK] are counted; this takes one or two seconds."""
 
 
 @dataclass(frozen=True)
 class Masked:
-    """A position of an example that is predicted."""
+    """A masked position of an example."""
 
     position: int
     piece: str
-    """What stands in the text."""
+    """The piece in the text."""
     shown: str
-    """What stands in the example: mostly [MASK], else the piece itself or another one."""
+    """The piece in the example: usually [MASK], else the piece itself or another one."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class Example:
     """One of the examples that begin in a document."""
 
     pieces: tuple[str, ...]
-    """Without padding, as the model sees them."""
+    """The example's pieces without padding."""
     masked: tuple[Masked, ...]
     is_random_next: bool
     """True if segment B comes from another document."""
@@ -55,7 +54,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Article:
-    """What becomes of one article."""
+    """One article, step by step."""
 
     id: int
     title: str
@@ -64,42 +63,42 @@ class Article:
     """Paragraphs."""
     sentences: tuple[str, ...]
     pieces: tuple[tuple[str, ...], ...]
-    """Of each sentence."""
+    """The pieces of each sentence."""
     example: Example | None
     """None if no example begins in it."""
 
 
 @dataclass(frozen=True)
 class Preview:
-    """What becomes of a dump's first articles."""
+    """A dump's first articles, with counts."""
 
     articles: tuple[Article, ...]
     looked_at: int
-    """Articles in which the following is counted."""
+    """Number of articles for the following counts."""
     dropped_templates: dict[str, int]
-    """Templates in sentences whose text isn't known, the most frequent first."""
+    """Name → number of unknown templates in sentences, the most frequent first."""
     unknown_share: float
-    """Of [UNK] among the pieces."""
+    """Share of [UNK] among the pieces."""
     is_trained_here: bool
-    """True if the pieces are those of a vocabulary trained on these articles alone."""
+    """True if the vocabulary was trained only on these articles."""
 
 
 def preview(corpus: Corpus, vocabulary: Vocabulary, count: int, work: Path) -> Preview:
-    """The first so many articles.
+    """Process the first articles.
 
     Args:
-        corpus: With a dump on this machine, or on a server that gives parts of files.
-        vocabulary: A file, or one to train: then it is trained on what is read here.
-        count: Articles to show.
-        work: For samples and downloads.
+        corpus: Settings with a dump on this machine, or on a server that supports ranges.
+        vocabulary: A file, or a vocabulary to train; it is trained on these articles only.
+        count: Number of articles to show.
+        work: Folder for samples and downloads.
 
     Raises:
         UserError: the dump, the vocabulary or the templates' table can't be read; there is no article.
-        TransientError: a server was tried for a while.
+        TransientError: a server failed repeatedly.
     """
     dump, size = _dump(corpus.dump, work)
     templates = corpus.templates.fetch(work) if corpus.templates else None
-    dumps.check(dump, "skip")  # of a dump that was cut off the beginning is as good
+    dumps.check(dump, "skip")  # the beginning of an incomplete dump is good enough
     read = extraction.Read()
     part = dumps.Slice(0, 0, min(size, MOST))
     found = list(itertools.islice(extraction.found(dump, part, corpus, read, templates), max(count, ARTICLES)))
@@ -136,7 +135,7 @@ def preview(corpus: Corpus, vocabulary: Vocabulary, count: int, work: Path) -> P
 
 
 def _dump(source: Source, work: Path) -> tuple[dumps.Dump, int]:
-    """The dump and its bytes; elsewhere it isn't fetched as a whole."""
+    """The dump and its size in bytes; a remote dump isn't downloaded as a whole."""
     if source.is_local or source.is_sample or source.member:
         path = source.fetch(work) if source.member else source.look(work)
         return path, path.stat().st_size

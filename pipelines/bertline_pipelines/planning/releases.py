@@ -1,8 +1,8 @@
-"""Which dump of Wikimedia's an experiment means: its date, if the file says `latest`, and its published sha1.
+"""Finds the date of a Wikimedia dump `latest`, and its published sha1.
 
-It is looked up once. The first `run` or `submit` writes the answer into the store, with the experiment, and from then
-on the store is asked: `latest` stays the dump that it was, until the experiment's file names another one by its date.
-An experiment that was run before there were look-ups stays as it was, too, and so do its keys.
+They are looked up once: the first `run` or `submit` writes them into the store with the experiment, and later commands
+read them there. So `latest` stays the same dump until the experiment's file names another date. Older experiments
+without a look-up keep their keys.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,13 +22,13 @@ def resolved(
     """The experiment with dates and checksums, and a sentence for each that was found.
 
     Args:
-        experiment: As its file has it.
-        store: Gives the store, if there is something to look up; None if it can't be asked.
-        may_be_unknown: If it is no failure that the server can't be reached: the dump stays as it is.
+        experiment: The experiment from its file.
+        store: Returns the store, if there is something to look up; None if it can't be read.
+        may_be_unknown: If the server can't be reached, keep the dump unchanged instead of failing.
 
     Raises:
-        UserError: nothing tells what `latest` is.
-        TransientError: the server was asked for a while.
+        UserError: the date of `latest` can't be found.
+        TransientError: the server failed repeatedly.
     """
     if not any(map(releases.has_more, experiment.sources())):
         return experiment, []
@@ -45,7 +45,7 @@ def resolved(
         except TransientError as error:
             if not may_be_unknown:
                 raise
-            said[f"{source.url} can't be looked up now, so the keys of what is made of it aren't known: {error}"] = None
+            said[f"{source.url} can't be looked up now, so its results' keys aren't known: {error}"] = None
             return source
         if found != source:
             stays = f"as the store has it since the experiment's first run ({place.uri})" if place and known else ""
@@ -56,11 +56,11 @@ def resolved(
 
 
 def _known(name: str, store: ObjectStore) -> Iterator[tuple[str, Source]]:
-    """What the store's versions of the experiment mean, by URL as the file has it; of several the newest comes last."""
+    """(URL in the file, source) of all versions of the experiment in the store; the newest version is last."""
     for reference in sorted(references.read(store, name), key=lambda version: version.submitted):
         try:
             experiment = graphs.read(store, reference).experiment
         except BertlineError:
-            continue  # an older bertline's
+            continue  # written by an older bertline
         for source in experiment.sources():
             yield source.asked or source.url, source
