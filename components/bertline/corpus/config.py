@@ -19,7 +19,7 @@ class CorpusConfig(StageConfig):
     number of unknown ones in sentences}, the 50 most frequent, and `shards`: {path: examples}.
     Measurements: `worker_s` is the sum of the workers' seconds for all units, over all pods and attempts;
     `words_per_worker_s` is computed from it. `seconds` (wall-clock), `workers` and `units` (how many it did itself) are
-    those of the attempt that finished.
+    those of the attempt that finished. `downloads`: {URL of the dump: which state of it, see `corpus.inputs`}.
 
     Raise ALGORITHM_VERSION if the bytes change; they depend on `wikipedia`, `text`, `corpus.instances` with its
     `randomness`, `segments` and `masks`, `corpus.buckets`, `examples.shards` and `examples.tfrecords`.

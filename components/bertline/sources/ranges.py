@@ -165,7 +165,7 @@ def _is_web(url: str) -> bool:
 
 
 def _look_at_web(url: str) -> RangedFile | None:
-    tries = downloads.Tries(url, _patience())
+    tries = downloads.Tries(url, downloads.PATIENCE)
     with connections.session() as session:
         while True:
             try:
@@ -224,7 +224,7 @@ def _is_packed(answer: requests.Response) -> bool:
 
 
 def _patience() -> Patience:
-    """Pods that read side by side are sent away for a while, and each has work to lose."""
+    """For a file that was there: pods that read side by side are sent away for a while, and each has work to lose."""
     patience = downloads.PATIENCE
     return replace(patience, lasts_s=10 * patience.lasts_s, asked_s=10 * patience.asked_s)
 
