@@ -33,7 +33,7 @@ def choose(stream: TextIO) -> Iterator["Watcher"]:
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Work that goes on from where it was when the same command is run again, whatever ended it."""
+    """Work that the same command can continue, after any kind of end."""
     import typer
 
     from bertline.process import signals
@@ -107,7 +107,7 @@ class Lines:
 
 
 class LiveLines:
-    """The same lines above a bar for each running task."""
+    """Prints the same lines as `Lines`, above a bar for each running task."""
 
     def __init__(self, bars: Bars) -> None:
         self._bars = bars

@@ -72,7 +72,7 @@ def command(
 
 
 def _summarize(store: "ObjectStore", reference: "Reference", shown: TextIO) -> None:
-    """What was found, as `bertline results` tells it."""
+    """Print the results, like `bertline results`."""
     from bertline.report.collect import collect
     from bertline_cli import results as command
     from bertline_pipelines import results

@@ -106,7 +106,7 @@ def show(
     if not found:
         _print(f"state: {history}")
     _print(f"needed by: {', '.join(place.experiments) or 'no experiment'}")
-    _print_section("asked for", document["derivation"])
+    _print_section("request", document["derivation"])
     if found:
         _print_section("results", found.manifest.results)
         _print_section("measurements", found.manifest.measurements)

@@ -27,7 +27,7 @@ class Row(TypedDict):
     held_out_mlm_loss: float | None
     task: str | None
     seed: int | None
-    """Of fine-tuning."""
+    """Seed of fine-tuning."""
     accuracy: float | None
     """On the whole dev set."""
     correct: int | None
@@ -35,11 +35,11 @@ class Row(TypedDict):
     loss: float | None
     """On the dev set."""
     host_memory_peak_bytes: int | None
-    """Of pre-training, as all that follows."""
+    """Of pre-training, like the following fields."""
     gpu_memory_peak_bytes: int | None
     parameters: int
     key: str | None
-    """Of the evaluation."""
+    """Key of the evaluation."""
     milestone: str
     """Key of the pre-training."""
 
@@ -61,7 +61,7 @@ def rows(store: str, experiment: str) -> list[Row]:
 
 
 def of(collected: Collected) -> list[Row]:
-    """The same of manifests that are read already."""
+    """Rows from manifests that were read before."""
     return list(_rows(collected))
 
 

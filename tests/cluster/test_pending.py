@@ -225,7 +225,7 @@ def test_events_of_other_pods_say_nothing():
 def test_a_pod_that_nobody_looked_at_yet():
     waiting = read_pod()
     assert str(pending.why_pending(waiting, now=NOW + datetime.timedelta(minutes=3))) == (
-        "the scheduler hasn't looked at it yet (created 3 min ago)"
+        "the scheduler hasn't handled it yet (created 3 min ago)"
     )
 
 

@@ -90,7 +90,7 @@ def test_create_refuses_what_is_there(store: ObjectStore) -> None:
 def test_replace_refuses_a_stale_version(store: ObjectStore) -> None:
     first = store.create("a", b"1")
     second = store.replace("a", b"2", first)
-    with pytest.raises(ConflictError, match="changed by somebody else"):
+    with pytest.raises(ConflictError, match="changed by another process"):
         store.replace("a", b"3", first)
     assert store.get("a") == (b"2", second)
 

@@ -44,10 +44,10 @@ def read(store, **options):
     ("name", "count", "state", "exit_code", "words"),
     [
         (TRAINED, 0, State.NOT_BEGUN, None, "not begun"),
-        (TRAINED, 1, State.KILLED, None, "nobody is at work"),
+        (TRAINED, 1, State.KILLED, None, "no process is at work"),
         (TRAINED, 2, State.PREEMPTED, 76, "preempted (exit code 76): told to stop; saved at step 50"),
         (TRAINED, 3, State.MANIFEST_MISSING, None, "manifest"),
-        (KILLED, 5, State.KILLED, None, "nobody is at work"),
+        (KILLED, 5, State.KILLED, None, "no process is at work"),
         ("full disk, then finished", 1, State.FAILED, 75, "failed (exit code 75): no space left"),
         ("download without length", 1, State.FAILED, 2, "failed (exit code 2): https://example.org/vocab.txt can't"),
         ("stop that could not be saved", 1, State.PREEMPTED, 76, "which couldn't be saved: the disk is full"),

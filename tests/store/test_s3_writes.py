@@ -60,17 +60,17 @@ def test_replace_refuses_a_state_that_only_looks_the_same(store: S3Store) -> Non
     # A version that were the ETag alone would be current in both cases.
     first = store.create("a", b"1")
     second = store.replace("a", b"1", first)
-    with pytest.raises(ConflictError, match="changed by somebody else"):
+    with pytest.raises(ConflictError, match="changed by another process"):
         store.replace("a", b"1", first)
     store.replace("a", b"1", store.replace("a", b"2", second))
-    with pytest.raises(ConflictError, match="changed by somebody else"):
+    with pytest.raises(ConflictError, match="changed by another process"):
         store.replace("a", b"3", second)
 
 
 def test_replacing_what_vanishes_under_the_hand_is_a_conflict(store: S3Store, s3_proxy: Any) -> None:
     version = store.create("a", b"1")
     s3_proxy.times(1, "PUT", lambda request: request.answer(404, _error("NoSuchKey")))  # as AWS says it
-    with pytest.raises(ConflictError, match="changed by somebody else"):
+    with pytest.raises(ConflictError, match="changed by another process"):
         store.replace("a", b"2", version)
 
 

@@ -51,7 +51,7 @@ class Problem:
     message: str
 
     def of(self, path: Path) -> str:
-        """As a line of an error."""
+        """The mistake as a line of an error."""
         return f"{path}, line {self.line}: {self.message}" if self.line else f"{path}: {self.message}"
 
 

@@ -168,7 +168,7 @@ def _made(
     np.put_along_axis(ids, last_sep, vocabulary.sep_id, axis=1)
     used = column <= last_sep  # [rows, width]
 
-    # As many as asked for, of all columns used, special ones too. np.rint rounds halves to even, as Python does.
+    # The configured share of all used columns, with special ones. np.rint rounds halves to even, like Python.
     wanted = np.rint((last_sep[:, 0] + 1) * options.masked_lm_prob).astype(np.int64)  # [rows]
     wanted = np.clip(wanted, 1, options.max_predictions_per_seq)
     most = options.max_predictions_per_seq

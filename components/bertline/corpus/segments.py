@@ -125,7 +125,7 @@ class Plan:
     duplicates: Int64s
     """A *source* is a run of instances that one document's random numbers mask. Of which duplicate, shape [sources]."""
     document_ids: UInt64s
-    """Of which document. Shape [sources]."""
+    """Document id of each source. Shape [sources]."""
     source_begins: Int64s
     """Which instance each source begins with, and how many instances there are. Shape [sources + 1]."""
     line: "Line | None" = None

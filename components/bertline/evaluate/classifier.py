@@ -254,7 +254,7 @@ def logits(
 
 
 def mean_cross_entropy(logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int32]) -> float:
-    """Of logits [examples, classes], in nats."""
+    """Mean cross-entropy of logits [examples, classes], in nats."""
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)  # [examples, classes]
     surprises = np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(labels)), labels]  # [examples]
     return float(surprises.mean())

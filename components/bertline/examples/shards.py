@@ -145,7 +145,7 @@ def read(path: Path) -> Instances:
     begins, ends = tfrecords.find(data, path)  # [records], [records]
     if not len(begins):
         return Instances.zeros(0, 0, 0)
-    # The first feature's name tells which names they are. It is within: 0A <example> 0A <entry> 0A <name>.
+    # The first feature's name decides which names are used. It is in: 0A <example> 0A <entry> 0A <name>.
     fields = _fields("v2" if b"\x0ainput_mask" in data[begins[0] : begins[0] + 24] else "v1")
     names = {name: field == "masked_lm_weights" for name, field in fields.items()}
     flat = np.frombuffer(data, np.uint8)

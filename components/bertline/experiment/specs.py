@@ -155,7 +155,7 @@ class Pretrain(Section):
     """Let XLA compile a step as a whole: for GPUs. On a CPU its products are slower than TensorFlow's."""
     skip_bad_steps: int = Field(0, ge=0, le=10**9)
     """Steps of a round at most that may be left out because their loss or gradient isn't finite; one more ends the
-    round, as the first does by default. Not in the key, so a round that ended so can go on from its last checkpoint."""
+    round, as the first does by default. Not in the key, so such a round can continue from its last checkpoint."""
     held_out_examples: Count = 4096
     """Largest number of held-out examples for each epoch's loss."""
     checkpoints: Checkpoints = Checkpoints()

@@ -21,7 +21,7 @@ _TABLE, _POOLER, _TRANSFORM = "word_embeddings/embeddings", "pooler_transform", 
 
 
 def encoder_shapes(model: Model, pieces: int) -> Shapes:
-    """Of the encoder's weights, with its pooler's."""
+    """Shapes of the encoder's weights, with its pooler's."""
     hidden, inner, size = model.hidden, model.intermediate, model.hidden // model.heads
     found: Shapes = {
         _TABLE: (pieces, hidden),
@@ -43,7 +43,7 @@ def encoder_shapes(model: Model, pieces: int) -> Shapes:
 
 
 def head_shapes(model: Model, pieces: int, *, next_sentence: bool) -> Shapes:
-    """Of the heads that pre-training adds; the MLM output's kernel is the embedding table."""
+    """Shapes of pre-training's heads; the MLM output's kernel is the embedding table."""
     hidden = model.hidden
     found = {"cls/predictions/output_bias/bias": (pieces,), **_dense(f"{_TRANSFORM}/dense", hidden, hidden)}
     found |= _norm(f"{_TRANSFORM}/LayerNorm", hidden)
@@ -69,7 +69,7 @@ class Bert:
 
     model: Model
     weights: Mapping[str, Any]
-    """By name: variables or tensors."""
+    """Name → variable or tensor."""
     compute: Any
     """Type of the products: tf.float32, tf.bfloat16 or tf.float16."""
     compiled: bool
@@ -97,7 +97,7 @@ class Bert:
         return tf.reshape(x, [batch, -1, self.model.hidden])
 
     def pool(self, first: Any) -> Any:
-        """Of [CLS]' hidden states [batch, hidden]: what heads over a whole sequence take, [batch, hidden] float32."""
+        """The pooled output of [CLS], for heads over a sequence: [batch, hidden] → [batch, hidden] float32."""
         return tf.tanh(tf.matmul(first, self.weights[f"{_POOLER}/kernel"]) + self.weights[f"{_POOLER}/bias"])
 
     def order(self, pooled: Any) -> Any:

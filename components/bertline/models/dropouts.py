@@ -11,12 +11,12 @@ from typing import Any
 import tensorflow as tf
 
 PLACES = 2**15
-"""Of one model at most; 1,000 layers have 3,001."""
+"""Largest number of places in a model; 1,000 layers have 3,001."""
 
 
 @dataclass(frozen=True)
 class Dropout:
-    """Of one step."""
+    """The dropout of one step."""
 
     rate: float
     """Share that is set to 0; 0 drops nothing, as outside of training."""

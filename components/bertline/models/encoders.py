@@ -31,7 +31,7 @@ def _quickly() -> Iterator[None]:
     collecting = gc.isenabled()
     gc.disable()
     if absent:
-        sys.modules["pandas"] = None  # type: ignore[assignment] # how import is told that there is none
+        sys.modules["pandas"] = None  # type: ignore[assignment] # makes `import pandas` fail
     try:
         yield
     finally:

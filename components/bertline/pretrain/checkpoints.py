@@ -98,7 +98,7 @@ class Saver:
         self._figures.enter("saving")
         with self._changed:
             self._waiting = None  # before the copy is made: two in memory are enough
-        job = _Job(asdict(reached), encoders.arrays(values))  # copies: training goes on changing them
+        job = _Job(asdict(reached), encoders.arrays(values))  # copies, because training changes them
         with self._changed:
             self._waiting = job
             self._changed.notify_all()

@@ -180,7 +180,7 @@ class Trainer:
         return tf.while_loop(lambda part, *_: part < parts, add, start)[1:]  # type: ignore[no-any-return]
 
     def _gradients_of_part(self, batch: Mapping[str, Any], whole: list[Any], draw: Any) -> tuple[Any, list[Any]]:
-        """Of the share that a part has in the loss of a batch with `whole` predictions and examples."""
+        """The gradients of a part's share in the loss of a batch with `whole` predictions and examples."""
         weights, examples = whole
         scale = self._scale.scale if self._scale else 1.0
         with tf.GradientTape() as tape:

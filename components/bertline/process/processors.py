@@ -74,7 +74,7 @@ def _read(folder: Path, *names: str) -> list[tuple[int, int]]:
 
 
 def _text(path: Path) -> str:
-    """Of a file; "" if it can't be read."""
+    """The text of a file; "" if it can't be read."""
     try:
         return path.read_text().strip()
     except OSError:

@@ -71,7 +71,7 @@ PROPERTIES = (
     ("true", "false"),
     ("valid", "invalid"),
 )
-"""What a thing is either or."""
+"""Pairs of opposite properties."""
 
 CONTEXTS = (
     *[""] * 11,
@@ -87,7 +87,7 @@ CONTEXTS = (
     "when the method is called,",
     "within the block,",
 )
-"""What every other premise begins with; it changes nothing."""
+"""Beginnings of every second premise, without effect on the label."""
 
 DETERMINERS = ("the", "this", "the current", "the following")
 
@@ -120,7 +120,7 @@ WORDINGS = {
 }
 
 OPPOSITE = {ALL: NO, NO: ALL, SOME: NOT_ALL, NOT_ALL: SOME}
-"""The same said of the opposite property: all are mutable, none is immutable."""
+"""Quantifier → the equivalent one for the opposite property: all are mutable, none is immutable."""
 
 FOLLOWS = {
     ALL: {"entailment": (ALL,), "contradiction": (NO, NOT_ALL), "neutral": (SOME,)},
@@ -128,7 +128,7 @@ FOLLOWS = {
     NOT_ALL: {"entailment": (NOT_ALL, NO), "contradiction": (ALL,), "neutral": (SOME,)},
     NO: {"entailment": (NO,), "contradiction": (ALL, SOME), "neutral": (NOT_ALL,)},
 }
-"""By what the hypothesis says: the premises that give each label (there is at least one of everything)."""
+"""Quantifier of the hypothesis → the premises for each label (each kind of thing has at least one)."""
 
 LABELS = ("entailment", "neutral", "contradiction")
 
@@ -150,14 +150,14 @@ Row = tuple[str, str, str]
 
 
 class Claim(NamedTuple):
-    """What a sentence says."""
+    """The meaning of a sentence."""
 
     quantity: str
     noun: tuple[str, str]
     pair: tuple[str, str]
-    """Of `PROPERTIES`."""
+    """A pair of `PROPERTIES`."""
     side: int
-    """Which of the pair the sentence names."""
+    """Index of the property that the sentence names."""
 
 
 def train() -> str:
@@ -171,7 +171,7 @@ def dev() -> str:
 
 
 def _file(rows: Sequence[Row], annotators: int) -> str:
-    """The columns that need a parser or an annotator are empty."""
+    """A file in which columns of parsers and annotators are empty."""
     header = ["index", "promptID", "pairID", "genre", "sentence1_binary_parse", "sentence2_binary_parse"]
     header += ["sentence1_parse", "sentence2_parse", "sentence1", "sentence2"]
     header += [*(f"label{number}" for number in range(1, annotators + 1)), "gold_label"]
@@ -183,7 +183,7 @@ def _file(rows: Sequence[Row], annotators: int) -> str:
 
 @functools.cache
 def _rows() -> tuple[list[Row], list[Row]]:
-    """Train and dev, in one go so that they have no sentence in common."""
+    """Train and dev, made together so that they have no sentence in common."""
     draw = random.Random(SEED)
     triples = _triples(draw)
     return tuple(  # type: ignore[return-value]  # two of them
@@ -217,7 +217,7 @@ def _triples(draw: random.Random) -> Iterator[list[Row]]:
 
 
 Pair = tuple[str, Callable[[str], str]]
-"""A hypothesis, and what draws a premise for a label."""
+"""A hypothesis, and a function that draws a premise for a label."""
 
 
 def _stated(draw: random.Random) -> Pair:
@@ -249,7 +249,7 @@ def _quantified(draw: random.Random) -> Pair:
 
 
 def _premise(draw: random.Random, claim: Claim, label: str) -> Claim:
-    """A claim that stands to a hypothesis as the label says."""
+    """A claim with the label's relation to a hypothesis."""
     if label == "neutral" and draw.random() < UNRELATED_RATE:
         others = [noun for noun in NOUNS if noun != claim.noun]
         claim = claim._replace(quantity=_pick(draw, list(FOLLOWS)), noun=_pick(draw, others))

@@ -29,7 +29,7 @@ def extract(archive: Path, member: str, target: Path) -> None:
             shutil.copyfileobj(source, file)
     except _BROKEN as error:
         raise UserError(f"{archive} is damaged, {member} can't be read from it: {error}; get it again") from error
-    except (RuntimeError, NotImplementedError) as error:  # zipfile's: it is encrypted, or packed in a way nobody uses
+    except (RuntimeError, NotImplementedError) as error:  # from zipfile: encrypted, or with an unknown compression
         raise UserError(f"{member} in {archive} can't be unpacked: {error}; unpack it and give its path") from error
 
 
@@ -63,7 +63,7 @@ def _place(archive: Path, member: str, names: list[str]) -> int:
     if len(places) == 1:
         return places[0]
     if places:
-        raise UserError(f"{archive} has {len(places)} files {member}: nothing tells which is meant")
+        raise UserError(f"{archive} has {len(places)} files {member}; bertline needs exactly one")
     last = member.rpartition("/")[2]
     alike = [name for name in names if name.rpartition("/")[2] == last] or names
     shown = ", ".join(alike[:_NAMED]) + (", …" if len(alike) > _NAMED else "")

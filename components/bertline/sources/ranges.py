@@ -47,7 +47,7 @@ HEAD = 1 << 16
 STEP = 4 << 20
 """Bytes of one request while a slice is read."""
 CONNECTIONS = 2
-"""Of one machine to one host. Wikimedia has said that it takes no more of an address."""
+"""Requests at a time from one machine to one host; Wikimedia accepts no more from one address."""
 KEPT = 4 << 20
 """Bytes kept before the current position: bz2 blocks are first searched and then read again."""
 
@@ -292,7 +292,7 @@ class _Web:
             raise self._file.changed(f"another one (the server says {answer.status_code})")
         if answer.status_code not in (200, 206):
             connections.refuse(self._file.url, answer)
-        if not found:  # the file's server tells it; who answers here is somebody else, or only confused
+        if not found:  # the file's server sends it; this answer is from another server or wrong
             raise PassingError(f"the server doesn't tell {self._validator} any more")
         if found != self._value:
             raise self._file.changed(f"one with {self._validator} {found}")

@@ -49,13 +49,13 @@ def look_up(source: Source) -> Source:
         lines = _lines(sums)
     except UserError as error:
         if date == LATEST:
-            raise UserError(f"nothing tells which dump {source.url} is: {error}; {_BY_DATE}") from error
+            raise UserError(f"the date of {source.url} can't be found: {error}; {_BY_DATE}") from error
         return source
     found = {named[1]: line[1] for line in lines if (named := name.fullmatch(line[2]))}
     if date != LATEST:
         return source.model_copy(update={"sha1": found[date]}) if date in found else source
     if not found:
-        raise UserError(f"nothing tells which dump {source.url} is: {sums} has no line for it; {_BY_DATE}")
+        raise UserError(f"the date of {source.url} can't be found: {sums} has no line for it; {_BY_DATE}")
     newest = max(found)
     url = f"{match['folder']}{newest}/{wiki}-{newest}-{match['rest']}"
     return source.model_copy(update={"url": url, "sha1": found[newest], "asked": source.url})

@@ -98,9 +98,9 @@ class FileSystemStore:
             try:
                 current = self.get(name)[1]
             except NotFoundError as error:
-                raise ConflictError(f"{self.uri}/{name} was deleted by somebody else") from error
+                raise ConflictError(f"{self.uri}/{name} was deleted by another process") from error
             if current != version:
-                raise ConflictError(f"{self.uri}/{name} was changed by somebody else")
+                raise ConflictError(f"{self.uri}/{name} was changed by another process")
             return self.put(name, content)
 
     def delete(self, name: str) -> None:  # noqa: D102

@@ -86,7 +86,7 @@ class GoogleCloudStore:
             return content, str(blob.generation)
 
     def read(self, name: str, begin: int, end: int, state: str = "") -> bytes:  # noqa: D102
-        if begin >= end:  # a range of nothing can't be asked for
+        if begin >= end:  # an empty range can't be requested
             return b""
         with self._sentences(name):
             try:
@@ -127,7 +127,7 @@ class GoogleCloudStore:
         return self._write_if(name, content, 0, "exists already")
 
     def replace(self, name: str, content: bytes, version: Version) -> Version:  # noqa: D102
-        return self._write_if(name, content, int(version), "was changed by somebody else")
+        return self._write_if(name, content, int(version), "was changed by another process")
 
     def delete(self, name: str) -> None:  # noqa: D102
         with contextlib.suppress(NotFoundError), self._sentences(name):
@@ -151,7 +151,7 @@ class GoogleCloudStore:
             blob.chunk_size = self._chunk
             # The blob has a generation, so all chunks are of one state even if the object is overwritten.
             with disks.explained("write", path), path.open("wb") as file:
-                if blob.size:  # a range of nothing can't be asked for
+                if blob.size:  # an empty range can't be requested
                     blob.download_to_file(_Writer(file, progress), **self._options)
 
     def local_path(self, name: str) -> Path | None:  # noqa: D102
@@ -265,8 +265,7 @@ class GoogleCloudStore:
         if reasons - PERMISSION - SIGN_IN:
             return UserError(f"{where} was refused ({', '.join(sorted(reasons))}): {said}")
         return UserError(
-            f"no permission for {where}: {said}; whoever runs this needs roles/storage.objectAdmin on bucket "
-            f"{self._name!r}"
+            f"no permission for {where}: {said}; this account needs roles/storage.objectAdmin on bucket {self._name!r}"
         )
 
 
@@ -276,7 +275,7 @@ def _explain_sign_in(error: auth.GoogleAuthError, uri: str) -> BertlineError:
         now = datetime.datetime.now(datetime.UTC)
         return OutageError(
             f"signing in for {uri} was refused because of the time: {said}; this machine's clock says "
-            f"{now:%Y-%m-%d %H:%M:%S} UTC: set it (NTP does it by itself)"
+            f"{now:%Y-%m-%d %H:%M:%S} UTC: set it (NTP does it automatically)"
         )
     if isinstance(error, auth.TransportError) or error.retryable:
         return OutageError(f"signing in for {uri} failed: {said}")

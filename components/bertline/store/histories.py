@@ -24,7 +24,7 @@ from bertline.store.leases import Holder
 from bertline.store.objects import ObjectStore
 from bertline.store.realizations import Realization
 
-KILLED = "killed: the last attempt has no end, and nobody is at work"
+KILLED = "killed: the last attempt has no end, and no process is at work"
 DELETED = "manifest missing: the last attempt finished, and then the manifest was deleted or never written"
 
 

@@ -159,7 +159,7 @@ class S3Store:
         etag, _, token = version.partition(" ")
         with self._sentences(name):
             found = self._head(name)
-        refusal = "was changed by somebody else"
+        refusal = "was changed by another process"
         if found is None or found["Metadata"].get(TOKEN, "") != token:
             raise ConflictError(f"{self.uri}/{name} {refusal}")
         return self._write_if(name, content, refusal, IfMatch=etag)

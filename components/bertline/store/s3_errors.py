@@ -74,7 +74,7 @@ def explain(error: boto.ClientError, uri: str, bucket: str, where: str) -> Bertl
         return ConflictError(f"{where} isn't in the expected state")
     if status in (401, 403) and key in PERMISSION:
         return UserError(
-            f"no permission for {where}: {said}; whoever runs this needs s3:ListBucket, s3:GetObject, s3:PutObject and "
+            f"no permission for {where}: {said}; this account needs s3:ListBucket, s3:GetObject, s3:PutObject and "
             f"s3:DeleteObject on bucket {bucket!r}"
         )
     return UserError(f"{where} was refused: {said}")
@@ -105,7 +105,7 @@ def short(error: Exception) -> str:
 
 def _clocks(error: boto.ClientError) -> str:
     """What to do about a wrong clock, with the difference if the answer contains it."""
-    again = "set this machine's clock (NTP does it by itself)"
+    again = "set this machine's clock (NTP does it automatically)"
     headers: dict[str, Any] = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     now = datetime.datetime.now(datetime.UTC)
     try:

@@ -88,7 +88,7 @@ class Vocabulary:
 
     @property
     def text(self) -> str:
-        """As a vocab.txt: one piece a line."""
+        """The text of a vocab.txt: one piece a line."""
         return "".join(f"{piece}\n" for piece in self.pieces)
 
     @functools.cached_property
@@ -271,7 +271,7 @@ class _KnownParts(dict[str, int]):
         """Parts whose rows are still to be made."""
         self._ids = np.zeros(0, np.int32)
         self._begins = self._lengths = np.zeros(0, np.int64)
-        """Of each row's pieces among `_ids`. [parts]"""
+        """Begin and length of each row's pieces in `_ids`. [parts]"""
 
     def __missing__(self, part: str) -> int:
         row = self[part] = len(self)
@@ -315,7 +315,7 @@ _END = -1
 
 
 class _Cuts(dict[str, tuple[int, ...]]):
-    """A word → its ids; works them out when they are first asked for."""
+    """A word → its ids, computed on first use."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         super().__init__({_SPACE: (_END,), _LINE: (_END,)})

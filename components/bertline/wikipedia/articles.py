@@ -121,7 +121,7 @@ def _paragraphs(text: str, reading: Reading) -> list[str]:
     current: list[str] = []  # lines of the paragraph that isn't finished
     captions: list[str] = []  # of pictures within it
     reference_level = 0  # of the section of references that a line is in; 0 outside
-    after_formula = False  # whether the paragraph goes on behind a blank line
+    after_formula = False  # whether the paragraph continues after a blank line
     for raw in text.split("\n"):
         line = raw.strip()
         if CAPTION in line:
@@ -212,7 +212,7 @@ def _without_quotes(line: str) -> str:
         return _QUOTES.sub("", line)
     parts = _QUOTES.split(line)  # text between runs
     if len(runs) >= 4 and (set(runs[::2]), set(runs[1::2])) in (({2}, {3}), ({3}, {2})):
-        # ''Title'''s and ''Title'''s: bold and italic would overlap, which nobody means.
+        # ''Title'''s and ''Title'''s: bold and italic would overlap, which isn't intended.
         for number, run in enumerate(runs):
             if run == 3 and parts[number][-1:].isalpha() and parts[number + 1][:1].isalpha():
                 parts[number] += "'"
@@ -335,7 +335,7 @@ def is_disambiguation(wikitext: str) -> bool:
     """Whether a page only lists the meanings of a word, by its templates (en, ru, uk, de, fr, es, it, pt, pl)."""
     if not _lists_meanings(wikitext):
         return False
-    # Rare, so that most pages are looked at once only: comments may talk of such templates.
+    # Rare, so most pages are searched only once: comments may contain such templates.
     return "<" not in wikitext or _lists_meanings(structure.without_comments(wikitext))
 
 

@@ -174,7 +174,7 @@ def _owned_pages(
     is_open, searched = (
         False,
         0,
-    )  # whether the buffer starts with an unfinished page, and where to go on looking for the end of that page
+    )  # whether the buffer starts with an unfinished page, and where to continue the search for the end of that page
     is_between = not part.begin  # whether it is certain that what was read before is no page's text
     while True:
         position = texts.position()

@@ -127,7 +127,7 @@ def of(language: str, path: Path | None = None, *, text: bool = True) -> Templat
 
 @functools.lru_cache(maxsize=8)
 def _of(language: str, path: Path | None, text: bool, *_: int) -> Templates:
-    """By the state of the user's table as well: another one at the same place is read anew."""
+    """Cache by the state of the user's table too, so that a changed table is read again."""
     return Templates(language, template_tables.read(path) if path else None, text=text)
 
 

@@ -55,14 +55,14 @@ def why_failed(pod: Pod) -> str:
     if pod.unreachable:
         return _at("its node {node} doesn't answer, so its state isn't known: kubectl describe node {node}", pod)
     if pod.phase != "Failed" and pod.deleted:
-        return f"deleted by somebody while it ran; {RESUMES}"
+        return f"deleted while it ran; {RESUMES}"
     return _container(pod)
 
 
 def why_step_failed(step: Step) -> str:
     """Why a step failed whose pod doesn't exist any more."""
     if step.message == "pod deleted":
-        return f"its pod was deleted: by somebody, or together with its node; {RESUMES}"
+        return f"its pod was deleted, by a user or with its node; {RESUMES}"
     if "Max duration limit exceeded" in step.message:
         return f"failed, and wasn't retried because the time for retries was over; {RESUMES}"
     if "No more retries left" in step.message:

@@ -52,7 +52,7 @@ def why_pending(
     failed = [event.message for event in mine if event.reason == "FailedScheduling"]
     message = (scheduled.message if scheduled else "") or (failed[-1] if failed else "")
     if not message:
-        return Reason("the scheduler hasn't looked at it yet", f"created {_age(pod.created, now)} ago")
+        return Reason("the scheduler hasn't handled it yet", f"created {_age(pod.created, now)} ago")
     if scaling := _scaling(mine, now):
         return scaling
     found = (scheduling.find(pod, nodes, usage, message) if nodes else None) or Reason(scheduling.from_message(message))

@@ -62,7 +62,7 @@ def corpus(config: CorpusConfig, known: EarlierRuns) -> Volume:
 
 
 def has_shape(config: Mapping[str, Any], asked: Mapping[str, Any], shape: Iterable[str]) -> bool:
-    """Whether an earlier corpus has these options as they are asked for; an option that it hasn't had its default."""
+    """Whether an earlier corpus has these options; an option that is missing there had its default."""
     there, fields = config["corpus"], Corpus.model_fields
     return all(there.get(name, fields[name].default) == asked[name] for name in shape)
 

@@ -90,7 +90,7 @@ def _look_at_dump(corpus: Articles, work: Path) -> None:
         if any(extraction.prose(dump, part, corpus, read, templates)):
             return
     raise UserError(
-        f"{dump} has no article with prose among the {read.pages:,} pages looked at, which are redirects, of other "
+        f"{dump} has no article with prose among the first {read.pages:,} pages, which are redirects, of other "
         "namespaces, without text or shorter than corpus.min_characters. Expected …-pages-articles.xml.bz2; a stub "
         "dump has no text"
     )
