@@ -1,5 +1,7 @@
 """A tiny corpus and a tiny model, made by the real stages."""
 
+import shutil
+
 import pytest
 
 from bertline.store.backends import connect
@@ -49,3 +51,10 @@ def corpus(tmp_path_factory):
 def config(corpus):
     """Two epochs of 12 steps of a tiny model, from scratch."""
     return tiny_corpora.config(*corpus[1:])
+
+
+@pytest.fixture
+def store(corpus, tmp_path):
+    """A copy of the corpus' store: each test starts without milestones."""
+    shutil.copytree(connect(corpus[0]).root, tmp_path / "store")
+    return connect(str(tmp_path / "store"))

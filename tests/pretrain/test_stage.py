@@ -16,10 +16,9 @@ import numpy as np
 import pytest
 
 from bertline.errors import DamagedError, TransientError, UserError
-from bertline.experiment.schedules import Constant, Piece
+from bertline.experiment.schedules import Constant
 from bertline.experiment.specs import Checkpoints
 from bertline.metrics import tasks
-from bertline.models import flops
 from bertline.pretrain import stage
 from bertline.pretrain.stage import run
 from bertline.process import progress, signals
@@ -27,13 +26,6 @@ from bertline.process.signals import Stopped
 from bertline.store import attempts
 from bertline.store.attempts import RecordedAttempt
 from bertline.store.backends import connect
-
-
-@pytest.fixture
-def store(corpus, tmp_path):
-    """A copy of the corpus' store: each test starts without milestones."""
-    shutil.copytree(connect(corpus[0]).root, tmp_path / "store")
-    return connect(str(tmp_path / "store"))
 
 
 @pytest.fixture(scope="session")
@@ -206,37 +198,6 @@ def test_the_checkpoint_before_a_damaged_one_is_used_and_two_damaged_ones_are_na
     assert newest.name in said
 
 
-@pytest.fixture
-def spoiled(monkeypatch):
-    """Step 7 of every training has a loss that is no number, and so has its gradient."""
-    from bertline.pretrain.trainer import Trainer
-
-    train = Trainer.train
-
-    def spoil(self, batch, rates, at):
-        if at <= 7 < at + len(rates):
-            weights = batch["masked_lm_weights"].copy()
-            weights[7 - at, 0, 0] = np.nan
-            batch = batch | {"masked_lm_weights": weights}
-        return train(self, batch, rates, at)
-
-    monkeypatch.setattr(Trainer, "train", spoil)
-
-
-def test_a_bad_step_ends_a_round_unless_it_may_be_left_out(config, store, spoiled, tmp_path):
-    with pytest.raises(UserError, match=r"loss isn't finite at step 7 \(.*gradient norm nan.*step 5 is kept.*skip_bad"):
-        run(config, store)
-    patient = config.model_copy(update={"skip_bad_steps": 1})
-    assert patient.derivation().key == config.derivation().key
-    shutil.copytree(store.root, tmp_path / "fresh", ignore=shutil.ignore_patterns("pretrain"))
-    realization = run(patient, store)  # goes on at step 5
-    assert outcome(realization) == outcome(run(patient, connect(str(tmp_path / "fresh"))))
-    assert all(np.isfinite(list(epoch["train"].values())).all() for epoch in realization.manifest.results["epochs"])
-    [*_, last] = attempts.read(store, realization.prefix)
-    [skipped] = [event for event in last.events if event["event"] == "skipped"]
-    assert (skipped["step"], skipped["gradient_norm"]) == (7, "nan")
-
-
 def _raise_at_once(*_):
     raise RuntimeError("stop")
 
@@ -269,19 +230,6 @@ def test_a_batch_larger_than_the_corpus_is_refused_before_tensorflow(config, sto
         run(wide, store)
 
 
-@pytest.mark.parametrize("held_out", [0, 20])
-def test_weights_that_the_last_step_spoiled_are_no_milestone(config, store, held_out):
-    """Every loss was finite: the one that the last step would have shown isn't taken any more."""
-    *before, last = config.learning_rate
-    rates = (*before, last._replace(end=23), Piece(23, 24, 1e38, 1e38))
-    mistaken = config.model_copy(update={"learning_rate": rates, "held_out_examples": held_out})
-    with pytest.raises(UserError, match=r"the loss isn't finite after step 23 .*learning_rate\.peak"):
-        run(mistaken, store)
-    [attempt] = attempts.read(store, mistaken.derivation().prefix)
-    told = [event["event"] for event in attempt.events if event["event"] != "checkpoint"]  # those come when they are up
-    assert told[-2:] == ["diverged", "failed"]
-
-
 def test_the_log_tells_step_loss_rate_speed_and_time_left(config, store, capfd, monkeypatch):
     monkeypatch.setattr(progress, "EVERY_S", 0.0)
     run(config, store)
@@ -292,14 +240,6 @@ def test_the_log_tells_step_loss_rate_speed_and_time_left(config, store, capfd, 
     )
     assert len(lines) > 3
     assert all(re.fullmatch(wanted, line) for line in lines[2:]), lines
-
-
-def test_a_loss_that_isnt_finite_stops_with_step_and_rate(config, store):
-    schedule = Constant(schedule="constant", peak=1e30, warmup_steps=0)
-    hot = config.model_copy(update={"learning_rate": schedule.of_round(0, 24, [24])})
-    with pytest.raises(UserError, match=r"step \d+ .*1\.00e\+30"):
-        run(hot, store)
-    assert not np.isfinite(tasks.current().losses["total"])  # so that an alert can tell it
 
 
 def test_a_milestone_of_another_architecture_is_refused(config, store):
@@ -314,41 +254,6 @@ def test_a_milestone_of_another_architecture_is_refused(config, store):
 def test_mlm_alone_leaves_the_pooler_and_has_no_nsp(config, store):
     realization = run(config.model_copy(update={"next_sentence": False}), store)
     assert set(realization.manifest.results["epochs"][0]["train"]) == {"loss", "mlm_loss", "mlm_accuracy"}
-
-
-def test_decay_spares_exactly_biases_and_layer_norms(config):
-    """Per layer: 6 kernels decay, and 8 biases + 4 LayerNorm weights don't."""
-    from bertline.models import encoders
-    from bertline.pretrain.trainer import Trainer
-
-    trainer = Trainer(config.model, config.optimizer, 200, next_sentence=True, seed=1)
-    decayed = encoders.decayed(trainer._trained)
-    # 3 embeddings + pooler + MLM transform + NSP logits, and 6 kernels in each of 2 layers
-    assert len(decayed) == 3 + 1 + 1 + 1 + 2 * 6
-    assert trainer._optimizer._decayed == set(decayed)
-    assert not [name for name in decayed if "norm" in name.lower() or "bias" in name]
-
-
-def test_the_formula_counts_what_the_models_weights_do(config):
-    """Each kernel meets an input so many times: layers every token, heads the masked ones or [CLS] alone."""
-    from bertline.pretrain.trainer import Trainer
-
-    trainer = Trainer(config.model, config.optimizer, 200, next_sentence=True, seed=1)
-    length, predictions = 16, 3
-    work = 2 * 2 * length**2 * config.model.hidden  # of attention, in each of 2 layers
-    for name, value in trainer._trained.items():
-        size = int(np.prod(value.shape))
-        if name == "word_embeddings/embeddings":
-            work += predictions * size  # as the kernel of the MLM's output
-        elif name.endswith("kernel") and "/layer_" in f"/{name}":
-            work += length * size
-        elif name.endswith("kernel"):
-            work += size * (predictions if name.startswith("cls/predictions") else 1)
-    assert trainer.flops(length, predictions) == 6 * work
-    large = config.model.model_copy(update={"hidden": 768, "intermediate": 3072, "layers": 12, "heads": 12})
-    weights = 12 * 768 * (4 * 768 + 2 * 3072)
-    rule_of_thumb = 6 * weights * 128
-    assert flops.fine_tuning(large, 128, 3) == pytest.approx(rule_of_thumb, rel=0.03)
 
 
 KILLED = Path(__file__).parent / "killed.py"
