@@ -48,7 +48,7 @@ def test_what_is_not_published_stays_as_it_is(wiki, web):
 @pytest.mark.parametrize("answer", [status(404), file(b"<html></html>"), file(SUMS.replace(b"enwiki", b"dewiki"))])
 def test_a_latest_that_nothing_tells_of_is_the_users_to_say(wiki, web, answer):
     web.answers["/mirror/enwiki/latest/enwiki-latest-sha1sums.txt"] = [answer]
-    with pytest.raises(UserError, match=r"can't be found .* by its date"):
+    with pytest.raises(UserError, match=r"can't be found: .* by its date"):
         releases.look_up(Source(url=f"{wiki}{LATEST}-{ARTICLES}"))
 
 

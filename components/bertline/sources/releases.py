@@ -23,11 +23,11 @@ _DUMP = re.compile(
 _LINE = re.compile(r"([0-9a-f]{40}) [ *](\S+)")
 
 PATIENCE = replace(downloads.PATIENCE, lasts_s=10.0, asked_s=30.0)
-"""Somebody is waiting for it."""
+"""Short, because a user is waiting."""
 
 
 def has_more(source: Source) -> bool:
-    """True if there is something to look up: a dump of Wikimedia's that was given without checksum."""
+    """True if there is something to look up: a Wikimedia dump without checksum."""
     return not (source.sha256 or source.sha1 or source.member) and _DUMP.fullmatch(source.url) is not None
 
 
@@ -35,8 +35,8 @@ def look_up(source: Source) -> Source:
     """The dump by its date, with its sha1; itself if it has a date and its sha1 isn't published.
 
     Raises:
-        UserError: nothing tells what `latest` is.
-        TransientError: the server was asked for a while.
+        UserError: the date of `latest` can't be found.
+        TransientError: the server failed repeatedly.
     """
     match = _DUMP.fullmatch(source.url)
     if match is None or not has_more(source):
