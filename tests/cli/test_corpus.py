@@ -55,7 +55,7 @@ def test_a_vocabulary_by_itself_is_found_again_and_never_replaced(vocabulary, be
     assert document["results"]["pieces"] == 1000
     other = bertline("vocabulary", DUMP, "--size", 900, "--out", vocabulary)
     assert other.returncode == ExitCode.USER_ERROR
-    assert "there already" in other.stderr
+    assert "exists" in other.stderr
     assert vocabulary.read_text().splitlines() == pieces
 
 

@@ -59,11 +59,16 @@ def test_russian_sentences_end_where_a_reader_ends_them(marked):
         ("de", "Der Anteil beträgt 7 %.|Berlin ist groß.|Es gibt Hunde, Katzen usw.|Viele Leute kamen."),
         ("uk", "Частка 7,7 %.|Близько 5 % та ін.|Центральна частина."),
         ("fr", "Il y a 7 %.|Paris est grand.|Chats, chiens, etc.|Rome est loin."),
+        ("en", "他来了。|「他走了。」|他在。"),
+        ("en", "वह आया।|वह गया।"),
+        ("en", "هل هي كبيرة؟|نعم."),
         ("fr", "« Va ! »|Il partit.|« Quoi ? » demanda-t-il.|Il dit : « Oui. »|Puis il partit."),
     ],
 )
 def test_other_languages_have_rules_too(language, marked):
     assert sentences.split(marked.replace("|", " "), language) == marked.split("|")
+    if "。" in marked:
+        assert sentences.split(marked.replace("|", ""), language) == marked.split("|")
 
 
 def test_an_experiment_can_name_all_languages_that_have_rules_and_no_other():

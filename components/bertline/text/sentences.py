@@ -18,7 +18,7 @@ import dataclasses
 import re
 
 # The space is optional, or a long run of marks without one would be tried again from each of its marks.
-_CANDIDATE = re.compile(r"([.!?…]+)((?: »)?[\"'”’»)\]]*)( *)")
+_CANDIDATE = re.compile(r"([.!?…]+)((?: »)?[\"'”’»)\]]*)( *)|[。！？]+[」』”）]*|[।؟۔]+ *")
 _OPENING = "\"'“‘„«([—–-¿¡ "
 _BEFORE_WORD = "([{\"'“‘„«—–-/"
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
@@ -122,7 +122,8 @@ def split(paragraph: str, language: str) -> list[str]:
 
     Args:
         paragraph: text with single spaces, as `articles.prose` returns it.
-        language: One that an experiment can name.
+        language: One that an experiment can name. A wiki of another one is read as English; marks of scripts that have
+            their own end sentences there, too.
     """
     rules = _LANGUAGES[language]
     sentences: list[str] = []
@@ -133,7 +134,12 @@ def split(paragraph: str, language: str) -> list[str]:
             continue
         if end == len(paragraph):
             break
-        if _is_end(paragraph, begin, match.start(), match[1], match[2], end, rules):
+        mark = match[1]
+        if (
+            _is_in_another_script(paragraph, begin)
+            if mark is None
+            else _is_end(paragraph, begin, match.start(), mark, match[2], end, rules)
+        ):
             sentence = paragraph[begin:end].strip()
             if sentence:
                 sentences.append(sentence)
@@ -142,6 +148,12 @@ def split(paragraph: str, language: str) -> list[str]:
     if rest:
         sentences.append(rest)
     return sentences
+
+
+def _is_in_another_script(text: str, begin: int) -> bool:
+    """Whether the sentence that starts at `begin` is no quotation of such a script within one of the language."""
+    letter = next((character for character in text[begin : begin + 40] if character.isalnum()), "")
+    return letter > "\u0590"
 
 
 def _is_end(text: str, begin: int, stop: int, mark: str, closing: str, following: int, rules: _Language) -> bool:
