@@ -58,7 +58,7 @@ def test_an_upload_whose_last_answer_was_lost_has_been_made(store: S3Store, s3_p
 def test_an_upload_that_fails_leaves_nothing(store: S3Store, s3_proxy: Any, tmp_path: Path) -> None:
     (tmp_path / "source").write_bytes(b"1" * (6 * MB))
     s3_proxy.faults.append(_once(_completes, lambda request: request.answer(404, _error("NoSuchUpload"))))
-    with pytest.raises(TransientError, match=r"upload of s3://.*/big was broken off"):
+    with pytest.raises(TransientError, match=r"upload of s3://.*/big was interrupted"):
         store.upload(tmp_path / "source", "big")
     assert list(store.leftovers()) == []
     assert store.stat("big") is None
