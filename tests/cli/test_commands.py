@@ -9,6 +9,8 @@ import yaml
 import bertline_pipelines.places.profiles
 from bertline.errors import ExitCode
 from bertline.plurals import counted
+from bertline.store import references
+from bertline.store.backends import connect
 from bertline_cli.main import COMMANDS
 
 NANO = (bertline_pipelines.experiment_files() / "nano.yaml").read_text()
@@ -118,9 +120,11 @@ def test_a_store_that_cant_be_written_is_said_before_any_work(bertline, tmp_path
 
 
 def test_a_report_of_an_unknown_experiment_names_the_known(bertline, tmp_path):
-    result = bertline("report", "nothing", "--store", "store")
+    references.write(connect(str(tmp_path / "store")), "small", {"key": "0" * 64})
+    result = bertline("report", "unknown", "--store", "store")
     assert result.returncode == ExitCode.USER_ERROR
-    assert "nothing" in result.stderr
+    assert "'unknown'" in result.stderr
+    assert "small" in result.stderr
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["--version"], ["report", "--help"]])
