@@ -140,7 +140,7 @@ def test_googles_layout(run):
 @pytest.mark.parametrize(
     ("options", "error", "said"),
     [
-        ({}, UserError, "--model 2L"),
+        ({}, UserError, "choose one by --model"),
         ({"model": "3L"}, UserError, "it has 1L, 2L"),
         ({"model": "1L", "epoch": 3}, UserError, "accepted: 1, 2"),
         ({"model": "1L", "seed": 3}, UserError, "accepted: 1, 2"),

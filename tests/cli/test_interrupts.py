@@ -179,10 +179,10 @@ def test_at_ten_random_moments_nothing_is_lost(folder, undisturbed):
         stage = "pretrain" if number < 5 else "evaluate"
         if number % 2:  # any moment of an attempt: while TensorFlow is imported, while the graph is traced, …
             wait_for(lambda stage=stage: at_work(folder, "random", stage, "^"), run)
-            time.sleep(moments.uniform(0, 12))
+            time.sleep(moments.uniform(0, 3))
         else:
             wait_for(lambda stage=stage: at_work(folder, "random", stage, STEPS), run)
-            time.sleep(moments.uniform(0, 8))
+            time.sleep(moments.uniform(0, 1.5))
         run.send_signal(signal.SIGINT)
         output, _ = run.communicate(timeout=60)
         assert run.returncode == ExitCode.INTERRUPTED, output

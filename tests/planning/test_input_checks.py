@@ -114,7 +114,7 @@ def test_what_can_be_meant_and_mostly_isnt_is_a_warning(changes, said, load):
 def test_a_dump_without_an_article_is_told_now(load, tmp_path, page):
     pages = "".join(f"<page><title>P</title>{page.format(number)}</page>" for number in range(1, 20))
     (tmp_path / "stub.xml").write_text(f"<mediawiki>{pages}</mediawiki>")
-    with pytest.raises(UserError, match=r"stub\.xml has no article with prose among the 19 pages"):
+    with pytest.raises(UserError, match=r"stub\.xml has no article with prose among the first 19 pages"):
         load(corpus={"dump": "stub.xml"})
 
 

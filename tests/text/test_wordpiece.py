@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bertline import errors
-from bertline.text import wordpiece
+from bertline.text import wordpiece, words
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.exists(), reason="the shared data folder isn't beside this repository")
@@ -74,13 +74,13 @@ def test_every_character_of_unicode_splits_words_as_in_the_model_garden(lower_ca
 
     theirs = tokenization.BasicTokenizer(do_lower_case=lower_case)
 
-    def words(text):
-        return [word for part in wordpiece.split_all([text])[0] for word in wordpiece.words(part, lower_case)]
+    def ours(text):
+        return [word for part in words.split_all([text])[0] for word in words.of(part, lower_case)]
 
     # All of the two planes in use by living scripts, then every 13th: unassigned, private, tags.
     for code_point in [*range(0x20000), *range(0x20000, 0x110000, 13)]:
         text = f"a{chr(code_point)}B"
-        assert words(text) == theirs.tokenize(text), hex(code_point)
+        assert ours(text) == theirs.tokenize(text), hex(code_point)
 
 
 def test_a_word_is_cut_greedily_and_is_unknown_if_it_cannot():

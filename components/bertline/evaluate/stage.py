@@ -68,10 +68,9 @@ def _build(config: EvaluateConfig, gauges: Gauges, build: Build) -> Outcome:
     correct = int((predictions == testing.labels).sum())
     gauges.evaluation_accuracies[str(config.seed)] = correct / len(testing)
     gauges.await_scrape = True  # the accuracy comes at the very end
-    progress.say(f"{config.task}: {correct / len(testing):.1%} of {len(testing):,} right (seed {config.seed})")
     confusion = _confusion(testing.labels, predictions)  # [gold, predicted]
-    if warning := _warning(confusion):
-        progress.say(f"{config.task}: {warning}")
+    right = f"{config.task}: {correct / len(testing):.1%} of {len(testing):,} right (seed {config.seed})"
+    progress.say("; ".join(filter(None, (right, _warning(confusion)))))
     results = {
         "task": config.task,
         "labels": list(glue.LABELS),

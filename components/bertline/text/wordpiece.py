@@ -19,10 +19,7 @@ import dataclasses
 import functools
 import hashlib
 import itertools
-import re
-import sys
 import threading
-import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -30,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bertline import errors
+from bertline.text import words
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 """In the order in which BERT's vocabularies list them. A trained vocabulary starts with them, so that [PAD] is 0."""
@@ -105,7 +103,7 @@ class Vocabulary:
     def accented_pieces(self) -> tuple[str, ...]:
         """Pieces that no lower-cased text without accents contains, such as "schön" and "##й"."""
         pieces = (piece for piece in self.pieces if not piece.isascii() and not _is_bracketed(piece))
-        return tuple(piece for piece in pieces if _uncased(piece) != piece.lower())
+        return tuple(piece for piece in pieces if words.uncased(piece) != piece.lower())
 
     @functools.cached_property
     def starts_word(self) -> npt.NDArray[np.bool_]:
@@ -208,7 +206,7 @@ class Tokenizer:
         rows: list[npt.NDArray[np.int64]] = []
         counts: list[int] = []  # parts of each text
         for begin in range(0, len(texts), _TEXTS):
-            split = split_all(texts[begin : begin + _TEXTS])
+            split = words.split_all(texts[begin : begin + _TEXTS])
             found = list(itertools.chain.from_iterable(split))
             rows.append(np.fromiter(map(self._known.__getitem__, found), np.int64, len(found)))  # [parts]
             counts += map(len, split)
@@ -237,27 +235,6 @@ _TEXTS = 64
 _REMEMBERED = 2**18
 """Parts of text that a tokenizer remembers before it forgets all of them, and the words in them. About 200 bytes each:
 2 * 262,144 * 200 bytes = 100 MB at most, and what one batch adds."""
-
-_CJK = (
-    "\u4e00-\u9fff\u3400-\u4dbf\U00020000-\U0002a6df\U0002a700-\U0002b73f\U0002b740-\U0002ceaf\uf900-\ufaff"
-    "\U0002f800-\U0002fa1f"
-)
-"""BERT's notion of a Chinese character, as the inside of a character class."""
-
-_CONTROL_BLANKS = "\x0b\x0c\x1c\x1d\x1e\x1f\x85"
-"""Blanks to Python's split, control characters to drop for BERT."""
-_DROP_CONTROL_BLANKS = str.maketrans("", "", _CONTROL_BLANKS)
-
-_SPACE, _LINE = " ", "\u2028"
-"""Blanks to set parts apart when many become words together: the first for printable ASCII, which it is itself."""
-
-
-def split_all(texts: Sequence[str]) -> list[list[str]]:
-    """Each text, split at blanks into *parts*."""
-    together = "".join(texts)
-    if any(blank in together for blank in _CONTROL_BLANKS):
-        texts = [text.translate(_DROP_CONTROL_BLANKS) for text in texts]
-    return [text.split() for text in texts]
 
 
 class _KnownParts(dict[str, int]):
@@ -293,12 +270,12 @@ class _KnownParts(dict[str, int]):
         known, held = len(self._lengths), len(self._ids)
         begins[:known], lengths[:known] = self._begins, self._lengths
         is_plain = np.array([part.isascii() and part.isprintable() for part in self._fresh], np.bool_)  # [fresh]
-        for separator, chosen in ((_SPACE, is_plain), (_LINE, ~is_plain)):
+        for separator, chosen in ((words.SPACE, is_plain), (words.LINE, ~is_plain)):
             rows = np.flatnonzero(chosen)
             if not len(rows):
                 continue
             text = separator.join(itertools.compress(self._fresh, chosen.tolist())) + separator
-            cuts = map(self._cuts.__getitem__, words(text, self._lower_case))
+            cuts = map(self._cuts.__getitem__, words.of(text, self._lower_case))
             flat = np.fromiter(itertools.chain.from_iterable(cuts), np.int32)
             is_end = flat == _END
             ends = np.flatnonzero(is_end) - np.arange(len(rows))  # [rows], the separators before them are taken out
@@ -318,7 +295,7 @@ class _Cuts(dict[str, tuple[int, ...]]):
     """A word → its ids, computed on first use."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
-        super().__init__({_SPACE: (_END,), _LINE: (_END,)})
+        super().__init__({words.SPACE: (_END,), words.LINE: (_END,)})
         self._unknown = (vocabulary.unk_id,)
         self._ids = vocabulary.ids
         self._longest = max(map(len, vocabulary.pieces))
@@ -344,60 +321,6 @@ class _Cuts(dict[str, tuple[int, ...]]):
             ids.append(piece)
             begin, prefix = end, CONTINUATION
         return tuple(ids)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Characters:
-    """What BERT does to characters, by Python's Unicode tables."""
-
-    dropped: re.Pattern[str]
-    """Control and format characters, the replacement character."""
-    chinese: re.Pattern[str]
-    accents: re.Pattern[str]
-    """Nonspacing marks."""
-    words: re.Pattern[str]
-    """A punctuation mark, a separator of parts, or whatever is between such marks and blanks."""
-
-
-@functools.cache
-def _characters() -> _Characters:
-    # 1.1 million look-ups, a quarter of a second: once a process, and not on import.
-    by_category: dict[str, list[str]] = {}
-    for category, group in itertools.groupby(map(chr, range(sys.maxunicode + 1)), unicodedata.category):
-        run = list(group)
-        by_category.setdefault(category, []).append(f"{re.escape(run[0])}-{re.escape(run[-1])}")
-    # ASCII has marks like "$", "^" and "`" that aren't punctuation to Unicode, but to BERT.
-    marks = "!-/:-@\\[-`{-~" + "".join(
-        itertools.chain.from_iterable(runs for category, runs in by_category.items() if category[0] == "P")
-    )
-    return _Characters(
-        # Blanks that are control characters (tab, line ends) never get here.
-        dropped=re.compile(f"[\ufffd{''.join(by_category['Cc'] + by_category['Cf'])}]+"),
-        chinese=re.compile(f"[{_CJK}]"),
-        accents=re.compile(f"[{''.join(by_category['Mn'])}]+"),
-        words=re.compile(f"[{_SPACE}{_LINE}{marks}]|[^\\s{marks}]+"),
-    )
-
-
-def words(text: str, lower_case: bool) -> list[str]:
-    """The words and marks of a part; of many parts with separators between them, which are found like marks.
-
-    Separators are spaces if all parts are printable ASCII, U+2028 otherwise.
-    """
-    characters = _characters()
-    if not (text.isascii() and text.isprintable()):
-        text = characters.dropped.sub("", text)
-        text = characters.chinese.sub(r"\n\g<0>\n", text)
-    if lower_case:
-        text = _uncased(text)
-    found: list[str] = characters.words.findall(text)
-    return found
-
-
-def _uncased(part: str) -> str:
-    """Lower-cased and without accents."""
-    part = part.lower()
-    return part if part.isascii() else _characters().accents.sub("", unicodedata.normalize("NFD", part))
 
 
 def _is_bracketed(piece: str) -> bool:

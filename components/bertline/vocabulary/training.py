@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterable, Iterator
 
 from bertline import errors
-from bertline.text import wordpiece
+from bertline.text import words
 from bertline.text.wordpiece import CONTINUATION, MAX_WORD_CHARACTERS, SPECIAL_TOKENS, Vocabulary
 
 _ALPHABET = 2_000
@@ -34,18 +34,18 @@ def train(texts: Iterator[str], size: int, lower_case: bool, min_frequency: int 
         raise errors.UserError(f"a vocabulary has at least {len(SPECIAL_TOKENS) + 20} pieces, not {size}")
     parts: collections.Counter[str] = collections.Counter()
     for text in texts:
-        parts.update(*wordpiece.split_all([text]))
-    words: collections.Counter[str] = collections.Counter()
+        parts.update(*words.split_all([text]))
+    frequencies: collections.Counter[str] = collections.Counter()
     for part, count in parts.items():
-        for word in wordpiece.words(part, lower_case):
+        for word in words.of(part, lower_case):
             if len(word) <= MAX_WORD_CHARACTERS:
-                words[word] += count
+                frequencies[word] += count
     del parts
-    if not words:
+    if not frequencies:
         raise errors.UserError("there is no text to train a vocabulary on")
-    alphabet = _alphabet(words, min((size - len(SPECIAL_TOKENS)) // 2, _ALPHABET), min_frequency)
+    alphabet = _alphabet(frequencies, min((size - len(SPECIAL_TOKENS)) // 2, _ALPHABET), min_frequency)
     pieces = [*SPECIAL_TOKENS, *alphabet]
-    _join_neighbours(words, pieces, size, min_frequency)
+    _join_neighbours(frequencies, pieces, size, min_frequency)
     return Vocabulary(tuple(pieces))
 
 
