@@ -27,6 +27,7 @@ def predictions(realization, folder):
 @pytest.fixture(scope="module")
 def watched(world):
     """An evaluation, and what its metrics showed at the end."""
+    tasks._current = None  # another file of this process may have fine-tuned under the same labels
     realization = stage.run(world.config, world.store)
     return realization, tasks.current()
 

@@ -124,7 +124,9 @@ def _server(has_tensorflow: bool) -> socket.socket:
     """Our side of the process that forks: one for commands, one for what trains."""
     ours, theirs = socket.socketpair()
     command = [sys.executable, "-m", "support.forks", str(theirs.fileno()), *["tensorflow"] * has_tensorflow]
-    process = subprocess.Popen(command, pass_fds=[theirs.fileno()], cwd=Path(__file__).parents[1])
+    # Not by the current folder: a test that has called `main` in this process has set PYTHONSAFEPATH.
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environment)
     theirs.close()
 
     def end() -> None:
